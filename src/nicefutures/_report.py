@@ -1,0 +1,200 @@
+"""How a worker that is not at its level gets that said, once, in the parent.
+
+A worker thread warns directly. A worker process sends what is missing through a pipe and waits until the parent has
+said it, so that nobody sees a result of that worker first. A thread of the parent listens; it sleeps until a worker
+fails or the executor ends.
+"""
+
+import contextvars
+import os
+import sys
+import threading
+import warnings
+import weakref
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING, Any, Final
+
+from ._priority import PriorityWarning, Shortfall
+
+if TYPE_CHECKING:  # not every system has semaphores, and threads do without
+    from multiprocessing.synchronize import Lock, Semaphore
+
+# Seconds that a worker waits for its parent to take notice, before it goes to work all the same.
+_PATIENCE: Final = 5.0
+# Seconds between two looks at a pool that was left to end by itself.
+_LINGER: Final = 0.1
+
+
+class WarnOnce:
+    """One PriorityWarning at most, at the line that made the executor.
+
+    Parameters
+    ----------
+    depth : int
+        How many calls up from the caller that line is.
+    """
+
+    def __init__(self, depth: int) -> None:
+        frame = sys._getframe(depth + 1)  # noqa: SLF001, as logging and warnings do
+        self._filename = frame.f_code.co_filename
+        self._lineno = frame.f_lineno
+        self._module = frame.f_globals.get("__name__", "<unknown>")
+        self._registry = frame.f_globals.setdefault("__warningregistry__", {})
+        self._context: contextvars.Context | None = None
+        self._lock = threading.Lock()
+        self._said = False
+        self._raised: Exception | None = None
+
+    def heed_filters(self) -> None:
+        """Let the warning filters of the caller's context decide; from Python 3.14 on they may belong to a context."""
+        if self._context is None:
+            self._context = contextvars.copy_context()
+
+    def __call__(self, shortfall: Shortfall) -> None:
+        """Warn, from any thread."""
+        with self._lock:
+            if self._said:
+                return
+            self._said = True
+        try:
+            (self._context or contextvars.copy_context()).run(self._warn, shortfall)
+        except Exception as error:  # noqa: BLE001, the filters make it an error, or a hook of the user's fails
+            self._raised = error  # here nobody would see it
+
+    def _warn(self, shortfall: Shortfall) -> None:
+        warnings.warn_explicit(
+            PriorityWarning(shortfall), PriorityWarning, self._filename, self._lineno, self._module, self._registry
+        )
+
+    def raise_pending(self) -> None:
+        """Raise the warning, once, if the filters made it an error; or what kept it from being shown."""
+        error, self._raised = self._raised, None
+        if error is not None:
+            raise error
+
+
+class WorkerEnd:
+    """What a worker process needs to report a failure. It can be pickled while the process starts.
+
+    `writer` is the sending end of a pipe, of the type that the system has for it.
+    """
+
+    def __init__(self, writer: Any, lock: "Lock", heard: "Semaphore") -> None:
+        self._writer = writer
+        self._lock = lock
+        self._heard = heard
+
+    def __call__(self, shortfall: Shortfall) -> None:
+        """Report, and return when the parent has said it."""
+        # Once heard, the semaphore is passed from worker to worker: none of them needs to report again.
+        if not self._heard.acquire(block=False):
+            with self._lock:
+                self._writer.send(shortfall)
+            if not self._heard.acquire(timeout=_PATIENCE):
+                return
+        self._heard.release()
+
+
+class FailureChannel:
+    """From the workers of one executor to `warn` in the parent.
+
+    Parameters
+    ----------
+    context : multiprocessing.context.BaseContext
+        Context that starts the workers.
+    warn : WarnOnce
+        What to call with the failure.
+    """
+
+    def __init__(self, context: BaseContext, warn: WarnOnce) -> None:
+        self._reader, self._writer = context.Pipe(duplex=False)
+        self._closing, self._close = context.Pipe(duplex=False)
+        self._lock = context.Lock()
+        self._heard = context.Semaphore(0)
+        self._warn = warn
+        self._owner = os.getpid()
+        self._listener: threading.Thread | None = None
+        self._start_lock = threading.Lock()
+        self._closed = False
+
+    def worker_end(self) -> WorkerEnd:
+        """Return what the workers report with."""
+        return WorkerEnd(self._writer, self._lock, self._heard)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._closed
+
+    @property
+    def listening(self) -> bool:
+        """Whether `listen` has nothing left to do."""
+        return self._listener is not None
+
+    def listen(self, executor: ProcessPoolExecutor) -> None:
+        """Start to listen, unless that is done; after the executor has forked its workers, for a thread is started."""
+        with self._start_lock:
+            if self._listener is not None or self._closed:
+                return
+            self._warn.heed_filters()
+            # Daemonic: at the interpreter's exit nobody may have closed an executor.
+            listener = threading.Thread(
+                target=self._listen, args=(_manager_thread(executor),), name="nicefutures-listener", daemon=True
+            )
+            try:
+                listener.start()
+            except RuntimeError:  # no more threads, or the interpreter ends: what is reported is said on closing
+                return
+            self._listener = listener
+            weakref.finalize(executor, self.close).atexit = False
+
+    def close(self, *, join: bool = False) -> None:
+        """Let the listener end as soon as no worker can report any more; with `join`, wait for that."""
+        if os.getpid() != self._owner:  # a forked child has a copy of all this, and no say in it
+            return
+        with self._start_lock:
+            first, self._closed = not self._closed, True
+            if first:
+                self._close.send_bytes(b"close")  # closing it would not do: forked workers have it open too
+        if self._listener is None:
+            if first:
+                self._drain()
+        elif join:
+            self._listener.join()
+
+    def raise_pending(self) -> None:
+        """Raise the warning, once, if the filters made it an error."""
+        self._warn.raise_pending()
+
+    def _listen(self, manager: threading.Thread | None) -> None:
+        while self._closing not in wait([self._reader, self._closing]):
+            self._hear()
+        # Shut down without waiting, or forgotten: the workers go on, and new ones may start, while the manager runs.
+        while manager is not None and manager.is_alive():
+            self._hear(_LINGER)
+        self._drain()
+
+    def _hear(self, timeout: float = 0) -> bool:
+        if not self._reader.poll(timeout):
+            return False
+        self._warn(self._reader.recv())
+        self._heard.release()
+        return True
+
+    def _drain(self) -> None:
+        while self._hear():
+            pass
+        for pipe in (self._reader, self._writer, self._closing, self._close):
+            pipe.close()
+
+
+def _manager_thread(executor: ProcessPoolExecutor) -> threading.Thread | None:
+    """Return the thread of the stdlib's executor that ends when its last worker has.
+
+    It is private, under the same name from Python 3.9 to 3.15. Without it, failures that are reported
+    after ``shutdown(wait=False)`` go unsaid.
+    """
+    thread = getattr(executor, "_executor_manager_thread", None)
+    return thread if isinstance(thread, threading.Thread) else None
