@@ -1,0 +1,159 @@
+"""The clients that people have, unchanged."""
+
+import asyncio
+import functools
+import multiprocessing
+
+import pytest
+
+from asking import PROCESS, THREAD, report
+from nicefutures import (
+    LowPriorityProcessPoolExecutor,
+    PriorityThreadPoolExecutor,
+    ProcessPriority,
+    ThreadPriority,
+    get_process_priority,
+    get_thread_priority,
+    set_process_priority,
+    set_thread_priority,
+)
+
+IDLE = {PROCESS[ProcessPriority.IDLE]}
+
+
+def rosenbrock(x):
+    return sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def wave(x, k):
+    import numpy as np
+
+    return np.cos(k * x) * np.exp(-x)
+
+
+pools = pytest.mark.parametrize("pool", [LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor])
+
+
+@pools
+def test_differential_evolution(pool):
+    """SciPy's differential_evolution gives bit for bit what the serial run gives."""
+    optimize = pytest.importorskip("scipy.optimize")
+    solve = functools.partial(
+        optimize.differential_evolution,
+        rosenbrock,
+        [(-2, 2)] * 3,
+        maxiter=20,
+        seed=1,
+        updating="deferred",
+        polish=False,
+    )
+    serial = solve()
+    with pool(2) as executor:
+        parallel = solve(workers=executor.map)
+    assert parallel.x.tobytes() == serial.x.tobytes()
+    assert (parallel.fun, parallel.nfev, parallel.nit) == (serial.fun, serial.nfev, serial.nit)
+
+
+@pools
+def test_quad_vec(pool):
+    """SciPy's quad_vec gives bit for bit what the serial run gives."""
+    integrate = pytest.importorskip("scipy.integrate")
+    solve = functools.partial(integrate.quad_vec, functools.partial(wave, k=30), 0, 10, epsabs=1e-12)
+    serial, error = solve()
+    with pool(2) as executor:
+        assert solve(workers=executor.map) == (serial, error)
+
+
+def test_least_squares():
+    """SciPy's least_squares takes the same from 1.16 on."""
+    pytest.importorskip("scipy", minversion="1.16")
+    from scipy import optimize
+
+    start = [-1.0, 2.0, 0.5]
+    serial = optimize.least_squares(rosenbrock_residuals, start)
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        parallel = optimize.least_squares(rosenbrock_residuals, start, workers=executor.map)
+    assert parallel.x.tobytes() == serial.x.tobytes()
+
+
+def rosenbrock_residuals(x):
+    import numpy as np
+
+    return np.concatenate([10 * (x[1:] - x[:-1] ** 2), 1 - x[:-1]])
+
+
+def test_asyncio_process_pool():
+    """run_in_executor runs at the level."""
+
+    async def main(executor):
+        return await asyncio.get_running_loop().run_in_executor(executor, report)
+
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        assert set(asyncio.run(main(executor))[1]) == IDLE
+
+
+def test_asyncio_default_executor():
+    """set_default_executor and to_thread, which take a ThreadPoolExecutor only; asyncio shuts it down."""
+
+    async def main():
+        asyncio.get_running_loop().set_default_executor(PriorityThreadPoolExecutor(2, priority="idle"))
+        return await asyncio.to_thread(get_thread_priority)
+
+    assert asyncio.run(main()) == ThreadPriority.IDLE
+
+
+@pytest.mark.parametrize(
+    ("pool", "ask", "level", "lock"),
+    [
+        (LowPriorityProcessPoolExecutor, get_process_priority, ProcessPriority.IDLE, "mp_lock"),
+        (PriorityThreadPoolExecutor, get_thread_priority, ThreadPriority.BELOW_NORMAL, "th_lock"),
+    ],
+)
+def test_tqdm(pool, ask, level, lock, capsys, monkeypatch):
+    """Tqdm's executor map, which hands a lock to its initializer, takes the classes."""
+    concurrent = pytest.importorskip("tqdm.contrib.concurrent")
+    monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)  # a thread that stays
+    found = concurrent._executor_map(
+        pool, functools.partial(apply, ask), range(6), max_workers=2, total=6, lock_name=lock
+    )
+    assert found == [level] * 6
+    assert "/6 [" in capsys.readouterr().err  # the bar, which may miss its last step without a GIL
+
+
+def apply(function, _):
+    return function()
+
+
+def test_joblib():
+    """set_process_priority is an initializer for joblib's workers."""
+    joblib = pytest.importorskip("joblib")
+    from joblib.externals.loky import get_reusable_executor
+
+    try:
+        with joblib.parallel_config("loky", initializer=set_process_priority, initargs=("idle",)):
+            found = joblib.Parallel(n_jobs=2)(joblib.delayed(report)(0.02) for _ in range(6))
+        assert all(set(levels) == IDLE for _, levels in found)
+        direct = joblib.Parallel(n_jobs=2, initializer=set_process_priority, initargs=("below_normal",))
+        assert direct(joblib.delayed(get_process_priority)() for _ in range(4)) == [ProcessPriority.BELOW_NORMAL] * 4
+    finally:
+        get_reusable_executor().shutdown(wait=True)
+
+
+def test_multiprocessing_pool(context):
+    """set_process_priority is an initializer for multiprocessing.Pool, under every start method."""
+    with context.Pool(2, initializer=set_process_priority, initargs=("idle",)) as pool:
+        assert all(set(levels) == IDLE for _, levels in pool.map(report, [0.02] * 4, chunksize=1))
+        pool.close()
+        pool.join()
+
+
+def test_stdlib_initializers():
+    """The setters are initializers for the stdlib's own executors."""
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), set_process_priority, ("idle",)) as executor:
+        assert set(executor.submit(report).result()[1]) == IDLE
+    from asking import ask_thread
+
+    with ThreadPoolExecutor(1, initializer=set_thread_priority, initargs=("lowest",)) as executor:
+        assert executor.submit(ask_thread).result() == THREAD[ThreadPriority.LOWEST]

@@ -1,0 +1,394 @@
+"""What clients of concurrent.futures rely on, for our executors and, as the reference, for the stdlib's."""
+
+import asyncio
+import concurrent.futures
+import functools
+import inspect
+import os
+import signal
+import threading
+import time
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_all_start_methods, get_context
+
+import pytest
+
+from asking import posix_only, run_python
+from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
+
+METHODS = get_all_start_methods()
+QUICK = get_context("fork" if "fork" in METHODS else "spawn")
+POOLS = {
+    **{f"ours-{m}": functools.partial(LowPriorityProcessPoolExecutor, mp_context=get_context(m)) for m in METHODS},
+    "stdlib": functools.partial(ProcessPoolExecutor, mp_context=QUICK),
+    "ours-threads": PriorityThreadPoolExecutor,
+    "stdlib-threads": ThreadPoolExecutor,
+    # Each way to treat a failure has its own way into the worker.
+    "ours-raise": functools.partial(LowPriorityProcessPoolExecutor, mp_context=QUICK, on_failure="raise"),
+    "ours-ignore": functools.partial(LowPriorityProcessPoolExecutor, mp_context=QUICK, on_failure="ignore"),
+    "ours-threads-raise": functools.partial(PriorityThreadPoolExecutor, on_failure="raise"),
+}
+PROCESS_POOLS = {name: pool for name, pool in POOLS.items() if "threads" not in name}
+
+
+def each(pools):
+    return pytest.mark.parametrize("pool", pools.values(), ids=pools)
+
+
+every_pool = each(POOLS)
+every_process_pool = each(PROCESS_POOLS)
+
+
+# --- tasks
+
+
+def add(a, b=0, *, c=0):
+    return a + b + c
+
+
+def fail(message):
+    raise KeyError(message)
+
+
+def fail_at(bad, value):
+    if value == bad:
+        raise ValueError(value)
+    return value
+
+
+def sleep_and_return(seconds, value):
+    time.sleep(seconds)
+    return value
+
+
+def die():
+    os._exit(1)
+
+
+def die_hard():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def nested(value):
+    with LowPriorityProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        return executor.submit(add, value, 1).result()
+
+
+_state = threading.local()
+
+
+def remember(*values):
+    _state.values = values
+
+
+def recall():
+    return getattr(_state, "values", None)
+
+
+class Unpicklable:
+    def __reduce__(self):
+        raise TypeError("not to be pickled")
+
+
+# --- tests
+
+
+@every_pool
+def test_submit(pool):
+    """A future gives the result, positional and keyword arguments are passed on, `fn` among the keywords too."""
+    with pool(2) as executor:
+        future = executor.submit(add, 1, b=2, c=3)
+        assert isinstance(future, Future)
+        assert future.result() == 6
+        assert executor.submit(dict, fn=1, self=2).result() == {"fn": 1, "self": 2}
+
+
+@every_pool
+def test_exception(pool):
+    """An exception comes back as itself, and the pool lives on."""
+    with pool(1) as executor:
+        with pytest.raises(KeyError, match="what"):
+            executor.submit(fail, "what").result()
+        assert executor.submit(add, 1).result() == 1
+
+
+@every_process_pool
+def test_exception_cause(pool):
+    """The worker's traceback is the cause."""
+    with pool(1) as executor:
+        error = executor.submit(fail, "what").exception()
+    assert "in fail" in str(error.__cause__)
+
+
+@every_pool
+def test_map(pool):
+    """Results come in the order of the arguments, the shortest iterable ends it."""
+    with pool(2) as executor:
+        delays = [0.2, 0.0, 0.1]
+        assert list(executor.map(sleep_and_return, delays, "abcd")) == ["a", "b", "c"]
+        assert list(executor.map(add, range(20), range(20), chunksize=3)) == list(range(0, 40, 2))
+
+
+@every_pool
+def test_map_exception(pool):
+    """What comes before a failing item is delivered, then its exception, then nothing."""
+    with pool(2) as executor:
+        results = executor.map(functools.partial(fail_at, 2), range(10))
+        assert [next(results), next(results)] == [0, 1]
+        with pytest.raises(ValueError, match="2"):
+            next(results)
+        assert list(results) == []
+
+
+@every_pool
+def test_map_timeout(pool):
+    """A late result is a TimeoutError."""
+    with pool(1) as executor:
+        executor.submit(add, 1).result()  # the worker has started
+        results = executor.map(sleep_and_return, [0, 3], "ab", timeout=2)
+        assert next(results) == "a"
+        with pytest.raises(TimeoutError):
+            next(results)
+
+
+@every_pool
+def test_order_and_cancel(pool):
+    """Tasks start in the order of submission, and one that waits can be cancelled."""
+    with pool(1) as executor:
+        done = []
+        futures = [executor.submit(sleep_and_return, 0.1, i) for i in range(6)]
+        assert futures[-1].cancel()
+        for future in futures[:-1]:
+            future.add_done_callback(lambda future: done.append(future.result()))
+        assert {future.result() for future in concurrent.futures.as_completed(futures[:-1])} == {0, 1, 2, 3, 4}
+        executor.shutdown()
+        assert done == [0, 1, 2, 3, 4]
+        with pytest.raises(concurrent.futures.CancelledError):
+            futures[-1].result()
+
+
+@every_pool
+def test_wait(pool):
+    """Futures work with concurrent.futures.wait."""
+    with pool(2) as executor:
+        executor.submit(add, 1).result()  # a worker has started
+        slow, quick = executor.submit(sleep_and_return, 1, 1), executor.submit(add, 1)
+        done, waiting = concurrent.futures.wait([slow, quick], return_when=concurrent.futures.FIRST_COMPLETED)
+        assert done
+        assert done | waiting == {slow, quick}
+
+
+@every_pool
+def test_shutdown(pool):
+    """After shutdown nothing can be submitted, what was is finished, and a second shutdown does no harm."""
+    executor = pool(2)
+    futures = [executor.submit(sleep_and_return, 0.05, i) for i in range(6)]
+    executor.shutdown()
+    assert [future.result(timeout=0) for future in futures] == list(range(6))
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(add, 1)
+    executor.shutdown()
+
+
+@every_pool
+def test_shutdown_without_waiting(pool):
+    """shutdown(wait=False) returns at once, and what was submitted is finished all the same."""
+    executor = pool(1)
+    futures = [executor.submit(sleep_and_return, 0.2, i) for i in range(4)]
+    executor.shutdown(wait=False)
+    assert not futures[-1].done()
+    assert [future.result() for future in futures] == [0, 1, 2, 3]
+
+
+@every_pool
+def test_shutdown_twice(pool):
+    """After shutdown(wait=False) a second shutdown, by a future's callback too, does not hang."""
+    executor = pool(1)
+    future = executor.submit(sleep_and_return, 0.2, 1)
+    future.add_done_callback(lambda _: executor.shutdown(wait="Thread" not in repr(pool)))
+    executor.shutdown(wait=False)
+    assert future.result() == 1
+
+
+@every_pool
+def test_shutdown_cancels(pool):
+    """shutdown(cancel_futures=True) cancels what has not started, and loses nothing."""
+    executor = pool(1)
+    futures = [executor.submit(sleep_and_return, 0.1, i) for i in range(20)]
+    assert futures[0].result() == 0
+    executor.shutdown(cancel_futures=True)
+    assert all(future.done() for future in futures)
+    assert futures[-1].cancelled()
+
+
+@every_pool
+def test_shutdown_unused(pool):
+    """An executor without a task, shut down or forgotten, does nothing."""
+    with pool(2):
+        pass
+    pool(2).shutdown(wait=False)
+    pool(2)
+
+
+@every_pool
+def test_forgotten(pool):
+    """An executor that nobody shuts down finishes its tasks and leaves nothing behind."""
+    future = pool(2).submit(sleep_and_return, 0.1, "done")
+    assert future.result() == "done"
+
+
+@every_pool
+def test_initializer(pool):
+    """Each worker runs the initializer with its arguments before its first task."""
+    with pool(2, initializer=remember, initargs=("a", "b")) as executor:
+        assert set(executor.map(recall_later, range(8))) == {("a", "b")}
+
+
+def recall_later(_):
+    time.sleep(0.02)
+    return recall()
+
+
+@every_pool
+def test_initializer_fails(pool):
+    """An initializer that raises breaks the pool, for futures that wait and for the next submit."""
+    with pool(2, initializer=fail, initargs=("no",)) as executor:
+        future = submit_or_broken(executor)
+        with pytest.raises(BrokenExecutor):
+            future.result()
+        with pytest.raises(BrokenExecutor):
+            executor.submit(add, 1)
+
+
+def submit_or_broken(executor):
+    try:
+        return executor.submit(add, 1)
+    except BrokenExecutor as error:
+        future = Future()
+        future.set_exception(error)
+        return future
+
+
+@every_process_pool
+@pytest.mark.parametrize("death", [die, pytest.param(die_hard, marks=posix_only)])
+def test_killed_worker(pool, death):
+    """A worker that dies at work is a BrokenProcessPool for all that was to be done; nothing hangs."""
+    with pool(2) as executor:
+        futures = [executor.submit(sleep_and_return, 5, 0), executor.submit(death), executor.submit(add, 1)]
+        for future in (futures[0], futures[1]):
+            with pytest.raises(BrokenProcessPool):
+                future.result(timeout=20)
+        with pytest.raises(BrokenProcessPool):
+            executor.submit(add, 1)
+
+
+@every_process_pool
+def test_unpicklable(pool):
+    """What cannot be pickled fails alone, argument or result."""
+    with pool(1) as executor:
+        with pytest.raises(TypeError, match="not to be pickled"):
+            executor.submit(add, Unpicklable()).result()
+        with pytest.raises(TypeError, match="not to be pickled"):
+            executor.submit(Unpicklable).result()
+        assert executor.submit(add, 1).result() == 1
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "fork"])
+@pytest.mark.parametrize("kind", [LowPriorityProcessPoolExecutor, ProcessPoolExecutor])
+def test_max_tasks_per_child(kind, method):
+    """A worker is replaced after its tasks, and the initializer runs in each."""
+    with kind(1, get_context(method), remember, ("x",), max_tasks_per_child=1) as executor:
+        answers = list(executor.map(recall_and_identify, range(3)))
+    assert {values for values, _ in answers} == {("x",)}
+    assert len({pid for _, pid in answers}) == 3
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "fork"])
+def test_max_tasks_per_child_backlog(method):
+    """Replaced workers work off a backlog, where the stdlib of Python 3.11 to 3.13 may hang (python/cpython#115634)."""
+    with LowPriorityProcessPoolExecutor(2, get_context(method), max_tasks_per_child=2) as executor:
+        pids = [pid for _, pid in executor.map(recall_and_identify, range(12))]
+    assert max(map(pids.count, pids)) == 2
+
+
+def recall_and_identify(_):
+    return recall(), os.getpid()
+
+
+@every_process_pool
+def test_nested(pool):
+    """A worker may have workers of its own."""
+    with pool(1) as executor:
+        assert executor.submit(nested, 1).result() == 2
+
+
+@every_pool
+def test_many_threads_submit(pool):
+    """Several threads may submit at once."""
+    with pool(2) as executor, ThreadPoolExecutor(4) as submitters:
+        futures = list(submitters.map(lambda i: executor.submit(add, i), range(200)))
+        assert [future.result() for future in futures] == list(range(200))
+
+
+@every_pool
+def test_asyncio(pool):
+    """An event loop can run calls in it."""
+
+    async def use(executor):
+        loop = asyncio.get_running_loop()
+        return await asyncio.gather(*(loop.run_in_executor(executor, add, i, 1) for i in range(5)))
+
+    with pool(2) as executor:
+        assert asyncio.run(use(executor)) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("kind", ["LowPriorityProcessPoolExecutor(2)", "PriorityThreadPoolExecutor(2)"])
+@pytest.mark.parametrize(
+    "ending", ["", "executor.shutdown(wait=False)", "del executor"], ids=["nothing", "no wait", "forgotten"]
+)
+def test_interpreter_exit(kind, ending):
+    """Tasks that were submitted run when the interpreter ends before they do, and it does end."""
+    code = f"""
+import time
+from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
+if __name__ == "__main__":
+    executor = {kind}
+    executor.submit(time.sleep, 0.2).add_done_callback(lambda future: print("done", future.exception(), flush=True))
+    {ending}
+"""
+    assert run_python(code).split() == ["done", "None"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "stdlib"),
+    [(LowPriorityProcessPoolExecutor, ProcessPoolExecutor), (PriorityThreadPoolExecutor, ThreadPoolExecutor)],
+)
+def test_signatures(ours, stdlib):
+    """Arguments have the stdlib's names, order and defaults; what is new can be given by keyword only."""
+    assert issubclass(ours, stdlib)
+    theirs = [p.replace(annotation=p.empty) for p in inspect.signature(stdlib).parameters.values()]
+    mine = {name: p.replace(annotation=p.empty) for name, p in inspect.signature(ours).parameters.items()}
+    positional = [p for p in theirs if p.kind == p.POSITIONAL_OR_KEYWORD]
+    assert list(mine.values())[: len(positional)] == positional
+    new = mine.keys() - {p.name for p in theirs}
+    assert new >= {"priority", "on_failure"}
+    assert all(mine[name].kind == inspect.Parameter.KEYWORD_ONLY for name in new)
+    for method in ("submit", "shutdown"):
+        theirs = inspect.signature(getattr(stdlib, method)).parameters
+        assert [(p.name, p.kind, p.default) for p in inspect.signature(getattr(ours, method)).parameters.values()] == [
+            (p.name, p.kind, p.default) for p in theirs.values()
+        ]
+
+
+@pytest.mark.skipif(not hasattr(ProcessPoolExecutor, "kill_workers"), reason="new in Python 3.14")
+@pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
+def test_kill_workers(how):
+    """The workers can be ended, as in Python 3.14."""
+    executor = LowPriorityProcessPoolExecutor(2)
+    future = executor.submit(sleep_and_return, 30, 1)
+    while not future.running():
+        time.sleep(0.01)
+    getattr(executor, how)()
+    with pytest.raises(BrokenProcessPool):
+        future.result(timeout=20)

@@ -1,0 +1,28 @@
+"""The examples in the docstrings are true."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import nicefutures
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(nicefutures.__path__, "nicefutures.")
+    if not module.name.endswith("__main__")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    """Every example gives what it says."""
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert failed == 0
+
+
+@pytest.mark.parametrize("name", nicefutures.__all__)
+def test_documented(name):
+    """Every public name says what it is, in one sentence to begin with."""
+    assert getattr(nicefutures, name).__doc__.splitlines()[0].endswith((".", ":"))

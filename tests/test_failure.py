@@ -1,0 +1,415 @@
+"""A level that cannot be had is said once, in the parent, at the line that made the executor; no pool breaks."""
+
+import platform
+import sys
+
+import pytest
+
+from asking import linux_only, posix_only, run_python, unprivileged
+
+pytestmark = posix_only
+
+# Runs as a user who may lower only, in a process that is lowered already.
+_LOWERED = """
+import multiprocessing, sys, time, warnings
+from nicefutures import *
+from asking import *
+set_process_priority("below_normal")
+
+def caught():
+    record = warnings.catch_warnings(record=True)
+    log = record.__enter__()
+    warnings.simplefilter("always")
+    return log
+"""
+
+
+def run_lowered(code, *arguments):
+    # A spawned worker needs a __main__ that it can import: there is none with -c, so it does without.
+    return run_python(_LOWERED + 'if __name__ == "__main__":\n' + code, *arguments, command=unprivileged())
+
+
+def test_set_process_priority():
+    """Raising is a PriorityError with what is in force, why, and what would help; lowering on holds."""
+    printed = run_lowered("""
+    try:
+        set_process_priority("normal")
+    except PriorityError as error:
+        print(error.requested, error.in_force, error.reason, error.remedy, sep="\\n")
+    assert get_process_priority() == ProcessPriority.BELOW_NORMAL
+    set_process_priority("idle")
+    assert get_process_priority() == ProcessPriority.IDLE
+    for level in ProcessPriority:
+        if level > ProcessPriority.IDLE:
+            try:
+                set_process_priority(level)
+                raise AssertionError(level)
+            except PriorityError as error:
+                assert "root" in error.remedy
+""")
+    requested, in_force, reason, remedy = printed.splitlines()
+    assert "NORMAL" in requested
+    assert "BELOW_NORMAL" in in_force
+    assert "unprivileged" in reason
+    assert "root" in remedy
+
+
+@pytest.mark.parametrize("how", ["result", "map", "shutdown", "no wait", "forgotten"])
+def test_process_pool_warns_once(context, how):
+    """One PriorityWarning per executor, before the first result of a worker that is not at its level."""
+    printed = run_lowered(
+        """
+    method, how = sys.argv[1:]
+    log = caught()
+    executor = LowPriorityProcessPoolExecutor(2, multiprocessing.get_context(method), priority="normal")
+    if how == "result":
+        assert executor.submit(abs, -1).result() == 1
+        assert len(log) == 1
+    elif how == "map":
+        assert list(executor.map(abs, range(20))) == list(range(20))
+        assert len(log) == 1
+    elif how == "no wait":
+        future = executor.submit(abs, -1)
+        executor.shutdown(wait=False)
+        assert future.result() == 1
+        assert len(log) == 1
+    elif how == "forgotten":
+        future = executor.submit(abs, -1)
+        del executor
+        executor = LowPriorityProcessPoolExecutor(1, on_failure="ignore")
+        assert future.result() == 1
+        assert len(log) == 1
+    else:
+        executor.submit(abs, -1)
+    executor.shutdown()
+    warning, = log
+    assert warning.category is PriorityWarning
+    assert warning.message.in_force.startswith("BELOW_NORMAL"), warning.message
+    print(warning.filename, warning.lineno, sep="\\n")
+""",
+        context.get_start_method(),
+        how,
+    )
+    filename, line = printed.splitlines()
+    assert filename == "<string>"
+    source = (_LOWERED + 'if __name__ == "__main__":\n').count("\n") + 4
+    assert int(line) == source
+
+
+def test_replaced_workers_warn_once():
+    """Workers that are replaced do not warn again, and do not wait for anyone."""
+    run_lowered("""
+    log = caught()
+    with LowPriorityProcessPoolExecutor(2, priority="normal", max_tasks_per_child=1) as executor:
+        assert len(set(executor.map(identify, [0] * 6))) == 6
+    assert len(log) == 1
+""")
+
+
+def test_process_pool_raises(context):
+    """With "raise" every task ends with a PriorityError that says it all, and the pool is not broken."""
+    run_lowered(
+        """
+    with LowPriorityProcessPoolExecutor(
+        2, multiprocessing.get_context(sys.argv[1]), priority="normal", on_failure="raise"
+    ) as executor:
+        for future in [executor.submit(abs, -1) for _ in range(5)]:
+            error = future.exception()
+            assert type(error) is PriorityError, error
+            assert error.in_force.startswith("BELOW_NORMAL") and "root" in error.remedy
+        try:
+            list(executor.map(abs, range(3)))
+            raise AssertionError
+        except PriorityError:
+            pass
+""",
+        context.get_start_method(),
+    )
+
+
+def test_process_pool_ignores(context):
+    """With "ignore" the workers work, and nothing is said."""
+    run_lowered(
+        """
+    warnings.simplefilter("error")
+    with LowPriorityProcessPoolExecutor(
+        2, multiprocessing.get_context(sys.argv[1]), priority="normal", on_failure="ignore"
+    ) as executor:
+        assert list(executor.map(abs, range(3))) == [0, 1, 2]
+""",
+        context.get_start_method(),
+    )
+
+
+def test_thread_pool():
+    """Warn, raise and ignore in a thread pool."""
+    run_lowered("""
+    log = caught()
+    with PriorityThreadPoolExecutor(4, priority="highest") as executor:
+        assert list(executor.map(abs, range(9))) == list(range(9))
+        assert len(log) == 1
+    with PriorityThreadPoolExecutor(4, priority="highest", on_failure="ignore") as executor:
+        assert list(executor.map(abs, range(9))) == list(range(9))
+    assert len(log) == 1
+    called = []
+    with PriorityThreadPoolExecutor(
+        4, "x", called.append, (1,), priority="time_critical", on_failure="raise"
+    ) as executor:
+        errors = [future.exception() for future in [executor.submit(abs, -1) for _ in range(5)]]
+    assert [type(error) for error in errors] == [PriorityError] * 5
+    assert "root" in str(errors[0])
+    assert not called
+""")
+
+
+@pytest.mark.parametrize(
+    "pool",
+    ["LowPriorityProcessPoolExecutor(2, priority='normal')", "PriorityThreadPoolExecutor(2, priority='highest')"],
+)
+def test_warning_as_error(pool):
+    """If the filters make the warning an error, the executor's user gets it, and no result is lost."""
+    run_lowered(f"""
+    warnings.simplefilter("error")
+    executor = {pool}
+    assert executor.submit(abs, -1).result() == 1
+    try:
+        executor.submit(abs, -1)
+        raise AssertionError
+    except PriorityWarning as warning:
+        assert warning.remedy
+    assert executor.submit(abs, -1).result() == 1
+    executor.shutdown()
+""")
+
+
+def test_initializer_of_others():
+    """In someone else's pool, lowering works, as the initializer."""
+    run_lowered("""
+    with multiprocessing.get_context("spawn").Pool(2, set_process_priority, ("idle",)) as pool:
+        assert pool.apply(get_process_priority) == ProcessPriority.IDLE
+""")
+
+
+@pytest.mark.parametrize("manager", ["process_priority", "thread_priority"])
+def test_context_manager_cannot_go_back(manager):
+    """What cannot be put back is a PriorityWarning on leaving, at the line of the with statement's end."""
+    run_lowered(f"""
+    log = caught()
+    with {manager}("idle"):
+        assert not log
+    warning, = log
+    assert warning.category is PriorityWarning
+    assert warning.filename == "<string>"
+    assert warning.message.in_force.startswith("IDLE")
+    assert "root" in warning.message.remedy
+""")
+
+
+def test_failing_hook():
+    """A hook for warnings that fails breaks no pool; its error reaches the executor's user."""
+    run_lowered("""
+    def fail(*arguments):
+        raise BrokenPipeError("log")
+    warnings.simplefilter("always")
+    warnings.showwarning = fail
+    for executor in (
+        LowPriorityProcessPoolExecutor(2, priority="normal"), PriorityThreadPoolExecutor(2, priority="highest")
+    ):
+        assert executor.submit(abs, -1).result() == 1
+        try:
+            executor.shutdown()
+            raise AssertionError
+        except BrokenPipeError:
+            pass
+""")
+
+
+def test_kill_workers_with_warning_as_error():
+    """The workers are killed although a warning is pending that the filters made an error (Python 3.14)."""
+    run_lowered("""
+    from concurrent.futures.process import BrokenProcessPool
+    warnings.simplefilter("error")
+    executor = LowPriorityProcessPoolExecutor(1, priority="normal")
+    future = executor.submit(identify, 60)
+    while not future.running():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    if hasattr(executor, "kill_workers"):
+        executor.kill_workers()
+    else:
+        for process in executor._processes.values():
+            process.kill()
+    assert type(future.exception(timeout=20)) is BrokenProcessPool
+""")
+
+
+@linux_only
+def test_context_manager_with_warning_as_error():
+    """A warning that the filters made an error keeps the block from being entered, and what was set is put back."""
+    run_python(
+        """
+import os, warnings
+from nicefutures import PriorityWarning, process_priority
+def forbid(*arguments):
+    raise PermissionError(1, "no")
+os.sched_setscheduler = forbid
+warnings.simplefilter("error")
+try:
+    with process_priority("idle"):
+        raise AssertionError
+except PriorityWarning:
+    pass
+if os.geteuid() == 0:
+    assert os.getpriority(os.PRIO_PROCESS, 0) == 0
+"""
+    )
+
+
+@linux_only
+def test_one_thread_behind():
+    """What is in force is said of the threads that did not get there."""
+    run_lowered("""
+    with PriorityThreadPoolExecutor(1, priority="lowest") as executor:
+        executor.submit(int).result()
+        try:
+            set_process_priority("below_normal")
+            raise AssertionError
+        except PriorityError as error:
+            assert error.in_force.endswith("nice 19) for 1 of 2 threads"), error.in_force
+""")
+
+
+@linux_only
+def test_c_library_without_scheduler():
+    """On musl, whose sched_* functions always fail, the workers are at nice 19, and that is said."""
+    run_python("""
+import errno, os, warnings
+from nicefutures import LowPriorityProcessPoolExecutor, get_process_priority
+import multiprocessing
+def missing(*arguments):
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+os.sched_getscheduler = os.sched_getparam = os.sched_setscheduler = missing
+def look():
+    return [os.getpriority(os.PRIO_PROCESS, int(tid)) for tid in os.listdir("/proc/self/task")]
+with warnings.catch_warnings(record=True) as log:
+    warnings.simplefilter("always")
+    with LowPriorityProcessPoolExecutor(1, multiprocessing.get_context("fork")) as executor:
+        assert set(executor.submit(look).result()) == {19}
+    assert get_process_priority().name == "NORMAL"
+warning, = [entry for entry in log if "Priority" in entry.category.__name__]
+assert "glibc" in warning.message.remedy
+""")
+
+
+# --- a container that forbids sched_setscheduler: a seccomp filter does the same
+
+_FORBID = """
+import ctypes, struct, sys, warnings
+from nicefutures import *
+from asking import *
+
+def forbid(*numbers):
+    # Classic BPF (linux/filter.h, linux/seccomp.h): load the call's number, answer EPERM if it is one of these.
+    program = [(0x20, 0, 0, 0)]
+    for number in numbers:
+        program += [(0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | 1)]
+    program.append((0x06, 0, 0, 0x7FFF0000))
+    code = b"".join(struct.pack("HBBI", *line) for line in program)
+    class Filter(ctypes.Structure):
+        _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
+    assert libc.prctl(38, 1, None, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+    fprog = Filter(len(program), code)
+    assert libc.prctl(22, 2, ctypes.addressof(fprog), 0, 0) == 0, ctypes.get_errno()  # PR_SET_SECCOMP, filter
+
+SCHED_SETSCHEDULER, SETPRIORITY, IOPRIO_SET, IOPRIO_GET = 144, 141, 251, 252  # x86_64
+record = warnings.catch_warnings(record=True)
+log = record.__enter__()
+warnings.simplefilter("always")
+if __name__ == "__main__":
+"""
+
+seccomp_only = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="the filter is written for Linux on x86_64"
+)
+
+
+@seccomp_only
+def test_forbidden_scheduler_falls_back_to_nice():
+    """Where sched_setscheduler is forbidden, nice 19 is set on every thread, and that is said."""
+    run_python(
+        _FORBID
+        + """
+    forbid(SCHED_SETSCHEDULER)
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        for _, levels in executor.map(report, [0.05] * 4):
+            assert set(levels) == {("SCHED_OTHER", 19, "IDLE")}
+    warning, = log
+    assert "nice 19" in warning.message.in_force and "IDLE" in warning.message.in_force
+    assert "container" in warning.message.remedy
+    with LowPriorityProcessPoolExecutor(2, on_failure="raise") as executor:
+        assert type(executor.submit(report).exception()) is PriorityError
+    with LowPriorityProcessPoolExecutor(2, priority="below_normal", on_failure="ignore") as executor:
+        assert set(executor.submit(report).result()[1]) == {("SCHED_OTHER", 10, "NONE")}
+    set_process_priority("idle")  # a warning, no error
+    assert len(log) == 2 and log[1].filename == "<string>"
+"""
+    )
+
+
+@seccomp_only
+def test_everything_forbidden():
+    """Where nothing may be set the workers work on, and the parent is told."""
+    run_python(
+        _FORBID
+        + """
+    forbid(SCHED_SETSCHEDULER, SETPRIORITY, IOPRIO_SET, IOPRIO_GET)
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        assert set(executor.map(abs, range(4))) == {0, 1, 2, 3}
+    warning, = log
+    assert warning.message.in_force.startswith("NORMAL")
+    try:
+        set_process_priority("idle")
+        raise AssertionError
+    except PriorityError as error:
+        assert "container" in error.remedy
+"""
+    )
+
+
+@seccomp_only
+def test_forbidden_io_class():
+    """A CPU level without the I/O class that belongs to it is said to be that."""
+    run_python(
+        _FORBID
+        + """
+    forbid(IOPRIO_SET)
+    set_process_priority("idle")
+    warning, = log
+    assert "I/O class" in warning.message.reason
+    assert warning.message.in_force.startswith("IDLE (SCHED_IDLE")
+"""
+    )
+
+
+@linux_only
+def test_worker_that_dies_while_it_reports():
+    """A worker that is killed while its failure is on its way breaks the pool as in the stdlib, and nothing hangs."""
+    run_lowered("""
+    from concurrent.futures.process import BrokenProcessPool
+    warnings.simplefilter("ignore")
+    for delay in (0.0, 0.01, 0.02, 0.03, 0.05):
+        executor = LowPriorityProcessPoolExecutor(2, multiprocessing.get_context("spawn"), priority="normal")
+        futures = [executor.submit(identify, 5) for _ in range(3)]
+        time.sleep(delay)
+        for process in list(executor._processes.values()):
+            process.kill()
+        for future in futures:
+            try:
+                future.result(timeout=20)
+                raise AssertionError
+            except BrokenProcessPool:
+                pass
+        executor.shutdown()
+""")

@@ -1,0 +1,57 @@
+"""What the pages promise is true."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+if not (ROOT / "docs").is_dir():
+    pytest.skip("the pages are not part of this copy", allow_module_level=True)
+
+
+def tables():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", tables().PAGES, ids=lambda path: path.name)
+def test_tables(page):
+    """Every table of results is what its command prints from the file in the repository."""
+    for name in ("numpy", "scipy", "rich"):
+        pytest.importorskip(name)
+    text = page.read_text(encoding="utf-8")
+    assert "benchmarks show benchmarks/results/" in text
+    assert tables().render(text) == text
+
+
+def test_two_commands():
+    """The README has the two lines that run the main job and pass the tests."""
+    lines = [line.strip() for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
+    assert 'python -m pip install -e ".[bench]" && python -m benchmarks' in lines
+    assert 'python -m pip install -e ".[test]" && python -m pytest' in lines
+
+
+def test_no_platform_elsewhere():
+    """Only one module asks which system it is; the backends' guards for type checkers aside."""
+    source = ROOT / "src" / "nicefutures"
+    asking = [p for p in source.rglob("*.py") if "sys.platform" in p.read_text(encoding="utf-8")]
+    allowed = {source / "_platform" / name for name in ("__init__.py", "_linux.py", "_posix.py", "_windows.py")}
+    assert set(asking) <= allowed
+    for path in asking:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if "sys.platform" in line and path.name != "__init__.py":
+                assert "TYPE_CHECKING" in line or "sys.maxsize" in line, (path, line)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the pages are the same everywhere")
+def test_every_public_name_is_documented():
+    """The reference has every public name."""
+    import nicefutures
+
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert all(name in reference for name in nicefutures.__all__)

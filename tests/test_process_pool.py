@@ -1,0 +1,157 @@
+"""Every thread of every worker is at its level, and nobody else."""
+
+import json
+import multiprocessing
+import os
+import sys
+
+import psutil
+import pytest
+
+from asking import LINUX, PROCESS, ask_threads, linux_only, report, run_python
+from nicefutures import LowPriorityProcessPoolExecutor, PriorityWarning, ProcessPriority
+from nicefutures._priority import Shortfall
+
+LEVELS = [ProcessPriority.IDLE, ProcessPriority.BELOW_NORMAL, ProcessPriority.NORMAL]
+every_level = pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)
+
+
+@every_level
+def test_level(context, level):
+    """Workers are at the level under every start method."""
+    with LowPriorityProcessPoolExecutor(2, context, priority=level) as executor:
+        for pid, levels in executor.map(report, [0.05] * 6):
+            assert pid != os.getpid()
+            assert set(levels) == {PROCESS[level]}
+            assert set(ask_threads(pid)) == {PROCESS[level]}
+
+
+@pytest.mark.parametrize("on_failure", ["warn", "raise", "ignore"])
+@pytest.mark.parametrize("priority", ["idle", "Below_Normal"])
+def test_priority_by_name(priority, on_failure):
+    """The level may be given by name, whatever is to happen if it cannot be had."""
+    with LowPriorityProcessPoolExecutor(1, priority=priority, on_failure=on_failure) as executor:
+        assert set(executor.submit(report).result()[1]) == {PROCESS[ProcessPriority[priority.upper()]]}
+
+
+def test_default():
+    """The default is IDLE."""
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        assert set(executor.submit(report).result()[1]) == {PROCESS[ProcessPriority.IDLE]}
+
+
+@pytest.mark.parametrize("level", LEVELS[:2], ids=lambda level: level.name)
+@pytest.mark.parametrize("tasks", [0, 2], ids=["", "max_tasks_per_child"])
+def test_blas_threads(context, level, tasks):
+    """BLAS threads that are there before the initializer runs are at the level, and those made later; the parent's not.
+
+    In replaced workers too.
+    """
+    method = context.get_start_method()
+    if method == "fork" and tasks:
+        pytest.skip("the stdlib does not replace forked workers")
+    pytest.importorskip("numpy")
+    found = json.loads(run_python("numpy_main.py", method, level.name, str(tasks)))
+    assert len({pid for pid, _ in found["workers"]}) >= (4 if tasks else 1)
+    for pid, threads in found["workers"]:
+        assert pid != found["pid"]
+        assert {tuple(t) if LINUX else t for t in threads} == {PROCESS[level]}
+        if LINUX:
+            assert len(threads) >= min(os.cpu_count(), 2) + 1  # BLAS has one per core, and the task made one
+    assert {tuple(t) if LINUX else t for t in found["parent"]} == {PROCESS[ProcessPriority.NORMAL]}
+
+
+def hold(barrier):
+    """Keep the worker until the parent has looked at it."""
+    barrier.wait(20)
+    barrier.wait(20)
+
+
+@pytest.mark.parametrize("method", [m for m in multiprocessing.get_all_start_methods() if m != "fork"])
+def test_servers_stay(method):
+    """Only the workers are lowered: neither this process, nor the fork server, nor the resource tracker."""
+    context = multiprocessing.get_context(method)
+    with context.Manager() as manager, LowPriorityProcessPoolExecutor(1, context) as executor:
+        barrier = manager.Barrier(2)
+        future = executor.submit(hold, barrier)
+        barrier.wait(20)
+        levels = {
+            child.pid: set(ask_threads(child.pid))
+            for child in psutil.Process().children(recursive=True)
+            if child.status() != psutil.STATUS_ZOMBIE
+        }
+        barrier.wait(20)
+        future.result()
+    low = [pid for pid, found in levels.items() if found == {PROCESS[ProcessPriority.IDLE]}]
+    assert len(low) == 1
+    assert all(found == {PROCESS[ProcessPriority.NORMAL]} for pid, found in levels.items() if pid not in low)
+
+
+def level_in_initializer(connection):
+    connection.send(ask_threads())
+
+
+def test_initializer_runs_at_the_level():
+    """The user's initializer runs after the priority has been set."""
+    context = multiprocessing.get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
+    with LowPriorityProcessPoolExecutor(1, context, initializer=level_in_initializer, initargs=(writer,)) as executor:
+        executor.submit(report).result()
+    assert reader.poll(5)
+    assert set(reader.recv()) == {PROCESS[ProcessPriority.IDLE]}
+    reader.close()
+    writer.close()
+
+
+@linux_only
+def test_threads_that_come_up_meanwhile():
+    """No thread is left behind although the process makes threads all the time while it is lowered."""
+    code = """
+import threading, time
+from asking import ask_threads
+from nicefutures import set_process_priority
+
+def breed(generations):
+    if generations:
+        threading.Thread(target=breed, args=(generations - 1,)).start()
+        time.sleep(0.3)
+
+for _ in range(4):
+    threading.Thread(target=breed, args=(200,)).start()
+set_process_priority("idle")
+for _ in range(20):
+    assert {t[0] for t in ask_threads()} == {"SCHED_IDLE"}, ask_threads()
+    time.sleep(0.01)
+"""
+    run_python(code)
+
+
+def report_and_shut_down(reporters, executor):
+    for reporter in reporters:
+        reporter.start()
+        reporter.join()
+    executor.shutdown()
+
+
+def test_failure_channel(context):
+    """What any process of the pool reports reaches the parent as one warning, on every platform."""
+    shortfall = Shortfall("IDLE", "NORMAL", "a test", "None.")
+    executor = LowPriorityProcessPoolExecutor(1, context)
+    executor.submit(abs, -1).result()
+    reporters = [context.Process(target=executor._failure_channel.worker_end(), args=(shortfall,)) for _ in range(2)]
+    with pytest.warns(PriorityWarning, match="IDLE is not to be had: a test") as log:
+        report_and_shut_down(reporters, executor)
+    assert [(warning.filename, warning.message.remedy) for warning in log] == [(__file__, "None.")]
+
+
+def test_import_is_light():
+    """Neither the import nor an initializer pulls in what a worker would have to pay for."""
+    code = """
+import sys
+import nicefutures
+from nicefutures import set_process_priority
+set_process_priority("idle")
+print(*sorted({"numpy", "scipy", "rich", "psutil", "asyncio", "threadpoolctl"} & set(sys.modules)))
+"""
+    allowed = {"psutil"} if sys.platform == "win32" else set()
+    assert set(run_python(code).split()) <= allowed
