@@ -1,0 +1,48 @@
+# ruff: noqa: INP001 (Sphinx runs this file, nobody imports it)
+"""Configuration of Sphinx: ``sphinx-build -W -n docs docs/_build``."""
+
+import os
+from importlib.metadata import version as _version
+
+project = "nicefutures"
+author = "The nicefutures developers"
+project_copyright = author
+release = _version("nicefutures")
+version = release
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings have them
+napoleon_google_docstring = False
+napoleon_preprocess_types = True
+napoleon_use_ivar = False
+
+html_theme = "furo"
+html_title = f"nicefutures {release}"
+html_theme_options = {
+    "source_repository": "https://github.com/nicefutures/nicefutures/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+
+# Links to Python's own documentation need its inventory, so they are made where there is a network for certain.
+if os.environ.get("READTHEDOCS") or os.environ.get("NICEFUTURES_DOCS_ONLINE"):
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {"python": ("https://docs.python.org/3", None)}
+
+# Names of the standard library, and words of the docstrings' type descriptions that are no classes.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(concurrent\.futures|collections\.abc|contextlib|multiprocessing|threading|enum)\..*"),
+    (r"py:(class|exc)", r"(OSError|PermissionError|ProcessLookupError|RuntimeWarning|TypeError|ValueError)"),
+    (r"py:class", r"(bool|callable|default|int|None|optional|str|tuple)"),
+    (r"py:.*", r"nicefutures\._.*"),
+]
