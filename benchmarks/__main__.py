@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 
-_NEEDED = ("nicefutures", "numpy", "psutil", "rich", "scipy")
+_NEEDED = ("matplotlib", "nicefutures", "numpy", "psutil", "pyperf", "rich", "scipy", "threadpoolctl")
 
 
 def main() -> int:

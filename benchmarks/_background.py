@@ -1,14 +1,12 @@
-"""Keeps an executor busy, and tells how much it did and when."""
+"""Keeps an executor busy, and tells when each piece of work was done."""
 
 import threading
-from collections.abc import Callable
+import time
 from concurrent.futures import Executor, Future
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-from ._products import multiply
+from ._loads import FIT, LOADS, Load
 
-# Few, so that a worker that gets little of the CPU has not much to finish; many enough that a task dwarfs its queueing.
-_PRODUCTS_PER_TASK: Final = 2
 # Tasks per worker in the queue: no worker waits for the parent.
 _QUEUE_DEPTH: Final = 4
 
@@ -17,16 +15,17 @@ class Background(Protocol):
     """Work under way in an executor."""
 
     def stop(self) -> list[int]:
-        """Stop, and return when each piece of work was done, in ns of `time.perf_counter_ns`."""
+        """Stop, and return when each piece of work came back, in ns of `time.perf_counter_ns`."""
 
 
-class Products:
-    """Matrix products: whenever a task is done, another is put into the queue."""
+class Tasks:
+    """The tasks of a load: whenever one is done, another is put into the queue."""
 
-    def __init__(self, executor: Executor, workers: int) -> None:
+    def __init__(self, executor: Executor, load: Load, workers: int) -> None:
         self._executor = executor
+        self._load = load
         self._changed = threading.Condition()
-        self._futures: set[Future[list[int]]] = set()
+        self._futures: set[Future[Any]] = set()
         self._done: list[int] = []
         self._error: BaseException | None = None
         self._stopped = False
@@ -37,22 +36,22 @@ class Products:
         with self._changed:
             if self._stopped:
                 return
-            future = self._executor.submit(multiply, _PRODUCTS_PER_TASK)
+            future = self._executor.submit(self._load.task)
             self._futures.add(future)
         future.add_done_callback(self._collect)
 
-    def _collect(self, future: Future[list[int]]) -> None:
+    def _collect(self, future: Future[Any]) -> None:
         if not future.cancelled():
+            self._done += [time.perf_counter_ns()] * self._load.units
             self._error = self._error or future.exception()
             if self._error is None:
-                self._done.extend(future.result())
                 self._submit()
         with self._changed:
             self._futures.discard(future)
             self._changed.notify_all()
 
     def stop(self) -> list[int]:
-        """Stop, and return when each product was done; what runs is waited for."""
+        """Stop, and return when each piece of work came back; what runs is waited for."""
         with self._changed:
             self._stopped = True
             queued = list(self._futures)
@@ -95,28 +94,18 @@ class Fit:
         return self._done
 
 
-def start_job(job: str, executor: Executor, workers: int, seed: int) -> Background:
-    """Start "products" or "fit"."""
-    if job == "products":
-        return Products(executor, workers)
-    if job == "fit":
+def start_work(load: str, executor: Executor, workers: int, seed: int) -> Background:
+    """Start a load of `LOADS`, or "fit"."""
+    if load == FIT:
         return Fit(executor, seed)
-    msg = f"job must be 'products' or 'fit', not {job!r}"
-    raise ValueError(msg)
+    return Tasks(executor, LOADS[load], workers)
 
 
-def warm_up_task(job: str) -> Callable[[], object]:
-    """Return a short task that makes a worker load what `job` needs, and make its threads."""
-    if job == "products":
-        return _warm_up_products
-    return _warm_up_fit
+def warm_up(load: str) -> None:
+    """Make a worker load what `load` needs, and make its threads."""
+    if load == FIT:
+        from ._fit import TRUTH, misfit
 
-
-def _warm_up_products() -> None:
-    multiply(1)
-
-
-def _warm_up_fit() -> None:
-    from ._fit import TRUTH, misfit
-
-    misfit(TRUTH)
+        misfit(TRUTH)
+    elif load != "stall":
+        LOADS[load].task()

@@ -1,4 +1,4 @@
-"""One cell: an executor at work, and the foreground beside it. ``python -m benchmarks._cell JSON`` answers in JSON.
+"""One cell: a condition, measured. ``python -m benchmarks._cell JSON`` answers in JSON.
 
 The spawned workers import this module as their ``__main__``, and with it NumPy, before their initializer runs. That is
 how it is in a user's script; so its BLAS threads exist already when the initializer lowers the process.
@@ -8,23 +8,24 @@ import contextlib
 import importlib
 import json
 import os
+import platform
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Any, Final
 
-from ._background import start_job, warm_up_task
-from ._foreground import run_beats
+from ._background import start_work, warm_up
+from ._condition import NOTHING, Condition
+from ._executors import EXECUTORS, open_executor
 from ._levels import process_levels, thread_levels
-from ._pools import POOLS
-from ._statistics import thin
+from ._loads import FIT
+from ._ui import UIS, RunWindow
 
-# Part of a window, where the foreground both computes and draws, in which it computes.
+# Part of a window, where the foreground both computes and beats, in which it computes.
 _FRAMES_SHARE: Final = 1 / 3
 # Seconds from the start of the work to the start of the window: the queue is full, the clock frequency settled.
 _SETTLE: Final = 0.2
@@ -34,68 +35,53 @@ _PATIENCE: Final = 60.0
 _PAUSE: Final = 0.02
 
 
-@dataclass(frozen=True)
-class CellSpec:
-    """What to measure.
+def run_cell(condition: Condition, seconds: float, seed: int) -> dict[str, Any]:
+    """Measure a condition.
 
     Parameters
     ----------
-    pool : str or None
-        A key of `POOLS`, or None for no background work.
-    workers : int
-        How many.
-    jobs : sequence of str
-        "fit", "products": each in a window of its own. Without a pool, the names of the windows.
+    condition : Condition
+        What to measure.
     seconds : float
-        Length of a window.
-    foreground : {"frames", "both", "none"}
-        Whether the foreground process computes all the time, computes and then draws, or is left out.
-    own_window : bool
-        Whether the main thread of this process, too, draws 60 times a second: the window of the program with the pool.
+        Length of the window.
     seed : int
         Of the optimizer.
-    """
-
-    pool: str | None
-    workers: int
-    jobs: Sequence[str]
-    seconds: float
-    foreground: str = "frames"
-    own_window: bool = False
-    seed: int = 0
-
-
-def run_cell(spec: CellSpec) -> dict[str, Any]:
-    """Measure.
 
     Returns
     -------
     dict
-        "windows", "levels" (how many threads of the workers are at each level) and "blas" (what threadpoolctl tells).
+        "seconds", "ui" and "foreground" (what each saw), "done" (pieces of work in the window), "levels" (how many
+        threads of the workers are at each level), "python", "gil" and "blas" (what threadpoolctl tells).
     """
-    if spec.pool is None:
-        return {"windows": [_measure(spec, None, job) for job in spec.jobs], "levels": {}, "blas": _describe_blas()}
-    pool = POOLS[spec.pool]
-    with pool.make(spec.workers) as executor:
+    with contextlib.ExitStack() as stack:
+        # What is not lowered starts before the load: on a machine that is busy at normal priority it would take long to.
+        foreground = stack.enter_context(_foreground(condition, seconds)) if condition.foreground else None
+        run_window = stack.enter_context(UIS[condition.ui]()) if condition.ui else None
         levels: dict[str, int] = {}
-        windows: list[dict[str, Any]] = []
-        for job in spec.jobs:
-            levels = _warm_up(executor, job, spec.workers, process_levels if pool.processes else thread_levels)
-            windows.append(_measure(spec, executor, job))
-    return {"windows": windows, "levels": levels, "blas": _describe_blas()}
+        executor = None
+        if condition.executor != NOTHING:
+            executor = stack.enter_context(open_executor(condition.executor, condition.workers, condition.priority))
+            levels = _warm_up(executor, condition)
+        stack.enter_context(_foreign_processes(condition.foreign))
+        if condition.switch_ms is not None:
+            sys.setswitchinterval(condition.switch_ms / 1e3)
+        measured = _measure(condition, seconds, seed, executor, foreground, run_window)
+    gil = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+    return {**measured, "levels": levels, "python": platform.python_version(), "gil": gil, "blas": _describe_blas()}
 
 
-def _warm_up(executor: Executor, job: str, workers: int, read_levels: Callable[[], dict[str, int]]) -> dict[str, int]:
+def _warm_up(executor: Executor, condition: Condition) -> dict[str, int]:
     """Run tasks until every worker has done one; return how many threads of them are at each level."""
-    task = warm_up_task(job)
+    processes, workers, load = EXECUTORS[condition.executor].processes, condition.workers, condition.load or ""
+    if load == FIT:
+        warm_up(load)  # its optimizer runs in this process
     seen: dict[tuple[int, int], dict[str, int]] = {}
     deadline = time.monotonic() + _PATIENCE
     while len(seen) < workers:
         if time.monotonic() > deadline:
             msg = f"only {len(seen)} of {workers} workers did a task within {_PATIENCE:.0f} s"
             raise TimeoutError(msg)
-        futures = [executor.submit(_warm_up_worker, task, read_levels) for _ in range(workers)]
-        task()  # what this process needs is loaded before the window, too
+        futures = [executor.submit(_warm_up_worker, load, processes) for _ in range(workers)]
         seen.update(future.result() for future in futures)
     levels = Counter[str]()
     for each in seen.values():
@@ -103,61 +89,63 @@ def _warm_up(executor: Executor, job: str, workers: int, read_levels: Callable[[
     return dict(levels)
 
 
-def _warm_up_worker(
-    task: Callable[[], object], read_levels: Callable[[], dict[str, int]]
-) -> tuple[tuple[int, int], dict[str, int]]:
-    task()
+def _warm_up_worker(load: str, processes: bool) -> tuple[tuple[int, int], dict[str, int]]:
+    warm_up(load)
     time.sleep(_PAUSE)
-    return (os.getpid(), threading.get_native_id()), read_levels()
+    return (os.getpid(), threading.get_native_id()), process_levels() if processes else thread_levels()
 
 
-def _measure(spec: CellSpec, executor: Executor | None, job: str) -> dict[str, Any]:
-    """Measure one window. Times are in µs; those of the beats are in their order."""
-    with contextlib.ExitStack() as stack:
-        # Before the work starts: on a machine that is busy at normal priority it would take long to.
-        foreground = stack.enter_context(_foreground(spec)) if spec.foreground != "none" else None
-        background = start_job(job, executor, spec.workers, spec.seed) if executor is not None else None
-        try:
-            time.sleep(_SETTLE)
-            seen, own_beats = _watch(spec, foreground)
-        finally:
-            done = background.stop() if background is not None else []
-    start, end, frames = seen["start_ns"], seen["end_ns"], seen["frames_ns"]
+def _measure(
+    condition: Condition,
+    seconds: float,
+    seed: int,
+    executor: Executor | None,
+    foreground: "subprocess.Popen[str] | None",
+    run_window: RunWindow | None,
+) -> dict[str, Any]:
+    """Measure one window."""
+    background = start_work(condition.load or "", executor, condition.workers, seed) if executor is not None else None
+    try:
+        time.sleep(_SETTLE)
+        start = time.perf_counter_ns()
+        if foreground is not None:
+            _pipe(foreground.stdin).write("go\n")
+            _pipe(foreground.stdin).flush()
+        schedule = run_window(seconds) if run_window is not None else None
+        seen = json.loads(_pipe(foreground.stdout).readline()) if foreground is not None else None
+        if schedule is None and seen is None:
+            time.sleep(seconds)
+        end = time.perf_counter_ns()
+    finally:
+        done = background.stop() if background is not None else []
+    if seen is not None:
+        start, end = seen.pop("start_ns"), seen.pop("end_ns")
     return {
-        "job": job,
-        "seconds": (end - start) / 1e9,
-        "frames_per_s": len(frames) / (sum(frames) / 1e9) if frames else None,
-        "frame_us": thin([round(ns / 1000) for ns in frames]),
-        "beat_us": [round(ns / 1000) for ns in seen["beats_ns"]],
-        "own_beat_us": [round(ns / 1000) for ns in own_beats],
+        "seconds": round((end - start) / 1e9, 6),
         "done": sum(start <= when <= end for when in done),
+        "ui": schedule.result() if schedule is not None else None,
+        "foreground": seen,
     }
 
 
-def _watch(spec: CellSpec, foreground: "subprocess.Popen[str] | None") -> tuple[dict[str, Any], list[int]]:
-    """Let the window pass; return what the foreground process saw, and the beats of this process in ns."""
-    if foreground is None:
-        start = time.perf_counter_ns()
-        time.sleep(spec.seconds)
-        return {"start_ns": start, "end_ns": time.perf_counter_ns(), "frames_ns": [], "beats_ns": []}, []
-    stdin, stdout = foreground.stdin, foreground.stdout
-    if stdin is None or stdout is None:
+def _pipe(pipe: Any) -> Any:
+    if pipe is None:
         msg = "the foreground process has no pipes"
         raise RuntimeError(msg)
-    stdin.write("go\n")
-    stdin.flush()
-    own_beats = run_beats(spec.seconds) if spec.own_window else []
-    return json.loads(stdout.readline()), own_beats
+    return pipe
 
 
 @contextlib.contextmanager
-def _foreground(spec: CellSpec) -> "Iterator[subprocess.Popen[str]]":
+def _foreground(condition: Condition, seconds: float) -> "Iterator[subprocess.Popen[str]]":
     """Start the foreground process, and end it."""
-    frames_s = spec.seconds * (_FRAMES_SHARE if spec.foreground == "both" else 1)
-    command = [sys.executable, "-m", "benchmarks._foreground", str(frames_s), str(spec.seconds - frames_s)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    frames_s = seconds * _FRAMES_SHARE
+    command = [sys.executable, "-m", "benchmarks._foreground", str(frames_s), str(seconds - frames_s)]
+    other_session = condition.foreground == "other-session"
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=other_session
+    ) as process:
         try:
-            if process.stdout is None or process.stdout.readline() != "ready\n":
+            if _pipe(process.stdout).readline() != "ready\n":
                 msg = f"the foreground process did not start: {command}"
                 raise RuntimeError(msg)
             yield process
@@ -165,15 +153,34 @@ def _foreground(spec: CellSpec) -> "Iterator[subprocess.Popen[str]]":
             process.kill()
 
 
+@contextlib.contextmanager
+def _foreign_processes(count: int) -> Iterator[None]:
+    """Keep the machine busy with processes of normal priority."""
+    command = [sys.executable, "-S", "-c", "while True: pass"]
+    processes = [subprocess.Popen(command) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 def _describe_blas() -> list[dict[str, Any]]:
     """Return what threadpoolctl tells of the BLAS and its threads in this process, if it is installed."""
     try:
-        threadpoolctl: Any = importlib.import_module("threadpoolctl")  # not a dependency
+        threadpoolctl: Any = importlib.import_module("threadpoolctl")
     except ImportError:
         return []
     keys = ("user_api", "internal_api", "version", "threading_layer", "num_threads")
     return [{key: info.get(key) for key in keys} for info in threadpoolctl.threadpool_info()]
 
 
+def main(argument: str) -> dict[str, Any]:
+    """Measure what the JSON asks for."""
+    spec = json.loads(argument)
+    return run_cell(Condition.from_json(spec["condition"]), spec["seconds"], spec["seed"])
+
+
 if __name__ == "__main__":
-    json.dump(run_cell(CellSpec(**json.loads(sys.argv[1]))), sys.stdout)
+    json.dump(main(sys.argv[1]), sys.stdout)

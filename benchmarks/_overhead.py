@@ -1,161 +1,190 @@
-"""``python -m benchmarks overhead``: what the library costs on a machine with nothing else to do, beside the stdlib.
+"""``python -m benchmarks run overhead``: what the library costs on a machine with nothing else to do, beside its peers.
 
-Each comparison has interleaved pairs of samples, and the bootstrap's 95 % confidence interval of the ratio, or the
-difference, of their medians.
+Each cell is one pyperf process for one peer; the rounds interleave them. The work that is done with nothing beside it
+is counted by :mod:`benchmarks._cell`.
 """
 
+import importlib.util
 import multiprocessing
 import statistics
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final, NamedTuple
 
-from ._cell import CellSpec
-from ._overhead_cell import WORKERS, OverheadSpec
-from ._run import START_S, Cell, Suite, results
-from ._statistics import Interval, bootstrap
+import numpy as np
+
+from ._bootstrap import Samples, compare_medians
+from ._condition import Condition
+from ._executors import LOW_PROCESS, STDLIB_PROCESS, title_of
+from ._overhead_cell import PEERS, WORKERS, OverheadSpec
+from ._rows import Rows
+from ._run import Cell, Suite, make_cell
 from ._tables import Column, Table, Value
 from ._targets import Target
 
-_WORK_S: Final = 1.5
+NAME: Final = "overhead"
+QUESTION: Final = "what does it cost? Start, import, a call, map and work, beside the stdlib, loky, joblib and pebble"
+ROUNDS: Final = 5
+_WORK_S: Final = 2.0
+_VALUES: Final = 3
+
+
+class Kind(NamedTuple):
+    """A kind of cost: its title, unit, the factor from s to it, calls in a value, and the peers that have it."""
+
+    title: str
+    unit: str
+    scale: float
+    loops: int
+    peers: tuple[str, ...]
+
+
+_ALL: Final = tuple(PEERS)
+KINDS: Final = {
+    "call": Kind("a call and its result", "us", 1e6, 300, _ALL),
+    "map": Kind("an item of map, chunks as each library chooses", "us", 1e6, 1500, _ALL),
+    "start": Kind(
+        "start of two workers", "ms", 1e3, 1, tuple(name for name in _ALL if not name.endswith(("thread", "fork")))
+    ),
+    "import": Kind("import", "ms", 1e3, 1, tuple(name for name, peer in PEERS.items() if peer.module)),
+}
+_TARGETS: Final = {
+    ("map", "low-fork"): Target("a call through map, forked", most=1.05),
+    ("map", "low-spawn"): Target("a call through map, spawned", most=1.05),
+    ("map", "priority-thread"): Target("a call through map, threads", most=1.05),
+    ("start", "low-spawn"): Target("start of two spawned workers, ms more", most=25),
+    ("import", "low-spawn"): Target("import, ms more", most=25),
+}
+_WORK: Final = ((STDLIB_PROCESS, None), (LOW_PROCESS, "idle"), (LOW_PROCESS, "normal"))
+_WORK_TARGET: Final = Target("background work on an idle machine", least=0.97)
 _COLUMNS: Final = (
     Column("what"),
     Column("unit"),
-    Column("stdlib", 1),
-    Column("nicefutures", 1),
-    Column("compared by"),
-    Column("value", 3),
-    Column("95 % low", 3),
-    Column("high", 3),
+    Column("median", 2),
+    Column("over the stdlib"),
+    Column("minus the stdlib"),
     Column("target"),
     Column("met"),
 )
-_NOTE: Final = (
-    "value: nicefutures over the stdlib, or minus it in the row's unit. "
-    "met: not clear if the target is inside the interval."
+NOTE: Final = (
+    "over, minus: the medians compared with those of the stdlib's executor, started in the same way, with 99 % "
+    "intervals. met: not clear if the target is inside the interval."
 )
 
 
-def _over(stdlib: float, nicefutures: float) -> float:
-    return nicefutures / stdlib
-
-
-def _minus(stdlib: float, nicefutures: float) -> float:
-    return nicefutures - stdlib
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A row of the table.
-
-    Parameters
-    ----------
-    cell : str
-        Name of its cell; those of "work" have ``-stdlib`` and ``-low`` added.
-    unit : str
-        Of the samples.
-    scale : float
-        From s, or from 1/s, to the unit.
-    target : Target
-        What it is, and the limit for the value.
-    """
-
-    cell: str
-    unit: str
-    scale: float
-    target: Target
-
-    @property
-    def by(self) -> str:
-        """How the two are compared."""
-        return "difference" if self.unit == "ms" else "ratio"
-
-
-_COMPARISONS: Final = (
-    Comparison("call-fork", "us", 1e6, Target("a call through map, forked processes", most=1.05)),
-    Comparison("call-spawn", "us", 1e6, Target("a call through map, spawned processes", most=1.05)),
-    Comparison("call-thread", "us", 1e6, Target("a call through map, threads", most=1.05)),
-    Comparison("work", "products/s", 1, Target("work, BLAS threads left alone", least=0.97)),
-    Comparison("work-one-blas", "products/s", 1, Target("work, one BLAS thread a worker", least=0.97)),
-    Comparison("start", "ms", 1e3, Target("start of two spawned workers", most=25)),
-    Comparison("import", "ms", 1e3, Target("import", most=25)),
-)
-
-
-def make_suite(seconds: float | None = None, calls: int = 4000, samples: int = 3) -> Suite:
+def make_suite(seconds: float | None = None) -> Suite:
     """Return the suite.
 
     Parameters
     ----------
     seconds : float, optional
-        Length of the windows in which products are counted.
-    calls : int
-        Calls in one sample.
-    samples : int
-        Samples of each of the two in a round, where a round takes several.
+        Length of the windows in which work is counted.
     """
     seconds = _WORK_S if seconds is None else seconds
-    cells = [
-        *(_cost(f"call-{context}", OverheadSpec("call", context, samples, calls)) for context in _contexts()),
-        _cost("start", OverheadSpec("start", "spawn", samples)),
-        _cost("import", OverheadSpec("import", samples=samples)),
-        *(
-            Cell(
-                f"{name}-{suffix}",
-                "benchmarks._cell",
-                asdict(CellSpec(pool, WORKERS, ("products",), seconds, foreground="none")),
-                seconds + 1.5 * START_S,
-                blas_threads,
-            )
-            for name, blas_threads in (("work", None), ("work-one-blas", 1))
-            for suffix, pool in (("stdlib", "stdlib-process"), ("low", "low-process"))
-        ),
+    skipped = [
+        {"what": peer.title, "reason": reason} for name, peer in PEERS.items() if (reason := _why_not(name)) is not None
     ]
-    settings = {"seconds": seconds, "calls": calls, "samples": samples, "workers": WORKERS}
-    return Suite("overhead", cells, summarise, settings, baseline_s=min(seconds, 2.0))
+    cells = [
+        _cost(kind, peer) for kind, each in KINDS.items() for peer in each.peers if _why_not(peer) is None
+    ]
+    cells += [make_cell(condition, seconds, 0) for condition in _work_conditions()]
+    return Suite(NAME, cells, {"seconds": seconds, "workers": WORKERS}, skipped)
 
 
-def _contexts() -> list[str]:
+def _why_not(peer: str) -> str | None:
     # macOS has fork, but a process that has used its frameworks does not survive it.
     forks = sys.platform != "darwin" and "fork" in multiprocessing.get_all_start_methods()
-    return [*(["fork"] if forks else []), "spawn", "thread"]
+    if peer.endswith("-fork") and not forks:
+        return "no fork here"
+    package = PEERS[peer].module.partition(".")[0]
+    if package and importlib.util.find_spec(package) is None:
+        return f"{package} is not installed"
+    return None
 
 
-def _cost(name: str, spec: OverheadSpec) -> Cell:
-    per_sample = spec.calls * 70e-6 if spec.kind == "call" else 0.12
-    return Cell(name, "benchmarks._overhead_cell", asdict(spec), 0.5 + 2 * (spec.samples + 1) * per_sample)
+def _cost(kind: str, peer: str) -> Cell:
+    # joblib starts a call of its machinery for every single one.
+    loops = KINDS[kind].loops // (30 if (kind, peer) == ("call", "joblib") else 1)
+    spec = OverheadSpec(kind, peer, loops, _VALUES)
+    return Cell(f"{kind} {peer}", "benchmarks._overhead_cell", asdict(spec), 1.3, record={"cost": [kind, peer]})
 
 
-def summarise(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the table."""
-    rows = [row for comparison in _COMPARISONS if (row := _row(record, comparison)) is not None]
-    return {"tables": [Table("Overhead, 2 workers", _COLUMNS, rows).to_json()], "notes": [_NOTE]}
+def _work_conditions() -> list[Condition]:
+    return [
+        Condition(executor=executor, priority=priority, load="matmul", workers=WORKERS, blas_threads=blas)
+        for blas in (None, 1)
+        for executor, priority in _WORK
+    ]
 
 
-def _row(record: dict[str, Any], comparison: Comparison) -> Sequence[Value] | None:
-    pairs = [(a * comparison.scale, b * comparison.scale) for a, b in _pairs(record, comparison.cell)]
-    if not pairs:
-        return None
-    stdlib, nicefutures = (statistics.median(series) for series in zip(*pairs, strict=True))
-    compare: Callable[[float, float], float] = _over if comparison.by == "ratio" else _minus
-    interval: Interval = bootstrap(pairs, compare, record["seed"])
-    what, _, target, met = comparison.target.judge(interval)
-    return (what, comparison.unit, stdlib, nicefutures, comparison.by, *interval, target, met)
+def tables(record: Mapping[str, Any]) -> list[Table]:
+    """Return a table of costs for each kind, and one of the work."""
+    found = [Table(kind.title, _COLUMNS, rows) for name, kind in KINDS.items() if (rows := _cost_rows(record, name))]
+    work = _work_rows(record)
+    return [*found, *([Table("products of 700 x 700, nothing beside", _COLUMNS, work)] if work else [])]
 
 
-def _pairs(record: dict[str, Any], cell: str) -> list[tuple[float, float]]:
-    """Return the samples of the two that were taken next to each other."""
-    if cell.startswith("work"):
-        stdlib, low = (_rate_by_round(record, f"{cell}-{suffix}") for suffix in ("stdlib", "low"))
-        return [(stdlib[number], low[number]) for number in sorted(stdlib.keys() & low.keys())]
-    samples = [result["samples_s"] for result in results(record, cell)]
-    return [pair for both in samples for pair in zip(both["stdlib"], both["nicefutures"], strict=True)]
-
-
-def _rate_by_round(record: dict[str, Any], name: str) -> dict[int, float]:
-    return {
-        cell["round"]: cell["result"]["windows"][0]["done"] / cell["result"]["windows"][0]["seconds"]
+def values(record: Mapping[str, Any], kind: str, peer: str) -> list[float]:
+    """Return all values of a cost in its unit, in the order of the rounds."""
+    return [
+        value * KINDS[kind].scale
         for cell in record["cells"]
-        if cell["name"] == name and "result" in cell
-    }
+        if cell.get("cost") == [kind, peer] and "result" in cell
+        for value in cell["result"]["values_s"]
+    ]
+
+
+def _cost_rows(record: Mapping[str, Any], kind: str) -> list[Sequence[Value]]:
+    rows: list[Sequence[Value]] = []
+    for peer in KINDS[kind].peers:
+        measured = values(record, kind, peer)
+        if measured:
+            reference = values(record, kind, PEERS[peer].reference) if PEERS[peer].reference else []
+            target = _TARGETS.get((kind, peer))
+            by_difference = KINDS[kind].unit == "ms"
+            rows.append(_row(PEERS[peer].title, KINDS[kind].unit, measured, reference, target, by_difference, record))
+    return rows
+
+
+def _work_rows(record: Mapping[str, Any]) -> list[Sequence[Value]]:
+    rows, by_condition = [], Rows(record)
+    for condition in _work_conditions():
+        row, reference = by_condition.get(condition), by_condition.get(condition.with_executor(STDLIB_PROCESS))
+        if row is not None:
+            blas = "BLAS threads left alone" if condition.blas_threads is None else "one BLAS thread a worker"
+            ours, is_reference = [*row.rates.values()], condition.executor == STDLIB_PROCESS
+            theirs = [*reference.rates.values()] if reference is not None and not is_reference else []
+            title = f"{title_of(condition.executor, condition.priority)}, {blas}"
+            target = _WORK_TARGET if condition.priority == "idle" else None
+            rows.append(_row(title, "1/s", ours, theirs, target, False, record))
+    return rows
+
+
+def _row(
+    title: str,
+    unit: str,
+    measured: Sequence[float],
+    reference: Sequence[float],
+    target: Target | None,
+    by_difference: bool,
+    record: Mapping[str, Any],
+) -> Sequence[Value]:
+    pairs = [*zip(measured, reference, strict=False)]
+    if not pairs:
+        return (title, unit, statistics.median(measured), None, None, None, None)
+    ratio = compare_medians(pairs, _over, record["seed"])
+    difference = compare_medians(pairs, _minus, record["seed"])
+    judged: Sequence[Value] = (None, None)
+    if target is not None:
+        judged = target.judge(difference if by_difference else ratio)[2:]
+    return (title, unit, statistics.median(measured), ratio.text, difference.text, *judged)
+
+
+def _over(ours: Samples, theirs: Samples) -> Samples:
+    return np.asarray(ours / theirs)
+
+
+def _minus(ours: Samples, theirs: Samples) -> Samples:
+    return np.asarray(ours - theirs)
+

@@ -1,32 +1,30 @@
-"""Costs of the library beside the stdlib's: ``python -m benchmarks._overhead_cell JSON`` answers in JSON.
+"""Costs of an executor: ``python -m benchmarks._overhead_cell JSON`` measures one with pyperf and answers in JSON.
 
-Both are measured in one process, by turns and in random order, so that what the machine does meanwhile happens to
-both. No NumPy in here: it would only make the workers' start, which is measured, longer for both.
+pyperf runs this module again in a worker process of its own. No NumPy in here: it would only make the start of the
+workers, which is measured, longer for all.
 """
 
 import contextlib
 import functools
+import importlib
 import json
 import multiprocessing
 import os
-import random
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
-from multiprocessing.context import BaseContext
-from multiprocessing.synchronize import Barrier
-from typing import Any, Final
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
 
 WORKERS: Final = 2
 _PATIENCE: Final = 60.0
 _IMPORT: Final = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
-
-_together: Barrier
 
 
 @dataclass(frozen=True)
@@ -35,122 +33,199 @@ class OverheadSpec:
 
     Parameters
     ----------
-    kind : {"call", "start", "import"}
-        One call through `map`; the start of two workers; the import.
-    context : str
-        Start method, or "thread" for the thread pools. Nothing for "import".
-    samples : int
-        Samples of each of the two.
-    calls : int
-        Calls in a sample of "call".
-    seed : int
-        Of the order.
+    kind : {"call", "map", "start", "import"}
+        One call and its result; one item of a `map`; the start of two workers; the import.
+    peer : str
+        A key of :data:`PEERS`.
+    loops : int
+        Calls, or items, in a value.
+    values : int
+        How many values.
     """
 
     kind: str
-    context: str = ""
-    samples: int = 3
-    calls: int = 4000
-    seed: int = 0
+    peer: str
+    loops: int = 1
+    values: int = 3
 
 
-def take_samples(
-    spec: OverheadSpec, stdlib: Callable[[], float], nicefutures: Callable[[], float]
-) -> dict[str, list[float]]:
-    """Measure both by turns, in random order within each turn; each once before, for what is only done once."""
-    measures = {"stdlib": stdlib, "nicefutures": nicefutures}
-    samples: dict[str, list[float]] = {name: [] for name in measures}
-    order = list(measures)
-    shuffle = random.Random(spec.seed).shuffle
-    for turn in range(spec.samples + 1):
-        shuffle(order)
-        for name in order:
-            seconds = measures[name]()
-            if turn > 0:
-                samples[name].append(seconds)
-    return samples
+class Opened(NamedTuple):
+    """A pool at work."""
+
+    call: Callable[..., Any]
+    map: Callable[..., Iterable[Any]]
 
 
-def _pool_types(context: str) -> tuple[Callable[..., Executor], Callable[..., Executor]]:
-    if context == "thread":
-        return ThreadPoolExecutor, PriorityThreadPoolExecutor
-    start = multiprocessing.get_context(context)
-    return (
-        functools.partial(ProcessPoolExecutor, mp_context=start),
-        functools.partial(LowPriorityProcessPoolExecutor, mp_context=start),
-    )
+@contextlib.contextmanager
+def _open_executor(make: Callable[..., Executor]) -> Iterator[Opened]:
+    with make(WORKERS) as executor:
+        yield Opened(lambda fn, *args: executor.submit(fn, *args).result(), executor.map)
 
 
-def measure_call(spec: OverheadSpec) -> dict[str, list[float]]:
-    """Return samples of the time, in s, of one call of an empty function through `map`."""
-    with contextlib.ExitStack() as stack:
-        executors = [stack.enter_context(make(WORKERS)) for make in _pool_types(spec.context)]
-        stdlib, nicefutures = (functools.partial(_time_calls, executor, spec.calls) for executor in executors)
-        return take_samples(spec, stdlib, nicefutures)
+def _executor(make: Callable[..., Executor]) -> Callable[..., Any]:
+    return functools.partial(_open_executor, make)
 
 
-def _time_calls(executor: Executor, calls: int) -> float:
+def _process(make: Callable[..., Executor], context: str) -> Callable[..., Any]:
+    return lambda: _open_executor(functools.partial(make, mp_context=multiprocessing.get_context(context)))
+
+
+def _loky() -> Any:
+    return _open_executor(importlib.import_module("loky").ProcessPoolExecutor)
+
+
+@contextlib.contextmanager
+def _pebble() -> Iterator[Opened]:
+    pebble: Any = importlib.import_module("pebble")
+    context = multiprocessing.get_context("spawn")
+    with pebble.ProcessPool(WORKERS, context=context) as pool:
+        yield Opened(
+            lambda fn, *args: pool.schedule(fn, args).result(), lambda fn, items: pool.map(fn, items).result()
+        )
+
+
+@contextlib.contextmanager
+def _pool() -> Iterator[Opened]:
+    with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
+        yield Opened(lambda fn, *args: pool.apply(fn, args), pool.map)
+
+
+@contextlib.contextmanager
+def _joblib() -> Iterator[Opened]:
+    joblib: Any = importlib.import_module("joblib")
+    with joblib.Parallel(WORKERS) as parallel:
+        yield Opened(
+            lambda fn, *args: parallel([joblib.delayed(fn)(*args)]),
+            lambda fn, items: parallel(joblib.delayed(fn)(item) for item in items),
+        )
+    # joblib keeps its workers for the next call; a new pool shall be a new one.
+    importlib.import_module("joblib.externals.loky").get_reusable_executor().shutdown()
+
+
+class Peer(NamedTuple):
+    """A pool to measure: what it is called, what opens it, what is imported for it, and what it is compared with."""
+
+    title: str
+    open: Callable[..., Any]
+    module: str
+    reference: str
+
+
+PEERS: Final = {
+    "stdlib-spawn": Peer(
+        "ProcessPoolExecutor, spawn", _process(ProcessPoolExecutor, "spawn"), "concurrent.futures.process", ""
+    ),
+    "low-spawn": Peer(
+        "LowPriorityProcessPoolExecutor, spawn",
+        _process(LowPriorityProcessPoolExecutor, "spawn"),
+        "nicefutures",
+        "stdlib-spawn",
+    ),
+    "normal-spawn": Peer(
+        "LowPriorityProcessPoolExecutor, spawn, normal",
+        _process(functools.partial(LowPriorityProcessPoolExecutor, priority="normal"), "spawn"),
+        "",
+        "stdlib-spawn",
+    ),
+    "stdlib-fork": Peer("ProcessPoolExecutor, fork", _process(ProcessPoolExecutor, "fork"), "", ""),
+    "low-fork": Peer(
+        "LowPriorityProcessPoolExecutor, fork", _process(LowPriorityProcessPoolExecutor, "fork"), "", "stdlib-fork"
+    ),
+    "stdlib-thread": Peer("ThreadPoolExecutor", _executor(ThreadPoolExecutor), "", ""),
+    "priority-thread": Peer(
+        "PriorityThreadPoolExecutor", _executor(PriorityThreadPoolExecutor), "", "stdlib-thread"
+    ),
+    "pool": Peer("multiprocessing.Pool, spawn", _pool, "multiprocessing.pool", "stdlib-spawn"),
+    "loky": Peer("loky", _loky, "loky", "stdlib-spawn"),
+    "joblib": Peer("joblib", _joblib, "joblib", "stdlib-spawn"),
+    "pebble": Peer("pebble, spawn", _pebble, "pebble", "stdlib-spawn"),
+}
+
+
+def _time_calls(spec: OverheadSpec, opened: Opened, loops: int) -> float:
     start = time.perf_counter()
-    for _ in executor.map(_nothing, range(calls)):
-        pass
-    return (time.perf_counter() - start) / calls
+    if spec.kind == "map":
+        for _ in opened.map(_nothing, range(loops)):
+            pass
+    else:
+        for number in range(loops):
+            opened.call(_nothing, number)
+    return time.perf_counter() - start
 
 
 def _nothing(argument: int) -> None:
     pass
 
 
-def measure_start(spec: OverheadSpec) -> dict[str, list[float]]:
-    """Return samples of the time, in s, until each of two workers of a new executor has returned a result."""
-    start = multiprocessing.get_context(spec.context)
-    stdlib, nicefutures = (functools.partial(_time_start, make, start) for make in _pool_types(spec.context))
-    return take_samples(spec, stdlib, nicefutures)
+def _time_starts(spec: OverheadSpec, loops: int) -> float:
+    """Return the time, in s, until each of two workers of new pools has returned a result."""
+    total = 0.0
+    for _ in range(loops):
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            with PEERS[spec.peer].open() as opened:
+                workers = set(opened.map(_meet, [folder] * WORKERS))
+                total += time.perf_counter() - start
+        if len(workers) != WORKERS:
+            msg = f"{len(workers)} of {WORKERS} workers returned a result"
+            raise RuntimeError(msg)
+    return total
 
 
-def _time_start(make: Callable[..., Executor], context: BaseContext) -> float:
-    start = time.perf_counter()
-    # A barrier, so that the first worker does not do the task of the second one.
-    with make(WORKERS, initializer=_keep, initargs=(context.Barrier(WORKERS),)) as executor:
-        futures = [executor.submit(_meet) for _ in range(WORKERS)]
-        workers = {future.result(_PATIENCE) for future in futures}
-        seconds = time.perf_counter() - start
-    if len(workers) != WORKERS:
-        msg = f"{len(workers)} of {WORKERS} workers returned a result"
-        raise RuntimeError(msg)
-    return seconds
-
-
-def _keep(barrier: Barrier) -> None:
-    global _together  # noqa: PLW0603, multiprocessing's locks reach a worker through its initializer only
-    _together = barrier
-
-
-def _meet() -> int:
-    _together.wait(_PATIENCE)
+def _meet(folder: str) -> int:
+    """Wait for the other worker, so that neither does the task of both: in files, for not every pool pickles locks."""
+    Path(folder, str(os.getpid())).touch()
+    deadline = time.monotonic() + _PATIENCE
+    while len(os.listdir(folder)) < WORKERS and time.monotonic() < deadline:
+        time.sleep(0.0005)
     return os.getpid()
 
 
-def measure_import(spec: OverheadSpec) -> dict[str, list[float]]:
-    """Return samples of the time, in s, of an import in a fresh interpreter, its own start left out."""
-    stdlib, nicefutures = (
-        functools.partial(_time_import, module) for module in ("concurrent.futures.process", "nicefutures")
+def _time_imports(spec: OverheadSpec, loops: int) -> float:
+    """Return the time, in s, of imports in fresh interpreters, their own start left out."""
+    command = [sys.executable, "-c", _IMPORT.format(PEERS[spec.peer].module)]
+    return sum(
+        float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(loops)
     )
-    return take_samples(spec, stdlib, nicefutures)
 
 
-def _time_import(module: str) -> float:
-    command: Sequence[str] = [sys.executable, "-c", _IMPORT.format(module)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+@contextlib.contextmanager
+def _time_function(spec: OverheadSpec) -> Iterator[Callable[[int], float]]:
+    if spec.kind in ("call", "map"):
+        with PEERS[spec.peer].open() as opened:
+            yield functools.partial(_time_calls, spec, opened)
+    else:
+        yield functools.partial({"start": _time_starts, "import": _time_imports}[spec.kind], spec)
 
 
-MEASURES: Final = {"call": measure_call, "start": measure_start, "import": measure_import}
+def main() -> None:
+    """Measure what the JSON asks for; in pyperf's worker, run what it asks for."""
+    pyperf: Any = importlib.import_module("pyperf")
+    spec = OverheadSpec(**json.loads(sys.argv[1]))
+    argument = json.dumps(asdict(spec))
+    runner = pyperf.Runner(
+        program_args=("-m", "benchmarks._overhead_cell", argument),
+        processes=1,
+        values=spec.values,
+        warmups=1,
+        loops=spec.loops,
+    )
+    # One process measures a value after the other; the cells' rounds are the repetitions that pyperf would make.
+    runner.parse_args(["--copy-env", "--quiet", *sys.argv[2:]])
+    with contextlib.ExitStack() as stack:
+        run: Callable[[int], float] = _never
+        if runner.args.worker:
+            run = stack.enter_context(_time_function(spec))
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        benchmark = runner.bench_time_func(f"{spec.kind} {spec.peer}", run)
+    if not runner.args.worker:
+        json.dump({"values_s": benchmark.get_values()}, sys.stdout)
 
 
-def main(argument: str) -> dict[str, Any]:
-    """Measure what the JSON asks for."""
-    spec = OverheadSpec(**json.loads(argument))
-    return {"samples_s": MEASURES[spec.kind](spec)}
+def _never(_loops: int) -> float:
+    msg = "only the worker measures"
+    raise AssertionError(msg)
 
 
 if __name__ == "__main__":
-    json.dump(main(sys.argv[1]), sys.stdout)
+    main()

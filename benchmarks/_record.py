@@ -1,16 +1,11 @@
-"""What a run leaves: one JSON file, which all that is printed comes from."""
+"""What a run leaves: one JSON file, which all that is printed and drawn comes from. Its schema is in ``docs/``."""
 
 import json
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
-
-from ._machine import describe_in_a_line
-from ._tables import Table, print_on_terminal, to_markdown, to_plain
-
 # Raised when a file of an older version could no longer be shown.
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 def save(record: dict[str, Any], path: Path) -> None:
@@ -40,19 +35,3 @@ def load(path: Path) -> dict[str, Any]:
         msg = f"{path} has format {found}, this program reads format {FORMAT}: run the benchmark again"
         raise ValueError(msg)
     return dict(record)
-
-
-def show(record: dict[str, Any], *, markdown: bool = False) -> None:
-    """Print the tables and notes of a record: drawn on a terminal, plain elsewhere, or as Markdown."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    for data in record["summary"]["tables"]:
-        table = Table.from_json(data)
-        if markdown:
-            print(to_markdown(table), end="\n\n")
-        elif console.is_terminal:
-            print_on_terminal(table, Console())
-        else:
-            print(to_plain(table), end="\n\n")
-    notes = [*record["summary"]["notes"], describe_in_a_line(record["machine"])]
-    for note in notes:
-        console.print(f"- {note}" if markdown else note)

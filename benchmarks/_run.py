@@ -18,7 +18,9 @@ import psutil
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ._machine import describe_machine, find_noise
+from ._condition import Condition
+from ._executors import EXECUTORS
+from ._machine import describe_machine
 from ._record import FORMAT, save
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
@@ -29,9 +31,8 @@ _BLAS_VARIABLES: Final = (
     "OPENBLAS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-_BASELINE_S: Final = 2.0
-# Seconds to start a cell's processes and end them, for the estimate.
-START_S: Final = 1.0
+BASELINE: Final = Condition(ui="thread", foreground="same-session")
+_BASELINE_S: Final = 3.0
 _PATIENCE_S: Final = 120.0
 
 
@@ -42,15 +43,19 @@ class Cell:
     Parameters
     ----------
     name : str
-        Its short name, for ``--only`` and in the JSON.
+        What it is, in a few words.
     module : str
-        What runs it: it takes `spec` as JSON and prints JSON.
+        What runs it: it takes JSON and prints JSON.
     spec : mapping
         What that module measures.
     expected_s : float
         About how long it takes.
     blas_threads : int or None
         Limit of BLAS threads in each process, from its environment; None leaves them alone.
+    python : str
+        Label of the interpreter, "" for this one.
+    record : mapping
+        What stands beside its result in the JSON.
     """
 
     name: str
@@ -58,11 +63,13 @@ class Cell:
     spec: Mapping[str, Any]
     expected_s: float
     blas_threads: int | None = None
+    python: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Cells that are measured together, and what to make of them.
+    """Cells that are measured together.
 
     Parameters
     ----------
@@ -70,27 +77,51 @@ class Suite:
         As on the command line.
     cells : sequence of Cell
         Those of one round.
-    summarise : callable
-        Makes {"tables": ..., "notes": ...} of the record.
     settings : mapping
         What the user could choose, for the JSON.
-    baseline_s : float
-        How long the foreground runs alone, before and after.
+    skipped : sequence of dict
+        "what" is not measured here and the "reason".
+    pythons : mapping of str to str
+        Interpreters by label.
+    environment : mapping of str to str
+        Of the cells: the screen.
     """
 
     name: str
     cells: Sequence[Cell]
-    summarise: Callable[[dict[str, Any]], dict[str, Any]]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    baseline_s: float = _BASELINE_S
+    skipped: Sequence[Mapping[str, str]] = ()
+    pythons: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class CellError(Exception):
     """A cell failed; the message is what it wrote to its standard error."""
 
 
+def make_cell(condition: Condition, seconds: float, seed: int) -> Cell:
+    """Return the cell that measures a condition."""
+    processes = condition.executor in EXECUTORS and EXECUTORS[condition.executor].processes
+    # Starting and ending processes that have many BLAS threads each takes its time.
+    overhead_s = 1.0 + 0.5 * condition.workers if processes else 0.9
+    return Cell(
+        condition.name,
+        "benchmarks._cell",
+        {"condition": condition.to_json(), "seconds": seconds, "seed": seed},
+        seconds + overhead_s + 0.1 * condition.foreign,
+        condition.blas_threads,
+        condition.python,
+        {"condition": condition.to_json()},
+    )
+
+
+def expected_s(suite: Suite, rounds: int) -> float:
+    """Return about how long a run takes, in s."""
+    return sum(cell.expected_s for _, cell in _plan(suite, rounds, 0))
+
+
 def run_suite(suite: Suite, rounds: int, seed: int, path: Path) -> dict[str, Any]:
-    """Measure every cell once a round; save the samples after each one, the summary at the end or after Ctrl-C.
+    """Measure every cell once a round; save the record after each one, so that Ctrl-C loses one cell at most.
 
     Parameters
     ----------
@@ -110,85 +141,59 @@ def run_suite(suite: Suite, rounds: int, seed: int, path: Path) -> dict[str, Any
     """
     plan = _plan(suite, rounds, seed)
     total_s = sum(cell.expected_s for _, cell in plan)
-    print(f"{suite.name}: {len(plan)} measurements, about {total_s:.0f} s; the file is {path}", file=sys.stderr)
+    print(f"{suite.name}: {len(plan)} measurements, about {_duration(total_s)}; the file is {path}", file=sys.stderr)
     record: dict[str, Any] = {
         "format": FORMAT,
         "suite": suite.name,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "settings": dict(suite.settings),
         "seed": seed,
         "rounds": rounds,
-        "settings": dict(suite.settings),
         "started": _now(),
-        "machine": describe_machine(),
+        "finished": None,
         "complete": False,
-        # What a run leaves that was killed.
-        "summary": {"tables": [], "notes": ["The run was ended before its summary. The samples are in the file."]},
+        "machine": describe_machine(),
+        "skipped": list(suite.skipped),
         "cells": [],
     }
     with _progress(total_s, len(plan)) as advance, contextlib.suppress(KeyboardInterrupt):
         for number, cell in plan:
             advance(cell, number, finished=False)
-            record["cells"].append({"round": number, "name": cell.name, **_try(cell)})
+            record["cells"].append({"round": number, "name": cell.name, **cell.record, **_try(cell, suite)})
             save(record, path)
             advance(cell, number, finished=True)
         record["complete"] = True
     record["finished"] = _now()
-    record["summary"] = _summarise(suite, record)
     save(record, path)
     return record
 
 
-def results(record: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return what the cell of that name measured, round by round; rounds in which it failed are missing."""
-    return [cell["result"] for cell in record["cells"] if cell["name"] == name and "result" in cell]
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"  # noqa: PLR2004
 
 
 def _plan(suite: Suite, rounds: int, seed: int) -> list[tuple[int, Cell]]:
-    """Return (round, cell) in order. Round 0 is the baseline before, and the one after the last that after."""
-    spec = {"pool": None, "workers": 0, "jobs": ["idle"], "seconds": suite.baseline_s, "foreground": "frames"}
-    before, after = (
-        Cell(f"baseline-{when}", "benchmarks._cell", spec, suite.baseline_s + START_S) for when in ("before", "after")
-    )
+    """Return (round, cell) in order. Round 0 is the idle baseline before, and the one after the last that after."""
+    baseline = make_cell(BASELINE, _BASELINE_S, seed)
     shuffled = random.Random(seed)
-    plan = [(0, before)]
+    plan = [(0, baseline)]
     for number in range(1, rounds + 1):
         plan += [(number, cell) for cell in shuffled.sample(suite.cells, len(suite.cells))]
-    return [*plan, (rounds + 1, after)]
-
-
-def _summarise(suite: Suite, record: dict[str, Any]) -> dict[str, Any]:
-    """Return the suite's summary, with notes of what went wrong."""
-    before, after = (_baseline(record, when) for when in ("before", "after"))
-    failures = [
-        f"{cell['name']}, round {cell['round']}, failed: {cell['error'].strip().splitlines()[-1]}"
-        for cell in record["cells"]
-        if "error" in cell
-    ]
-    incomplete = [] if record["complete"] else ["Not complete: the run was interrupted."]
-    summary = suite.summarise(record)
-    noise = find_noise(record["machine"]["load_before"], before, after)
-    return {"tables": summary["tables"], "notes": [*summary["notes"], *failures, *noise, *incomplete]}
-
-
-def _baseline(record: Mapping[str, Any], when: str) -> float | None:
-    """Return the speed of the foreground alone, in frames per second."""
-    measured = results(record, f"baseline-{when}")
-    return float(measured[0]["windows"][0]["frames_per_s"]) if measured else None
+    return [*plan, (rounds + 1, baseline)]
 
 
 def _now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
-def _try(cell: Cell) -> dict[str, Any]:
+def _try(cell: Cell, suite: Suite) -> dict[str, Any]:
     try:
-        return {"spec": dict(cell.spec), "blas_threads": cell.blas_threads, "result": run_cell(cell)}
+        return {"result": run_cell(cell, suite.pythons.get(cell.python, sys.executable), suite.environment)}
     except CellError as error:
         print(f"{cell.name} failed:\n{error}", file=sys.stderr)
-        return {"spec": dict(cell.spec), "blas_threads": cell.blas_threads, "error": str(error)}
+        return {"error": str(error).strip().splitlines()[-1]}
 
 
-def run_cell(cell: Cell) -> dict[str, Any]:
+def run_cell(cell: Cell, python: str = sys.executable, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Measure a cell in a fresh process.
 
     Raises
@@ -196,10 +201,10 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     CellError
         If that process failed, or took far longer than expected. None of its processes is left.
     """
-    environment = dict(os.environ)
+    environment = {**os.environ, **(environment or {})}
     if cell.blas_threads is not None:
         environment |= dict.fromkeys(_BLAS_VARIABLES, str(cell.blas_threads))
-    command = [sys.executable, "-m", cell.module, json.dumps(dict(cell.spec))]
+    command = [python, "-m", cell.module, json.dumps(dict(cell.spec))]
     # Files, not pipes: reading a pipe would wait for any process that still has it open.
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
@@ -226,24 +231,32 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         if code != 0:
             _end(process)
             stderr.seek(0)
-            raise CellError(stderr.read().decode(errors="replace") or f"it ended with code {code}")
+            raise CellError(stderr.read().decode(errors="replace").strip() or f"it ended with code {code}")
         stdout.seek(0)
         return dict(json.loads(stdout.read()))
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a cell and whatever it started."""
+    """End a cell and whatever it started, in sessions of their own included."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(process.pid).children(recursive=True)
+        for child in children if sys.platform == "win32" else _of_other_groups(children, process.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
     if sys.platform == "win32":
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(process.pid).children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    child.kill()
         process.kill()
     else:
         # Not SIGKILL: multiprocessing's resource tracker ignores SIGTERM, cleans up when the others are gone, and ends.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
     process.wait()
+
+
+def _of_other_groups(children: Sequence[psutil.Process], group: int) -> Iterator[psutil.Process]:
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            if sys.platform != "win32" and os.getpgid(child.pid) != group:
+                yield child
 
 
 @contextlib.contextmanager

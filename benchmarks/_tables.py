@@ -1,7 +1,8 @@
-"""Tables that live in the JSON, and how they are printed."""
+"""Tables, and how they are printed."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
 from typing import Any, TypeAlias
 
 from rich.console import Console
@@ -33,15 +34,6 @@ class Table:
     title: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Value]]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what :meth:`from_json` takes."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Table":
-        """Return the table that was saved."""
-        return cls(data["title"], [Column(**column) for column in data["columns"]], data["rows"])
 
 
 def _texts(table: Table) -> list[list[str]]:
@@ -78,11 +70,64 @@ def to_plain(table: Table) -> str:
     return "\n".join([table.title, *padded])
 
 
-def print_on_terminal(table: Table, console: Console) -> None:
-    """Print the table with rules and colours."""
+def to_html(table: Table) -> str:
+    """Return the table for the report."""
+    sides = ["" if column.digits is None else ' class="number"' for column in table.columns]
+    head = "".join(f"<th{side}>{escape(column.title)}</th>" for column, side in zip(table.columns, sides, strict=True))
+    body = "\n".join(
+        "<tr>" + "".join(f"<td{side}>{escape(text)}</td>" for text, side in zip(row, sides, strict=True)) + "</tr>"
+        for row in _texts(table)
+    )
+    title = escape(table.title)
+    return f"<table>\n<caption>{title}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def _draw(table: Table) -> RichTable:
     drawn = RichTable(title=table.title, title_justify="left")
     for column in table.columns:
         drawn.add_column(column.title, justify="left" if column.digits is None else "right", overflow="fold")
     for row in _texts(table):
         drawn.add_row(*row)
-    console.print(drawn)
+    return drawn
+
+
+def print_tables(tables: Sequence[Table], notes: Sequence[str], *, markdown: bool = False) -> None:
+    """Print tables and what is to be said below: drawn on a terminal, plain elsewhere, or as Markdown."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    for table in tables:
+        if markdown:
+            print(to_markdown(table), end="\n\n")
+        elif console.is_terminal:
+            Console().print(_draw(table))
+        else:
+            print(to_plain(table), end="\n\n")
+    for note in notes:
+        console.print(f"- {note}" if markdown else note)
+
+
+def show(record: Mapping[str, Any], *, markdown: bool = False, only: str | None = None) -> None:
+    """Print what a record says.
+
+    Parameters
+    ----------
+    record : mapping
+        What :func:`benchmarks._record.load` returns.
+    markdown : bool
+        For a document.
+    only : str, optional
+        Leave out the tables without this text in their titles.
+
+    Raises
+    ------
+    ValueError
+        If there is no such table.
+    """
+    from ._summary import summarise
+
+    summary = summarise(record)
+    chosen = [table for table in summary.tables if only is None or only in table.title]
+    if only is not None and not chosen:
+        titles = "; ".join(table.title for table in summary.tables)
+        msg = f"no table with {only!r} in its title; there are: {titles}"
+        raise ValueError(msg)
+    print_tables(chosen, [*summary.verdict, *summary.notes], markdown=markdown)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ._statistics import Interval
+from ._bootstrap import Interval
 from ._tables import Column, Table, Value
 
 

@@ -1,0 +1,191 @@
+"""The executors and pools that are measured, by a short name, each with the recipe that people use to lower it."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
+
+
+def lower_as_everyone_does() -> None:
+    """Lower this process in the way that is found on the web, as an initializer."""
+    if sys.platform == "win32":
+        psutil.Process().nice(psutil.IDLE_PRIORITY_CLASS)
+    else:
+        psutil.Process().nice(19)
+
+
+def lower_by_os_nice() -> None:
+    """Lower this process by `os.nice`, the recipe without psutil."""
+    if sys.platform != "win32":
+        os.nice(19)
+
+
+def lower_every_thread() -> None:
+    """Lower this process to nice 19 on Linux with all the threads that it has: the recipe put right."""
+    if sys.platform == "linux":
+        for task in Path("/proc/self/task").iterdir():
+            os.setpriority(os.PRIO_PROCESS, int(task.name), 19)
+
+
+class MultiprocessingPool(Executor):
+    """`multiprocessing.Pool` as an executor."""
+
+    def __init__(self, workers: int, initializer: Callable[[], None] | None = None) -> None:
+        self._pool: Pool = get_context("spawn").Pool(workers, initializer)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run it in a worker."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self._pool.apply_async(fn, args, kwargs, future.set_result, future.set_exception)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the workers when they are done."""
+        self._pool.terminate() if cancel_futures else self._pool.close()
+        if wait:
+            self._pool.join()
+
+
+class JoblibExecutor(Executor):
+    """`joblib.Parallel` as an executor: what is submitted meanwhile is the next batch, as in a loop of calls."""
+
+    def __init__(self, workers: int, initializer: Callable[[], None]) -> None:
+        # As joblib passes it on to the pool of loky.
+        self._parallel: Any = importlib.import_module("joblib").Parallel(workers, initializer=initializer, batch_size=1)
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: list[tuple[Future[Any], Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run it in the next batch."""
+        future: Future[Any] = Future()
+        self._waiting.append((future, (fn, args, kwargs)))
+        self._thread.submit(self._run)
+        return future
+
+    def _run(self) -> None:
+        batch, self._waiting = self._waiting, []
+        batch = [(future, call) for future, call in batch if future.set_running_or_notify_cancel()]
+        for (future, _), result in zip(batch, self._parallel([call for _, call in batch]), strict=True):
+            future.set_result(result)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the workers."""
+        self._thread.shutdown(wait, cancel_futures=cancel_futures)
+        importlib.import_module("joblib.externals.loky").get_reusable_executor().shutdown(wait)
+
+
+def _loky(workers: int, initializer: Callable[[], None]) -> Executor:
+    executor: Executor = importlib.import_module("loky").ProcessPoolExecutor(workers, initializer=initializer)
+    return executor
+
+
+@dataclass(frozen=True)
+class ExecutorKind:
+    """An executor to measure.
+
+    Parameters
+    ----------
+    title : str
+        Its name in the tables.
+    make : callable
+        Makes one with so many workers at a priority. Processes are spawned: that works everywhere, and is Windows' and
+        macOS' way.
+    processes : bool
+        Whether the workers are processes.
+    priorities : tuple of str
+        Which it takes, the default first; none for an executor that has no priority.
+    needs : str
+        The package that it comes from, if not every environment of the benchmarks has it.
+    """
+
+    title: str
+    make: Callable[[int, str | None], Executor]
+    processes: bool = True
+    priorities: tuple[str, ...] = ()
+    needs: str = ""
+
+
+def _stdlib(initializer: Callable[[], None] | None = None) -> Callable[[int, str | None], Executor]:
+    return lambda workers, _: ProcessPoolExecutor(workers, get_context("spawn"), initializer)
+
+
+def _low(workers: int, priority: str | None) -> Executor:
+    # Where a level is not to be had, the table shows the one in force.
+    return LowPriorityProcessPoolExecutor(
+        workers, get_context("spawn"), priority=priority or "idle", on_failure="ignore"
+    )
+
+
+def _priority_thread(workers: int, priority: str | None) -> Executor:
+    return PriorityThreadPoolExecutor(workers, priority=priority or "below_normal", on_failure="ignore")
+
+
+STDLIB_PROCESS: Final = "stdlib-process"
+STDLIB_THREAD: Final = "stdlib-thread"
+LOW_PROCESS: Final = "low-process"
+PRIORITY_THREAD: Final = "priority-thread"
+EXECUTORS: Final = {
+    STDLIB_PROCESS: ExecutorKind("ProcessPoolExecutor", _stdlib()),
+    "recipe-psutil": ExecutorKind("ProcessPoolExecutor, psutil nice()", _stdlib(lower_as_everyone_does)),
+    "recipe-os-nice": ExecutorKind("ProcessPoolExecutor, os.nice(19)", _stdlib(lower_by_os_nice)),
+    "every-thread-nice": ExecutorKind("ProcessPoolExecutor, nice 19 on every thread", _stdlib(lower_every_thread)),
+    "pool": ExecutorKind("multiprocessing.Pool", lambda workers, _: MultiprocessingPool(workers)),
+    "pool-recipe": ExecutorKind(
+        "multiprocessing.Pool, psutil nice()", lambda workers, _: MultiprocessingPool(workers, lower_as_everyone_does)
+    ),
+    "joblib-recipe": ExecutorKind(
+        "joblib, psutil nice()", lambda workers, _: JoblibExecutor(workers, lower_as_everyone_does), needs="joblib"
+    ),
+    "loky-recipe": ExecutorKind(
+        "loky, psutil nice()", lambda workers, _: _loky(workers, lower_as_everyone_does), needs="loky"
+    ),
+    LOW_PROCESS: ExecutorKind(
+        "LowPriorityProcessPoolExecutor", _low, priorities=("idle", "below_normal", "normal")
+    ),
+    STDLIB_THREAD: ExecutorKind("ThreadPoolExecutor", lambda workers, _: ThreadPoolExecutor(workers), processes=False),
+    PRIORITY_THREAD: ExecutorKind(
+        "PriorityThreadPoolExecutor",
+        _priority_thread,
+        processes=False,
+        priorities=("below_normal", "idle", "lowest", "normal", "above_normal", "highest", "time_critical"),
+    ),
+}
+
+
+@contextmanager
+def open_executor(name: str, workers: int, priority: str | None) -> Iterator[Executor]:
+    """Make an executor, and shut it down."""
+    with EXECUTORS[name].make(workers, priority) as executor:
+        yield executor
+
+
+def stdlib_of(executor: str) -> str:
+    """Return the executor of the standard library that `executor` takes the place of."""
+    return STDLIB_PROCESS if EXECUTORS[executor].processes else STDLIB_THREAD
+
+
+def title_of(executor: str, priority: str | None) -> str:
+    """Return how it is called in a table."""
+    kind = EXECUTORS[executor]
+    return f"{kind.title}, {priority}" if priority is not None else kind.title
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use; Windows' pools take 61 workers at most."""
+    if sys.platform == "linux":
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = min(os.cpu_count() or 1, 61)
+    return cpus

@@ -1,0 +1,219 @@
+"""Figures of a record: latency against percentile, a timeline of stalls, a heat map of GIL load and priority.
+
+Colours are those of Okabe and Ito, which colour-blind people tell apart; lines carry their names.
+"""
+
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ._condition import NOTHING, Condition
+from ._designs import DESIGNS, FREE_LOADS, GIL_LOADS, THREAD_LEVELS
+from ._executors import LOW_PROCESS, PRIORITY_THREAD, STDLIB_PROCESS, STDLIB_THREAD, title_of
+from ._heartbeat import PERIOD_NS
+from ._loads import TITLES
+from ._rows import FRAME_MS, LIMITS_MS, Row, Rows
+from ._ui import UIS
+
+_COLOURS: Final = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
+_NINES: Final = (0.0, 0.9, 0.99, 0.999)
+_LEAST_MS: Final = 0.05
+_STYLE: Final = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "svg.fonttype": "none",
+    # The same record gives the same file.
+    "svg.hashsalt": "nicefutures",
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A part of a figure: a title, and the rows that it shows by their labels."""
+
+    title: str
+    lines: Sequence[tuple[str, Row]]
+
+
+def draw_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
+    """Return the figures of a record by name; none for what it has not measured."""
+    if record["suite"] not in DESIGNS:
+        return {}
+    rows = Rows(record)
+    panels = [panel for panel in _panels(rows) if panel.lines]
+    figures: dict[str, Figure] = {}
+    with mpl.rc_context(_STYLE):
+        if panels:
+            figures["percentiles"] = _draw_percentiles(panels)
+            figures["timeline"] = _draw_timeline(panels[: 2 if record["suite"] != "desktop" else 1])
+        if record["suite"] == "gil":
+            figures |= _draw_heat_map(rows)
+    return figures
+
+
+def save_figures(figures: Mapping[str, Figure], folder: Path, prefix: str) -> list[Path]:
+    """Write each figure as SVG and PNG."""
+    paths = []
+    with mpl.rc_context(_STYLE):
+        for name, figure in figures.items():
+            for kind in ("svg", "png"):
+                paths.append(folder / f"{prefix}-{name}.{kind}")
+                figure.savefig(paths[-1], dpi=130, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    return paths
+
+
+def to_svg(figure: Figure) -> str:
+    """Return the SVG element."""
+    buffer = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _panels(rows: Rows) -> list[Panel]:
+    name = rows.record["suite"]
+    base = DESIGNS[name].base
+    four = [(STDLIB_PROCESS, None), (LOW_PROCESS, "idle"), (STDLIB_THREAD, None), (PRIORITY_THREAD, "below_normal")]
+    if name == "desktop":
+        few = [(STDLIB_PROCESS, None), ("recipe-psutil", None), ("every-thread-nice", None), (LOW_PROCESS, "idle")]
+        other = dataclasses.replace(base, foreground="other-session")
+        places = [("The window in the same session", base), ("The window in another session (autogroup)", other)]
+        return [Panel(title, _lines(rows, place, few)) for title, place in places]
+    if name == "gil":
+        levels = [(STDLIB_THREAD, None), *((PRIORITY_THREAD, level) for level in ("below_normal", "lowest", "idle"))]
+        busy = dataclasses.replace(base, load="python", foreign=4)
+        return [
+            Panel("Pure Python", _lines(rows, dataclasses.replace(base, load="python"), levels)),
+            Panel("Matrix products", _lines(rows, dataclasses.replace(base, load="matmul"), levels)),
+            Panel("Pure Python beside 4 busy processes", _lines(rows, busy, levels)),
+        ]
+    loads = [load for load in TITLES if rows.where(load=load)]
+    panels = [Panel(TITLES[load], _lines(rows, dataclasses.replace(base, load=load), four)) for load in loads]
+    if name == "ui":
+        for load in loads[:2]:
+            place = dataclasses.replace(base, load=load, executor=STDLIB_THREAD)
+            by_ui = [(ui, rows.get(dataclasses.replace(place, ui=ui))) for ui in UIS]
+            title = f"{TITLES[load]}, ThreadPoolExecutor, by kind of window"
+            panels.append(Panel(title, [(ui, row) for ui, row in by_ui if row is not None]))
+    return panels
+
+
+def _lines(rows: Rows, place: Condition, executors: Sequence[tuple[str, str | None]]) -> list[tuple[str, Row]]:
+    alone = rows.get(place.without_background())
+    found = [("nothing", alone)] if alone is not None else []
+    for executor, priority in executors:
+        row = rows.get(place.with_executor(executor, priority))
+        if row is not None:
+            found.append((title_of(executor, priority), row))
+    return found if any(row.condition.executor != NOTHING for _, row in found) else []
+
+
+def _nines(fractions: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return places on an axis on which each further nine takes the same room."""
+    return np.asarray(-np.log10(1 - np.asarray(fractions)))
+
+
+def _draw_percentiles(panels: Sequence[Panel]) -> Figure:
+    columns = min(2, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(5.6 * columns, 3.4 * lines), layout="constrained")
+    for place, panel in enumerate(panels):
+        _draw_panel(figure.add_subplot(lines, columns, place + 1), panel)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    most = max(len(row.pooled_ms) for _, row in panel.lines)
+    last = 1 - 1 / most
+    ends = []
+    for (label, row), colour in zip(panel.lines, _COLOURS, strict=False):
+        fractions = np.concatenate([np.linspace(0, 0.9, 50), 1 - np.logspace(-1, np.log10(1 - last), 80)])
+        late = np.maximum(np.quantile(row.pooled_ms, fractions), _LEAST_MS)
+        axes.plot(_nines(fractions), late, color=colour, linewidth=1.6)
+        ends.append((float(late[-1]), label, colour))
+    axes.set_yscale("log")
+    _label_ends(axes, ends, float(_nines([last])[0]))
+    for limit in LIMITS_MS:
+        axes.axhline(limit, color="0.6", linewidth=0.6, linestyle=":")
+        axes.annotate(f"{limit:.3g} ms", (0.01, limit), color="0.4", fontsize=7, va="bottom")
+    ticks = [nine for nine in _NINES if nine <= last]
+    axes.set_xticks(_nines(ticks), [f"{100 * tick:g} %" for tick in ticks])
+    axes.set_xlim(0, float(_nines([last])[0]) * 1.75)
+    axes.set_xlabel("share of the beats")
+    axes.set_ylabel("shown within, ms")
+    axes.set_title(panel.title)
+
+
+def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], right: float) -> None:
+    """Write each line's name at its end, one above the other where the ends are close."""
+    apart = 1.35
+    below = 0.0
+    for late, label, colour in sorted(ends):
+        height = max(late, below * apart)
+        axes.annotate(label, (right * 1.02, height), color=colour, fontsize=7.5, va="center", annotation_clip=False)
+        below = height
+
+
+def _draw_timeline(panels: Sequence[Panel]) -> Figure:
+    """Draw every beat that was late by more than a frame, in one round, as a stroke as high as it was late."""
+    strips = [(panel.title, label, row) for panel in panels for label, row in panel.lines]
+    figure = Figure(figsize=(9, 0.55 * len(strips) + 1), layout="constrained")
+    every = figure.subplots(len(strips), 1, sharex=True, squeeze=False)[:, 0]
+    title = ""
+    for axes, (panel, label, row) in zip(every, strips, strict=True):
+        late = next(iter(row.beats_ms.values()))
+        seconds = np.arange(len(late)) * PERIOD_NS / 1e9
+        stalled = late > FRAME_MS
+        axes.vlines(seconds[stalled], 0, late[stalled], color=_COLOURS[4], linewidth=1.2)
+        axes.set_ylim(0, max(float(other.maximum or 0.0) for _, _, other in strips if other.maximum))
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        worst = f"worst {late.max():.0f} ms" if stalled.any() else "none late by a frame"
+        axes.annotate(f"{label}: {worst}", (0.0, 0.98), xycoords="axes fraction", fontsize=7.5, va="top")
+        if panel != title:
+            axes.set_title(panel, fontsize=9)
+            title = panel
+    every[-1].set_xlabel("s; each stroke is a beat that was late by more than a frame, as high as it was late")
+    return figure
+
+
+def _draw_heat_map(rows: Rows) -> dict[str, Figure]:
+    base = DESIGNS["gil"].base
+    loads = [load for load in (*GIL_LOADS, *FREE_LOADS) if rows.where(load=load)]
+    columns = [(STDLIB_THREAD, None), *((PRIORITY_THREAD, level) for level in THREAD_LEVELS)]
+    values = np.full((len(loads), len(columns)), np.nan)
+    for i, load in enumerate(loads):
+        for j, column in enumerate(columns):
+            row = rows.get(dataclasses.replace(base, load=load).with_executor(*column))
+            if row is not None:
+                values[i, j] = row.p99
+    if np.isnan(values).all():
+        return {}
+    figure = Figure(figsize=(9, 0.45 * len(loads) + 1.4), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(values, norm=LogNorm(0.5, 1000), cmap="cividis", aspect="auto")
+    for (i, j), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            colour = "white" if value < 20 else "black"  # noqa: PLR2004, where the map turns bright
+            axes.annotate(f"{value:.1f}" if value < 10 else f"{value:.0f}", (j, i), ha="center", va="center", color=colour)  # noqa: PLR2004
+    axes.set_xticks(range(len(columns)), ["stdlib", *(level.replace("_", "\n") for level in THREAD_LEVELS)])
+    axes.set_yticks(range(len(loads)), [TITLES[load] for load in loads])
+    held = sum(load in GIL_LOADS for load in loads)
+    axes.axhline(held - 0.5, color="white", linewidth=3)
+    axes.set_title("p99 of the window's lateness in ms; above the line: loads that hold the GIL")
+    figure.colorbar(image, label="ms")
+    return {"heatmap": figure}

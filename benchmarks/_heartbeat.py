@@ -1,0 +1,110 @@
+"""A heartbeat: beats on a fixed schedule, 60 a second, and how late each of them was shown.
+
+The method is jHiccup's: a stall is charged to every beat that it swallowed. Plain Python and light, as it runs in the
+processes that are measured.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+PERIOD_NS: Final = 1_000_000_000 // 60
+
+
+def charge(frames: Sequence[tuple[int, int]], start: int, period: int, beats: int) -> list[int]:
+    """Return how long after its due time each beat of a fixed schedule was on the screen.
+
+    A beat that fell due while a frame was being drawn, or while nothing ran at all, is shown by the next frame, and is
+    charged with the whole time until then. So a stall that swallows k beats gives k long times, not one: leaving
+    them out ("coordinated omission") would hide the stalls.
+
+    Parameters
+    ----------
+    frames : sequence of (int, int)
+        When the drawing of each frame began and ended, in ns.
+    start : int
+        When the first beat was due, in ns.
+    period : int
+        Time from beat to beat, in ns.
+    beats : int
+        How many beats the schedule has.
+
+    Returns
+    -------
+    list of int
+        Time from due to drawn, in ns, beat by beat. Beats that no frame showed are missing at the end.
+
+    Examples
+    --------
+    >>> charge([(0, 1), (10, 11), (45, 46)], start=0, period=10, beats=5)
+    [1, 1, 26, 16, 6]
+    """
+    times: list[int] = []
+    for begun, drawn in frames:
+        while len(times) < beats and start + len(times) * period <= begun:
+            times.append(drawn - (start + len(times) * period))
+    return times
+
+
+class Schedule:
+    """The beats of one window, for whatever shows them: a loop with a timer calls `show` when `wait_ns` has passed.
+
+    Parameters
+    ----------
+    seconds : float
+        How long; one beat at least. The first is due one period from now.
+    draw : callable, optional
+        Called to show a beat.
+    """
+
+    def __init__(self, seconds: float, draw: Callable[[], object] | None = None) -> None:
+        self._beats = max(1, round(seconds * 1e9 / PERIOD_NS))
+        self._draw = draw
+        self._frames: list[tuple[int, int]] = []
+        self._due = 0
+        self._cpu_start = time.thread_time_ns()
+        self._start = time.perf_counter_ns() + PERIOD_NS
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last beat was shown."""
+        return self._due >= self._beats
+
+    def wait_ns(self) -> int:
+        """Return how long it is until the next beat is due, in ns; 0 if it is."""
+        return max(0, self._start + self._due * PERIOD_NS - time.perf_counter_ns())
+
+    def wait_ms(self) -> int:
+        """Return the same in ms, rounded up: for timers that know whole milliseconds only."""
+        return -(-self.wait_ns() // 1_000_000)
+
+    def show(self) -> None:
+        """Show whatever is due."""
+        begun = time.perf_counter_ns()
+        if self._draw is not None:
+            self._draw()
+        self._frames.append((begun, time.perf_counter_ns()))
+        self._due = (begun - self._start) // PERIOD_NS + 1
+
+    def result(self) -> dict[str, Any]:
+        """Return what was seen.
+
+        Returns
+        -------
+        dict
+            "lateness_ns", beat by beat; "cpu_share", the part of one core that this thread used, drawing included.
+        """
+        elapsed = time.perf_counter_ns() - self._start
+        return {
+            "lateness_ns": charge(self._frames, self._start, PERIOD_NS, self._beats),
+            "cpu_share": round((time.thread_time_ns() - self._cpu_start) / elapsed, 5),
+        }
+
+
+def beat_in_a_loop(schedule: Schedule) -> None:
+    """Run the schedule in the calling thread, which sleeps in between."""
+    while not schedule.is_over:
+        wait = schedule.wait_ns()
+        if wait > 0:
+            time.sleep(wait / 1e9)
+        schedule.show()

@@ -1,0 +1,197 @@
+"""What a record says of each condition: percentiles, rates, and the comparison with the standard library's executor."""
+
+import dataclasses
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from ._bootstrap import Interval, Samples, compare_medians, quantile_ratio
+from ._condition import NOTHING, Condition
+from ._executors import stdlib_of
+from ._levels import describe
+from ._statistics import quantile
+
+View = Literal["ui", "foreground"]
+# ms: a frame at 60 Hz, and what a user notices as a stutter and as a freeze.
+FRAME_MS: Final = 1000 / 60
+LIMITS_MS: Final = (FRAME_MS, 50.0, 100.0)
+# ms: below this, a difference of latenesses is none that anybody could see: a sixteenth of a frame.
+VISIBLE_MS: Final = 1.0
+# p99.9 of fewer beats than these is their maximum.
+_MANY: Final = 1000
+
+BETTER, WORSE, SAME = "better", "worse", "not significant"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One condition of a record, over all rounds.
+
+    Parameters
+    ----------
+    condition : Condition
+        What was measured.
+    results : mapping of int to dict
+        What each round's cell answered.
+    view : {"ui", "foreground"}
+        Whose beats are looked at.
+    seed : int
+        Of the resampling.
+    """
+
+    condition: Condition
+    results: Mapping[int, Mapping[str, Any]]
+    view: View
+    seed: int
+
+    def in_view(self, view: View) -> "Row":
+        """Return the row of somebody else's beats."""
+        return dataclasses.replace(self, view=view)
+
+    @cached_property
+    def beats_ms(self) -> Mapping[int, Samples]:
+        """Latenesses in ms, in order, by round."""
+        return {
+            number: np.asarray(result[self.view]["lateness_ns"]) / 1e6
+            for number, result in self.results.items()
+            if result[self.view]
+        }
+
+    @cached_property
+    def pooled_ms(self) -> Samples:
+        """Latenesses of all rounds, in ms."""
+        return np.concatenate([*self.beats_ms.values()]) if self.beats_ms else np.empty(0)
+
+    def percentile(self, percent: float) -> float | None:
+        """Return a percentile of the lateness in ms; None if nobody watched, or too few beats."""
+        enough = _MANY if percent > 99 else 1  # noqa: PLR2004
+        return float(np.percentile(self.pooled_ms, percent)) if len(self.pooled_ms) >= enough else None
+
+    @property
+    def p99(self) -> float:
+        """The 99th percentile of the lateness in ms."""
+        return self.percentile(99) or float("nan")
+
+    @property
+    def maximum(self) -> float | None:
+        """The greatest lateness in ms."""
+        return float(self.pooled_ms.max()) if len(self.pooled_ms) else None
+
+    def share_over(self, limit_ms: float) -> float | None:
+        """Return the share of beats, in %, that were later than a limit."""
+        return float((self.pooled_ms > limit_ms).mean() * 100) if len(self.pooled_ms) else None
+
+    @cached_property
+    def rates(self) -> Mapping[int, float]:
+        """Pieces of background work per second, by round."""
+        return {number: result["done"] / result["seconds"] for number, result in self.results.items()}
+
+    @property
+    def rate(self) -> float | None:
+        """The median of the rates."""
+        return statistics.median(self.rates.values()) if self.condition.load else None
+
+    @property
+    def frames_per_s(self) -> float | None:
+        """Speed of the foreground, which computes without a pause: the median of the rounds."""
+        return self._median_of("foreground", lambda seen: seen["frames_per_s"])
+
+    def frame_ms(self, percent: float) -> float | None:
+        """Return a percentile of what the foreground's equal computations took, in ms: the median of the rounds."""
+        return self._median_of("foreground", lambda seen: quantile(seen["frame_ns"], percent / 100) / 1e6)
+
+    @property
+    def cpu_share(self) -> float | None:
+        """Part of a core that the thread with the heartbeat used."""
+        return self._median_of(self.view, lambda seen: seen["cpu_share"])
+
+    def _median_of(self, view: View, what: Any) -> float | None:
+        seen = [result[view] for result in self.results.values() if result[view]]
+        return statistics.median(map(what, seen)) if seen else None
+
+    @property
+    def level(self) -> str | None:
+        """The level that the workers read from the operating system."""
+        threads = Counter[str]()
+        for result in self.results.values():
+            threads.update(result["levels"])
+        return describe(threads) or None
+
+    def latency_ratio(self, reference: "Row") -> Interval | None:
+        """Return this row's p99 over the reference's."""
+        common = sorted(self.beats_ms.keys() & reference.beats_ms.keys())
+        if not common:
+            return None
+        ours, theirs = ([row.beats_ms[number] for number in common] for row in (self, reference))
+        return quantile_ratio(ours, theirs, 0.99, self.seed)
+
+    def work_ratio(self, reference: "Row") -> Interval | None:
+        """Return this row's rate of work over the reference's."""
+        common = sorted(self.rates.keys() & reference.rates.keys())
+        pairs = [(self.rates[number], reference.rates[number]) for number in common]
+        if not pairs or not self.condition.load or not all(theirs for _, theirs in pairs):
+            return None
+        return compare_medians(pairs, lambda ours, theirs: ours / theirs, self.seed)
+
+    def verdict(self, reference: "Row") -> str | None:
+        """Return whether the p99 is "better", "worse" or "not significant"-ly different.
+
+        It takes both: an interval of the ratio that excludes 1, and a difference that could be seen.
+        """
+        ratio = self.latency_ratio(reference)
+        if ratio is None:
+            return None
+        if not ratio.excludes(1) or abs(self.p99 - reference.p99) < VISIBLE_MS:
+            return SAME
+        return BETTER if ratio.value < 1 else WORSE
+
+
+class Rows:
+    """All conditions of a record.
+
+    Parameters
+    ----------
+    record : mapping
+        What :func:`benchmarks._record.load` returns.
+    """
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self.record = record
+        self._results: dict[Condition, dict[int, Mapping[str, Any]]] = {}
+        for cell in record["cells"]:
+            if "condition" in cell and "result" in cell and 0 < cell["round"] <= record["rounds"]:
+                by_round = self._results.setdefault(Condition.from_json(cell["condition"]), {})
+                by_round[cell["round"]] = cell["result"]
+
+    def __iter__(self) -> Any:
+        return (self[condition] for condition in self._results)
+
+    def __getitem__(self, condition: Condition) -> Row:
+        view: View = "ui" if condition.ui else "foreground"
+        return Row(condition, self._results[condition], view, self.record["seed"])
+
+    def get(self, condition: Condition) -> Row | None:
+        """Return the row, None if it was not measured."""
+        return self[condition] if condition in self._results else None
+
+    def reference(self, row: Row) -> Row | None:
+        """Return the row of the standard library's executor under the same conditions, None for that one itself."""
+        if row.condition.executor == NOTHING:
+            return None
+        condition = row.condition.with_executor(stdlib_of(row.condition.executor))
+        found = self.get(condition) if condition != row.condition else None
+        return found.in_view(row.view) if found else None
+
+    def alone(self, row: Row) -> Row | None:
+        """Return the row of the same watchers with nothing in the background."""
+        found = self.get(row.condition.without_background())
+        return found.in_view(row.view) if found else None
+
+    def where(self, **parts: Any) -> Sequence[Row]:
+        """Return the rows whose conditions have all these parts."""
+        return [row for row in self if all(getattr(row.condition, name) == part for name, part in parts.items())]
