@@ -25,7 +25,7 @@ from ._loads import TITLES
 from ._rows import FRAME_MS, LIMITS_MS, Row, Rows
 from ._ui import UIS
 
-_COLOURS: Final = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
+_COLOURS: Final = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 _NINES: Final = (0.0, 0.9, 0.99, 0.999)
 _LEAST_MS: Final = 0.05
 _STYLE: Final = {
@@ -170,23 +170,27 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], right: float
 
 def _draw_timeline(panels: Sequence[Panel]) -> Figure:
     """Draw every beat that was late by more than a frame, in one round, as a stroke as high as it was late."""
-    strips = [(panel.title, label, row) for panel in panels for label, row in panel.lines]
-    figure = Figure(figsize=(9, 0.55 * len(strips) + 1), layout="constrained")
-    every = figure.subplots(len(strips), 1, sharex=True, squeeze=False)[:, 0]
-    title = ""
-    for axes, (panel, label, row) in zip(every, strips, strict=True):
-        late = next(iter(row.beats_ms.values()))
-        seconds = np.arange(len(late)) * PERIOD_NS / 1e9
-        stalled = late > FRAME_MS
-        axes.vlines(seconds[stalled], 0, late[stalled], color=_COLOURS[4], linewidth=1.2)
-        axes.set_ylim(0, max(float(other.maximum or 0.0) for _, _, other in strips if other.maximum))
-        axes.set_yticks([])
+    figure = Figure(figsize=(9, 0.36 * sum(len(panel.lines) for panel in panels) + 0.9 * len(panels)), layout="constrained")
+    heights = [len(panel.lines) + 1 for panel in panels]
+    every = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, panel in zip(every, panels, strict=True):
+        rounds = [next(iter(row.beats_ms.values())) for _, row in panel.lines]
+        scale = max(FRAME_MS, *(float(late.max()) for late in rounds))
+        for place, late in enumerate(rounds):
+            seconds = np.arange(len(late)) * PERIOD_NS / 1e9
+            stalled = late > FRAME_MS
+            axes.axhline(-place, color="0.8", linewidth=0.6)
+            tops = -place + 0.85 * late[stalled] / scale
+            axes.vlines(seconds[stalled], -place, tops, color=_COLOURS[1], linewidth=1.2)
+        texts = [
+            f"{label}: {f'worst {late.max():.0f} ms' if late.max() > FRAME_MS else 'none'}"
+            for (label, _), late in zip(panel.lines, rounds, strict=True)
+        ]
+        axes.set_yticks([-place for place in range(len(texts))], texts, fontsize=8)
+        axes.set_ylim(0.15 - len(texts), 1)
+        axes.tick_params(left=False)
         axes.spines["left"].set_visible(False)
-        worst = f"worst {late.max():.0f} ms" if stalled.any() else "none late by a frame"
-        axes.annotate(f"{label}: {worst}", (0.0, 0.98), xycoords="axes fraction", fontsize=7.5, va="top")
-        if panel != title:
-            axes.set_title(panel, fontsize=9)
-            title = panel
+        axes.set_title(panel.title)
     every[-1].set_xlabel("s; each stroke is a beat that was late by more than a frame, as high as it was late")
     return figure
 
