@@ -24,7 +24,7 @@ def lint(session: nox.Session) -> None:
 @nox.parametrize("platform", PLATFORMS)
 def types(session: nox.Session, platform: str) -> None:
     """Check the types, for each platform."""
-    session.install("-e", ".[bench,test]", "mypy", "types-psutil")
+    session.install("-e", ".[test]", *nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "types"))
     session.run("mypy", f"--platform={platform}", *session.posargs)
 
 

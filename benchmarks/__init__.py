@@ -1,18 +1,22 @@
-"""What the library buys, measured: ``python -m benchmarks``.
+"""How responsive a user interface stays under heavy NumPy loads: ``python -m benchmarks``.
 
-Three suites, each in its own module: :mod:`benchmarks._job` (a real job beside a program in use),
-:mod:`benchmarks._desktop` (the recipes beside the library) and :mod:`benchmarks._overhead` (what the library costs).
-How it works:
+From the outside in:
 
-* A *cell* is one thing to measure, such as one kind of pool at work. It runs in a fresh process
-  (:mod:`benchmarks._cell`, :mod:`benchmarks._overhead_cell`), so that it leaves nothing to the next one: no
-  lowered process, no warm cache.
-* :mod:`benchmarks._run` runs the cells of a suite in rounds, each round in another random order, so that what drifts
-  (heat, other programs) is spread over all of them. Before and after it runs the foreground alone, so that drift shows.
-* Beside the background work runs the *foreground* (:mod:`benchmarks._foreground`), another process at normal priority,
-  in the same session. It first computes all the time, in equal *frames*: how many a second is its speed. Then it
-  draws 60 times a second on a fixed schedule, as a window does.
-* Everything goes into one JSON file: the raw samples, the machine, the summary. What is printed comes from that file.
+* :mod:`benchmarks._cli` is the command line. A run is planned by :mod:`benchmarks._designs` (which conditions a suite
+  has), measured by :mod:`benchmarks._run`, and saved by :mod:`benchmarks._record` as one JSON file.
+* A *condition* (:mod:`benchmarks._condition`) is one executor at work under one load, and who watches. A *cell*
+  measures one in a fresh process (:mod:`benchmarks._cell`), so that it leaves nothing to the next one: no lowered
+  process, no warm cache. The cells run in rounds, each in another random order, so that what drifts (heat, other
+  programs) is spread over all of them. Before and after, an idle baseline runs, so that drift shows.
+* Who watches is a heartbeat of 60 beats a second (:mod:`benchmarks._heartbeat`): in the same process, as a loop, an
+  event loop or a real window (:mod:`benchmarks._ui`), or in another process at normal priority
+  (:mod:`benchmarks._foreground`), which also computes all the time for a while.
+* What is measured: :mod:`benchmarks._executors` under :mod:`benchmarks._loads`, kept busy by
+  :mod:`benchmarks._background`.
+* The file is the truth. :mod:`benchmarks._rows` and :mod:`benchmarks._bootstrap` compute, :mod:`benchmarks._summary`
+  says it in tables and sentences, :mod:`benchmarks._figures` draws, :mod:`benchmarks._report` makes a page of it all,
+  and :mod:`benchmarks._compare` tells whether two runs agree.
+* :mod:`benchmarks._overhead` and :mod:`benchmarks._overhead_cell` measure costs with pyperf instead.
 
 Nothing is imported here: a foreground process that loads NumPy would measure its own threads.
 """

@@ -44,9 +44,11 @@ def missing_parts(
     uis: dict[tuple[str, str], str] = {}
     for condition in conditions:
         if condition.executor in EXECUTORS:
-            needs = EXECUTORS[condition.executor].needs
-            if needs and importlib.util.find_spec(needs) is None:
-                reasons[condition] = f"{needs} is not installed"
+            kind = EXECUTORS[condition.executor]
+            if kind.problem:
+                reasons[condition] = kind.problem
+            elif kind.needs and importlib.util.find_spec(kind.needs) is None:
+                reasons[condition] = f"{kind.needs} is not installed"
         if condition.foreground == "other-session" and sys.platform == "win32":
             reasons[condition] = "Windows has no sessions of that kind"
         if condition.ui in ("tk", "qt"):
@@ -98,7 +100,8 @@ def open_screen(uis: Sequence[str | None]) -> Iterator[dict[str, str]]:
         The user interfaces that are measured.
     """
     xvfb = shutil.which("Xvfb")
-    if "tk" not in uis or sys.platform != "linux" or has_screen() or xvfb is None:
+    # Windows and macOS have no such program, and a screen.
+    if "tk" not in uis or has_screen() or xvfb is None:
         yield {}
         return
     reader, writer = os.pipe()

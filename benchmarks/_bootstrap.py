@@ -101,10 +101,11 @@ def quantile_ratio(
 def _resampled_quantile(
     rounds: Sequence[Samples], chosen: NDArray[np.int64], fraction: float, draw: np.random.Generator
 ) -> Samples:
+    # Beats may have been left out; as many in each round make one array.
     beats = np.stack([series[: min(map(len, rounds))] for series in rounds])
     length = beats.shape[1]
     starts = draw.integers(0, length, (*chosen.shape, -(-length // _BLOCK)))
     places = (starts[..., np.newaxis] + np.arange(_BLOCK)) % length
     places = places.reshape(*chosen.shape, -1)[..., :length]
     resampled = beats[chosen[..., np.newaxis], places].reshape(len(chosen), -1)
-    return np.quantile(resampled, fraction, axis=1)
+    return np.asarray(np.quantile(resampled, fraction, axis=1))

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final
 
@@ -50,11 +50,13 @@ def run_cell(condition: Condition, seconds: float, seed: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        "seconds", "ui" and "foreground" (what each saw), "done" (pieces of work in the window), "levels" (how many
-        threads of the workers are at each level), "python", "gil" and "blas" (what threadpoolctl tells).
+        "seconds", "ui" and "foreground" (what each saw), "done" (pieces of work in the window), "machine" (when it
+        stood still itself; None if that cannot be told), "levels" (how many threads of the workers are at each level),
+        "python", "gil" and "blas" (what threadpoolctl tells).
     """
     with contextlib.ExitStack() as stack:
-        # What is not lowered starts before the load: on a machine that is busy at normal priority it would take long to.
+        control = stack.enter_context(_control())
+        # What is not lowered starts before the load: beside a load of normal priority it would take long to.
         foreground = stack.enter_context(_foreground(condition, seconds)) if condition.foreground else None
         run_window = stack.enter_context(UIS[condition.ui]()) if condition.ui else None
         levels: dict[str, int] = {}
@@ -62,12 +64,20 @@ def run_cell(condition: Condition, seconds: float, seed: int) -> dict[str, Any]:
         if condition.executor != NOTHING:
             executor = stack.enter_context(open_executor(condition.executor, condition.workers, condition.priority))
             levels = _warm_up(executor, condition)
-        stack.enter_context(_foreign_processes(condition.foreign))
+        foreign = stack.enter_context(_foreign_processes(condition.foreign))
         if condition.switch_ms is not None:
             sys.setswitchinterval(condition.switch_ms / 1e3)
-        measured = _measure(condition, seconds, seed, executor, foreground, run_window)
+        measured = _measure(condition, seconds, seed, executor, foreground, run_window, foreign)
+        machine = _ask_control(control)
     gil = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
-    return {**measured, "levels": levels, "python": platform.python_version(), "gil": gil, "blas": _describe_blas()}
+    return {
+        **measured,
+        "machine": machine,
+        "levels": levels,
+        "python": platform.python_version(),
+        "gil": gil,
+        "blas": _describe_blas(),
+    }
 
 
 def _warm_up(executor: Executor, condition: Condition) -> dict[str, int]:
@@ -102,6 +112,7 @@ def _measure(
     executor: Executor | None,
     foreground: "subprocess.Popen[str] | None",
     run_window: RunWindow | None,
+    foreign: "Sequence[subprocess.Popen[bytes]]",
 ) -> dict[str, Any]:
     """Measure one window."""
     background = start_work(condition.load or "", executor, condition.workers, seed) if executor is not None else None
@@ -117,6 +128,9 @@ def _measure(
             time.sleep(seconds)
         end = time.perf_counter_ns()
     finally:
+        # First, for beside them a lowered task may take for ever.
+        for process in foreign:
+            process.kill()
         done = background.stop() if background is not None else []
     if seen is not None:
         start, end = seen.pop("start_ns"), seen.pop("end_ns")
@@ -154,12 +168,30 @@ def _foreground(condition: Condition, seconds: float) -> "Iterator[subprocess.Po
 
 
 @contextlib.contextmanager
-def _foreign_processes(count: int) -> Iterator[None]:
+def _control() -> "Iterator[subprocess.Popen[str]]":
+    """Start the process that tells when the machine itself stands still, and end it."""
+    command = [sys.executable, "-S", "-m", "benchmarks._control"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _ask_control(control: "subprocess.Popen[str]") -> dict[str, Any] | None:
+    if _pipe(control.stdout).readline() != "ready\n":
+        return None
+    _pipe(control.stdin).close()
+    return dict(json.loads(_pipe(control.stdout).readline()))
+
+
+@contextlib.contextmanager
+def _foreign_processes(count: int) -> "Iterator[Sequence[subprocess.Popen[bytes]]]":
     """Keep the machine busy with processes of normal priority."""
     command = [sys.executable, "-S", "-c", "while True: pass"]
     processes = [subprocess.Popen(command) for _ in range(count)]
     try:
-        yield
+        yield processes
     finally:
         for process in processes:
             process.kill()

@@ -257,7 +257,7 @@ def _list(_options: argparse.Namespace) -> int:
         for title, names, field in (("ui", UIS, "ui"), ("executor", EXECUTORS, "executor")):
             print(f"\n--{title}")
             for name in names:
-                condition = Condition(**{field: name})
+                condition = Condition(ui=name) if field == "ui" else Condition(executor=name)
                 problem = missing_parts([condition], {}, environment).get(condition)
                 print(f"  {name:18} {f'not here: {problem}' if problem else _describe(field, name)}")
     print("\n--load")
@@ -268,7 +268,7 @@ def _list(_options: argparse.Namespace) -> int:
 
 def _describe(field: str, name: str) -> str:
     if field == "ui":
-        return (UIS[name].__doc__ or "").strip()
+        return (UIS[name].__doc__ or "").strip().removeprefix("Open ").rstrip(".")
     kind = EXECUTORS[name]
     return f"{kind.title}; --priority {', '.join(kind.priorities)}" if kind.priorities else kind.title
 

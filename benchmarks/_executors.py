@@ -1,15 +1,16 @@
 """The executors and pools that are measured, by a short name, each with the recipe that people use to lower it."""
 
+import contextlib
 import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 import psutil
@@ -65,20 +66,29 @@ class JoblibExecutor(Executor):
         # As joblib passes it on to the pool of loky.
         self._parallel: Any = importlib.import_module("joblib").Parallel(workers, initializer=initializer, batch_size=1)
         self._thread = ThreadPoolExecutor(1)
-        self._waiting: list[tuple[Future[Any], Any]] = []
+        self._waiting: SimpleQueue[tuple[Future[Any], Any]] = SimpleQueue()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run it in the next batch."""
         future: Future[Any] = Future()
-        self._waiting.append((future, (fn, args, kwargs)))
+        self._waiting.put((future, (fn, args, kwargs)))
         self._thread.submit(self._run)
         return future
 
     def _run(self) -> None:
-        batch, self._waiting = self._waiting, []
+        batch = []
+        with contextlib.suppress(Empty):
+            while True:
+                batch.append(self._waiting.get_nowait())
         batch = [(future, call) for future, call in batch if future.set_running_or_notify_cancel()]
-        for (future, _), result in zip(batch, self._parallel([call for _, call in batch]), strict=True):
-            future.set_result(result)
+        try:
+            results = self._parallel([call for _, call in batch])
+        except Exception as error:  # noqa: BLE001, it goes to those who wait
+            for future, _ in batch:
+                future.set_exception(error)
+        else:
+            for (future, _), result in zip(batch, results, strict=True):
+                future.set_result(result)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers."""
@@ -108,6 +118,8 @@ class ExecutorKind:
         Which it takes, the default first; none for an executor that has no priority.
     needs : str
         The package that it comes from, if not every environment of the benchmarks has it.
+    problem : str
+        Why it cannot be measured on this system, if so.
     """
 
     title: str
@@ -115,6 +127,11 @@ class ExecutorKind:
     processes: bool = True
     priorities: tuple[str, ...] = ()
     needs: str = ""
+    problem: str = ""
+
+
+_NOT_POSIX: Final = "Windows has no nice" if sys.platform == "win32" else ""
+_NOT_LINUX: Final = "" if sys.platform == "linux" else "only Linux has a nice value for each thread"
 
 
 def _stdlib(initializer: Callable[[], None] | None = None) -> Callable[[int, str | None], Executor]:
@@ -139,8 +156,10 @@ PRIORITY_THREAD: Final = "priority-thread"
 EXECUTORS: Final = {
     STDLIB_PROCESS: ExecutorKind("ProcessPoolExecutor", _stdlib()),
     "recipe-psutil": ExecutorKind("ProcessPoolExecutor, psutil nice()", _stdlib(lower_as_everyone_does)),
-    "recipe-os-nice": ExecutorKind("ProcessPoolExecutor, os.nice(19)", _stdlib(lower_by_os_nice)),
-    "every-thread-nice": ExecutorKind("ProcessPoolExecutor, nice 19 on every thread", _stdlib(lower_every_thread)),
+    "recipe-os-nice": ExecutorKind("ProcessPoolExecutor, os.nice(19)", _stdlib(lower_by_os_nice), problem=_NOT_POSIX),
+    "every-thread-nice": ExecutorKind(
+        "ProcessPoolExecutor, nice 19 on every thread", _stdlib(lower_every_thread), problem=_NOT_LINUX
+    ),
     "pool": ExecutorKind("multiprocessing.Pool", lambda workers, _: MultiprocessingPool(workers)),
     "pool-recipe": ExecutorKind(
         "multiprocessing.Pool, psutil nice()", lambda workers, _: MultiprocessingPool(workers, lower_as_everyone_does)
@@ -151,9 +170,7 @@ EXECUTORS: Final = {
     "loky-recipe": ExecutorKind(
         "loky, psutil nice()", lambda workers, _: _loky(workers, lower_as_everyone_does), needs="loky"
     ),
-    LOW_PROCESS: ExecutorKind(
-        "LowPriorityProcessPoolExecutor", _low, priorities=("idle", "below_normal", "normal")
-    ),
+    LOW_PROCESS: ExecutorKind("LowPriorityProcessPoolExecutor", _low, priorities=("idle", "below_normal", "normal")),
     STDLIB_THREAD: ExecutorKind("ThreadPoolExecutor", lambda workers, _: ThreadPoolExecutor(workers), processes=False),
     PRIORITY_THREAD: ExecutorKind(
         "PriorityThreadPoolExecutor",
@@ -164,7 +181,7 @@ EXECUTORS: Final = {
 }
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_executor(name: str, workers: int, priority: str | None) -> Iterator[Executor]:
     """Make an executor, and shut it down."""
     with EXECUTORS[name].make(workers, priority) as executor:

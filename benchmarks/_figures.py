@@ -28,7 +28,8 @@ from ._ui import UIS
 _COLOURS: Final = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 _NINES: Final = (0.0, 0.9, 0.99, 0.999)
 _LEAST_MS: Final = 0.05
-_STYLE: Final = {
+# Any: matplotlib types each parameter by its name.
+_STYLE: Final[Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -170,7 +171,9 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], right: float
 
 def _draw_timeline(panels: Sequence[Panel]) -> Figure:
     """Draw every beat that was late by more than a frame, in one round, as a stroke as high as it was late."""
-    figure = Figure(figsize=(9, 0.36 * sum(len(panel.lines) for panel in panels) + 0.9 * len(panels)), layout="constrained")
+    figure = Figure(
+        figsize=(9, 0.36 * sum(len(panel.lines) for panel in panels) + 0.9 * len(panels)), layout="constrained"
+    )
     heights = [len(panel.lines) + 1 for panel in panels]
     every = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, panel in zip(every, panels, strict=True):
@@ -213,7 +216,13 @@ def _draw_heat_map(rows: Rows) -> dict[str, Figure]:
     for (i, j), value in np.ndenumerate(values):
         if not np.isnan(value):
             colour = "white" if value < 20 else "black"  # noqa: PLR2004, where the map turns bright
-            axes.annotate(f"{value:.1f}" if value < 10 else f"{value:.0f}", (j, i), ha="center", va="center", color=colour)  # noqa: PLR2004
+            axes.annotate(
+                f"{value:.3g}",
+                (j, i),
+                ha="center",
+                va="center",
+                color=colour,
+            )
     axes.set_xticks(range(len(columns)), ["stdlib", *(level.replace("_", "\n") for level in THREAD_LEVELS)])
     axes.set_yticks(range(len(loads)), [TITLES[load] for load in loads])
     held = sum(load in GIL_LOADS for load in loads)

@@ -92,10 +92,12 @@ class Schedule:
         Returns
         -------
         dict
-            "lateness_ns", beat by beat; "cpu_share", the part of one core that this thread used, drawing included.
+            "lateness_ns", beat by beat; "first_due_ns", when the first was due, of `time.perf_counter_ns`; "cpu_share",
+            the part of one core that this thread used, drawing included.
         """
         elapsed = time.perf_counter_ns() - self._start
         return {
+            "first_due_ns": self._start,
             "lateness_ns": charge(self._frames, self._start, PERIOD_NS, self._beats),
             "cpu_share": round((time.thread_time_ns() - self._cpu_start) / elapsed, 5),
         }

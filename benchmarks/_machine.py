@@ -109,7 +109,9 @@ def find_noise(load: float, before_ms: float | None, after_ms: float | None, spe
         signs.append(f"the load average before was {load:.2f}, above {_MAX_LOAD}")
     for when, lateness in (("before", before_ms), ("after", after_ms)):
         if lateness is not None and lateness > _MAX_LATENESS_MS:
-            signs.append(f"the heartbeat alone was late by {lateness:.1f} ms {when} (p95), above {_MAX_LATENESS_MS:g} ms")
+            signs.append(
+                f"the heartbeat alone was late by {lateness:.1f} ms {when} (p95), above {_MAX_LATENESS_MS:g} ms"
+            )
     if speeds and max(speeds) / min(speeds) - 1 > _MAX_DRIFT:
         listed = " and then ".join(f"{speed:.0f}" for speed in speeds)
         signs.append(f"with nothing in the background it computed {listed} frames/s")

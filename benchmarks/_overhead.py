@@ -85,9 +85,7 @@ def make_suite(seconds: float | None = None) -> Suite:
     skipped = [
         {"what": peer.title, "reason": reason} for name, peer in PEERS.items() if (reason := _why_not(name)) is not None
     ]
-    cells = [
-        _cost(kind, peer) for kind, each in KINDS.items() for peer in each.peers if _why_not(peer) is None
-    ]
+    cells = [_cost(kind, peer) for kind, each in KINDS.items() for peer in each.peers if _why_not(peer) is None]
     cells += [make_cell(condition, seconds, 0) for condition in _work_conditions()]
     return Suite(NAME, cells, {"seconds": seconds, "workers": WORKERS}, skipped)
 
@@ -187,4 +185,3 @@ def _over(ours: Samples, theirs: Samples) -> Samples:
 
 def _minus(ours: Samples, theirs: Samples) -> Samples:
     return np.asarray(ours - theirs)
-

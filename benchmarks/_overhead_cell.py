@@ -79,9 +79,7 @@ def _pebble() -> Iterator[Opened]:
     pebble: Any = importlib.import_module("pebble")
     context = multiprocessing.get_context("spawn")
     with pebble.ProcessPool(WORKERS, context=context) as pool:
-        yield Opened(
-            lambda fn, *args: pool.schedule(fn, args).result(), lambda fn, items: pool.map(fn, items).result()
-        )
+        yield Opened(lambda fn, *args: pool.schedule(fn, args).result(), lambda fn, items: pool.map(fn, items).result())
 
 
 @contextlib.contextmanager
@@ -132,9 +130,7 @@ PEERS: Final = {
         "LowPriorityProcessPoolExecutor, fork", _process(LowPriorityProcessPoolExecutor, "fork"), "", "stdlib-fork"
     ),
     "stdlib-thread": Peer("ThreadPoolExecutor", _executor(ThreadPoolExecutor), "", ""),
-    "priority-thread": Peer(
-        "PriorityThreadPoolExecutor", _executor(PriorityThreadPoolExecutor), "", "stdlib-thread"
-    ),
+    "priority-thread": Peer("PriorityThreadPoolExecutor", _executor(PriorityThreadPoolExecutor), "", "stdlib-thread"),
     "pool": Peer("multiprocessing.Pool, spawn", _pool, "multiprocessing.pool", "stdlib-spawn"),
     "loky": Peer("loky", _loky, "loky", "stdlib-spawn"),
     "joblib": Peer("joblib", _joblib, "joblib", "stdlib-spawn"),
@@ -184,9 +180,7 @@ def _meet(folder: str) -> int:
 def _time_imports(spec: OverheadSpec, loops: int) -> float:
     """Return the time, in s, of imports in fresh interpreters, their own start left out."""
     command = [sys.executable, "-c", _IMPORT.format(PEERS[spec.peer].module)]
-    return sum(
-        float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(loops)
-    )
+    return sum(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(loops))
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ _CAPTIONS: Final = {
 }
 _STYLE: Final = """
 :root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 68rem; padding: 1rem 1.5rem 3rem; color: #1a1a1a; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 68rem; padding: 1rem 1.5rem 3rem;
+  color: #1a1a1a; }
 h1 { font-size: 1rem; font-weight: 600; color: #555; margin: 0; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 .verdict { font-size: 1.3rem; line-height: 1.4; margin: .4rem 0 .8rem; }

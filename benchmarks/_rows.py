@@ -1,18 +1,21 @@
 """What a record says of each condition: percentiles, rates, and the comparison with the standard library's executor."""
 
 import dataclasses
+import functools
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._bootstrap import Interval, Samples, compare_medians, quantile_ratio
 from ._condition import NOTHING, Condition
 from ._executors import stdlib_of
+from ._heartbeat import PERIOD_NS
 from ._levels import describe
 from ._statistics import quantile
 
@@ -28,7 +31,7 @@ _MANY: Final = 1000
 BETTER, WORSE, SAME = "better", "worse", "not significant"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One condition of a record, over all rounds.
 
@@ -49,18 +52,37 @@ class Row:
     view: View
     seed: int
 
+    @functools.cache  # noqa: B019, rows live as long as the program needs what is cached
     def in_view(self, view: View) -> "Row":
         """Return the row of somebody else's beats."""
-        return dataclasses.replace(self, view=view)
+        return self if view == self.view else dataclasses.replace(self, view=view)
 
     @cached_property
     def beats_ms(self) -> Mapping[int, Samples]:
         """Latenesses in ms, in order, by round."""
         return {
-            number: np.asarray(result[self.view]["lateness_ns"]) / 1e6
+            number: late[~self._stood_still(number)]
             for number, result in self.results.items()
             if result[self.view]
+            for late in [np.asarray(result[self.view]["lateness_ns"]) / 1e6]
         }
+
+    def _stood_still(self, number: int) -> NDArray[np.bool_]:
+        """Return which beats of a round fell into a time in which the machine itself stood still."""
+        seen, machine = self.results[number][self.view], self.results[number]["machine"]
+        late = np.asarray(seen["lateness_ns"])
+        due = seen["first_due_ns"] + PERIOD_NS * np.arange(len(late))
+        out = np.zeros(len(late), dtype=np.bool_)
+        for begun, ended in machine["stalls_ns"] if machine else ():
+            out |= (due <= ended) & (due + late >= begun)
+        # A round without any beat would be none.
+        return out if not out.all() else ~out
+
+    @property
+    def left_out(self) -> tuple[int, int]:
+        """How many beats are left out because the machine itself stood still, and of how many."""
+        masks = [self._stood_still(number) for number, result in self.results.items() if result[self.view]]
+        return sum(int(mask.sum()) for mask in masks), sum(map(len, masks))
 
     @cached_property
     def pooled_ms(self) -> Samples:
@@ -107,8 +129,10 @@ class Row:
 
     @property
     def cpu_share(self) -> float | None:
-        """Part of a core that the thread with the heartbeat used."""
-        return self._median_of(self.view, lambda seen: seen["cpu_share"])
+        """Part of a core that the thread with the heartbeat used, and the process that watches the machine."""
+        own = self._median_of(self.view, lambda seen: seen["cpu_share"])
+        controls = [result["machine"]["cpu_share"] for result in self.results.values() if result["machine"]]
+        return own + (statistics.median(controls) if controls else 0.0) if own is not None else None
 
     def _median_of(self, view: View, what: Any) -> float | None:
         seen = [result[view] for result in self.results.values() if result[view]]
@@ -122,6 +146,7 @@ class Row:
             threads.update(result["levels"])
         return describe(threads) or None
 
+    @functools.cache  # noqa: B019, the same
     def latency_ratio(self, reference: "Row") -> Interval | None:
         """Return this row's p99 over the reference's."""
         common = sorted(self.beats_ms.keys() & reference.beats_ms.keys())
@@ -162,22 +187,25 @@ class Rows:
 
     def __init__(self, record: Mapping[str, Any]) -> None:
         self.record = record
-        self._results: dict[Condition, dict[int, Mapping[str, Any]]] = {}
+        results: dict[Condition, dict[int, Mapping[str, Any]]] = {}
         for cell in record["cells"]:
             if "condition" in cell and "result" in cell and 0 < cell["round"] <= record["rounds"]:
-                by_round = self._results.setdefault(Condition.from_json(cell["condition"]), {})
+                by_round = results.setdefault(Condition.from_json(cell["condition"]), {})
                 by_round[cell["round"]] = cell["result"]
+        self._rows = {
+            condition: Row(condition, by_round, "ui" if condition.ui else "foreground", record["seed"])
+            for condition, by_round in results.items()
+        }
 
-    def __iter__(self) -> Any:
-        return (self[condition] for condition in self._results)
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
 
     def __getitem__(self, condition: Condition) -> Row:
-        view: View = "ui" if condition.ui else "foreground"
-        return Row(condition, self._results[condition], view, self.record["seed"])
+        return self._rows[condition]
 
     def get(self, condition: Condition) -> Row | None:
         """Return the row, None if it was not measured."""
-        return self[condition] if condition in self._results else None
+        return self._rows.get(condition)
 
     def reference(self, row: Row) -> Row | None:
         """Return the row of the standard library's executor under the same conditions, None for that one itself."""

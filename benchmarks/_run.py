@@ -33,7 +33,9 @@ _BLAS_VARIABLES: Final = (
 )
 BASELINE: Final = Condition(ui="thread", foreground="same-session")
 _BASELINE_S: Final = 3.0
-_PATIENCE_S: Final = 120.0
+# Seconds, and multiples of what is expected, after which a cell is given up.
+_PATIENCE_S: Final = 30.0
+_PATIENCE_TIMES: Final = 6
 
 
 @dataclass(frozen=True)
@@ -219,11 +221,12 @@ def run_cell(cell: Cell, python: str = sys.executable, environment: Mapping[str,
             process_group=0,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
+        patience_s = _PATIENCE_S + _PATIENCE_TIMES * cell.expected_s
         try:
-            code = process.wait(_PATIENCE_S + 10 * cell.expected_s)
+            code = process.wait(patience_s)
         except subprocess.TimeoutExpired:
             _end(process)
-            msg = f"it took longer than {_PATIENCE_S + 10 * cell.expected_s:.0f} s"
+            msg = f"no answer within {patience_s:.0f} s: its window got no time at all, or the machine is far too busy"
             raise CellError(msg) from None
         except BaseException:
             _end(process)
@@ -238,10 +241,12 @@ def run_cell(cell: Cell, python: str = sys.executable, environment: Mapping[str,
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """End a cell and whatever it started, in sessions of their own included."""
+    children: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         children = psutil.Process(process.pid).children(recursive=True)
-        for child in children if sys.platform == "win32" else _of_other_groups(children, process.pid):
-            with contextlib.suppress(psutil.NoSuchProcess):
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if not _is_in_group(child, process):
                 child.kill()
     if sys.platform == "win32":
         process.kill()
@@ -252,11 +257,17 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _of_other_groups(children: Sequence[psutil.Process], group: int) -> Iterator[psutil.Process]:
-    for child in children:
-        with contextlib.suppress(ProcessLookupError):
-            if sys.platform != "win32" and os.getpgid(child.pid) != group:
-                yield child
+if sys.platform == "win32":
+
+    def _is_in_group(child: psutil.Process, leader: "subprocess.Popen[bytes]") -> bool:
+        """Windows has no groups that could be ended together."""
+        return False
+
+else:
+
+    def _is_in_group(child: psutil.Process, leader: "subprocess.Popen[bytes]") -> bool:
+        """Return whether ending the leader's group ends the child."""
+        return os.getpgid(child.pid) == leader.pid
 
 
 @contextlib.contextmanager

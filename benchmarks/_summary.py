@@ -2,25 +2,27 @@
 
 import dataclasses
 import itertools
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from . import _overhead
 from ._condition import NOTHING, Condition
-from ._designs import DESIGNS, FREE_LOADS, GIL_LOADS
+from ._designs import DESIGNS, FREE_LOADS, GIL_LOADS, THREAD_LEVELS
 from ._executors import EXECUTORS, LOW_PROCESS, PRIORITY_THREAD, STDLIB_PROCESS, STDLIB_THREAD, stdlib_of, title_of
 from ._loads import TITLES
 from ._machine import describe_in_a_line, find_noise
 from ._rows import FRAME_MS, LIMITS_MS, Row, Rows, View
 from ._tables import Column, Table, Value
 from ._targets import Target, target_table
+from ._ui import UIS
 
 NOTE: Final = (
-    "Lateness: from the time when a beat of a 60 Hz schedule was due to the time when it was shown, in ms; beats that a "
-    "stall swallowed are charged, too. Rounds are pooled. p99/stdlib, work/stdlib: over the standard library's executor "
-    "under the same conditions, with 99 % bootstrap intervals. Verdict, on the p99: better or worse if the interval "
-    "excludes 1 and the difference is 1 ms or more."
+    "Lateness: from the time when a beat of a 60 Hz schedule was due to the time when it was shown, in ms; beats "
+    "that a stall swallowed are charged, too. Rounds are pooled. p99/stdlib, work/stdlib: over the standard "
+    "library's executor under the same conditions, with 99 % bootstrap intervals. Verdict, on the p99: better or "
+    "worse if the interval excludes 1 and the difference is 1 ms or more."
 )
 
 
@@ -53,12 +55,12 @@ def summarise(record: Mapping[str, Any]) -> Summary:
         tables = _overhead.tables(record)
         return Summary([], tables, tables, [_overhead.NOTE, *notes])
     rows = Rows(record)
-    extra = [*_choice_tables(rows), *_target_tables(rows)]
+    extra = [*_choice_tables(rows), *_brief_tables(rows), *_target_tables(rows), *_pair_tables(rows)]
     return Summary(
         _VERDICTS[record["suite"]](rows),
         [*_tables(rows, full=False), *extra],
         [*extra, *_tables(rows, full=True)],
-        [NOTE, *_own_cost(record), *notes],
+        [NOTE, *_own_cost(record), *_left_out(rows), *notes],
     )
 
 
@@ -97,13 +99,25 @@ def _own_cost(record: Mapping[str, Any]) -> list[str]:
     if not both:
         return []
     late = " and ".join(f"p50 {row.percentile(50):.2f}, p99 {row.p99:.2f} ms" for row in both)
-    plain = [row.cpu_share or 0.0 for row in Rows(record) if row.condition.ui in (None, "thread")]
-    cost = max([*plain, *(row.cpu_share or 0.0 for row in both)])
     when = " before and after the cells" if len(both) > 1 else ""
-    return [
-        f"The tool itself: with no load its heartbeat was late by {late}{when}; "
-        f"it used at most {cost:.2%} of a core in any cell (windows that draw left out)."
+    note = f"The tool itself: with no load its heartbeat was late by {late}{when}"
+    shares = [
+        row.cpu_share for row in Rows(record) if row.condition.ui in (None, "thread") and row.cpu_share is not None
     ]
+    if shares:
+        # The windows' drawing is no cost of the tool's.
+        note += f"; it used {statistics.median(shares):.2%} of a core (median of the cells without a window that draws)"
+    return [f"{note}."]
+
+
+def _left_out(rows: Rows) -> list[str]:
+    """Return how many beats are not counted."""
+    counts = [row.left_out for row in rows]
+    out, every = (sum(each) for each in zip(*counts, strict=True)) if counts else (0, 0)
+    if not out:
+        return []
+    share = f"{out} of {every} beats ({out / every:.1%})"
+    return [f"Left out: {share}, in which the machine itself stood still: not even a real-time process ran."]
 
 
 def _incomplete(record: Mapping[str, Any]) -> list[str]:
@@ -155,9 +169,7 @@ _COLUMNS: Final[Sequence[tuple[str, int | None, bool, _Maker]]] = (
     ("p99", 1, True, _percentile(99)),
     ("p99.9", 1, False, _percentile(99.9)),
     ("max", 1, True, lambda row, _reference, _alone: row.maximum),
-    *(
-        (f"% > {limit:.3g}", 1, place == 0, _over(limit)) for place, limit in enumerate(LIMITS_MS)
-    ),
+    *((f"% > {limit:.3g}", 1, place == 0, _over(limit)) for place, limit in enumerate(LIMITS_MS)),
     ("p99/stdlib", None, True, _latency_text),
     ("verdict", None, True, lambda row, reference, _alone: row.verdict(reference) if reference else None),
     ("frame p95", 2, False, lambda row, _reference, _alone: row.frame_ms(95)),
@@ -221,9 +233,7 @@ def _table(rows: Rows, chosen: Sequence[Row], load: str, view: View, *, full: bo
         )
     columns = [Column("background"), Column("where"), *(Column(title, digits) for title, digits, *_ in _COLUMNS)]
     wanted = [True, True, *(short or full for *_, short, _ in _COLUMNS)]
-    kept = [
-        place for place, wish in enumerate(wanted) if wish and any(line[place] not in (None, "") for line in made)
-    ]
+    kept = [place for place, wish in enumerate(wanted) if wish and any(line[place] not in (None, "") for line in made)]
     lines = [[line[place] for place in kept] for line in made]
     return Table(f"{TITLES[load]}; the window in {where}", [columns[place] for place in kept], lines)
 
@@ -240,8 +250,10 @@ def _choice_tables(rows: Rows) -> list[Table]:
                 usual = [row for row in candidates if row.condition.workers == base.workers and not _switched(row)]
                 if any(EXECUTORS[row.condition.executor].processes for row in usual):
                     best = choose(usual)
-                    reason = "within a frame" if _worst(best) <= FRAME_MS else "none stays within a frame: the least late"
-                    ui = place.ui or "another process"
+                    reason = (
+                        "within a frame" if _worst(best) <= FRAME_MS else "none stays within a frame: the least late"
+                    )
+                    ui = f"the same process, {place.ui}" if place.ui else "another process"
                     lines.append((TITLES[load], ui, _title(best.condition), _worst(best), best.rate, reason))
     columns = (
         Column("load"),
@@ -272,6 +284,176 @@ def choose(candidates: Sequence[Row]) -> Row:
     return min(candidates, key=_worst)
 
 
+def _brief_tables(rows: Rows) -> list[Table]:
+    """Return the desktop suite in a few rows, and the p99 of the gil suite by load and level."""
+    if rows.record["suite"] == "desktop":
+        return _brief_desktop(rows)
+    return _levels_table(rows) if rows.record["suite"] == "gil" else []
+
+
+def _brief_desktop(rows: Rows) -> list[Table]:
+    base = DESIGNS["desktop"].base
+    capped = dataclasses.replace(base, blas_threads=1)
+    wanted = [
+        base.without_background(),
+        base.with_executor(STDLIB_PROCESS),
+        base.with_executor("recipe-psutil"),
+        base.with_executor(LOW_PROCESS, "idle"),
+        base.with_executor(LOW_PROCESS, "below_normal"),
+        capped.with_executor(LOW_PROCESS, "idle"),
+    ]
+    stdlib = rows.get(wanted[1])
+    lines: list[Sequence[Value]] = []
+    for condition in wanted:
+        row = rows.get(condition)
+        if row is not None:
+            blas = ", one BLAS thread" if condition.blas_threads else ""
+            work = _ratio(row.rate, stdlib.rate if stdlib else None)
+            speed = _speed(row, None, rows.get(wanted[0]))
+            lines.append((_title(condition) + blas, speed, row.frame_ms(95), row.p99, row.rate, work, row.level))
+    columns = (
+        Column("background"),
+        Column("speed/alone", 2),
+        Column("frame p95 ms", 2),
+        Column("window p99 ms", 1),
+        Column("products/s", 1),
+        Column("products/stdlib", 2),
+        Column("level of the workers"),
+    )
+    return [Table(f"In short: another program beside {base.workers} workers", columns, lines)] if lines else []
+
+
+def _levels_table(rows: Rows) -> list[Table]:
+    base = DESIGNS["gil"].base
+    executors = [(STDLIB_THREAD, None), *((PRIORITY_THREAD, level) for level in THREAD_LEVELS)]
+    lines = []
+    for load in (*GIL_LOADS, *FREE_LOADS):
+        found = [rows.get(dataclasses.replace(base, load=load).with_executor(*each)) for each in executors]
+        if any(found):
+            lines.append(
+                [TITLES[load], "yes" if load in GIL_LOADS else "no", *(row.p99 if row else None for row in found)]
+            )
+    columns = [
+        Column("load"),
+        Column("holds the GIL"),
+        Column("stdlib", 1),
+        *(Column(level, 1) for level in THREAD_LEVELS),
+    ]
+    return [Table("p99 of the window by thread level, ms", columns, lines)] if lines else []
+
+
+_PAIR_COLUMNS: Final = (
+    Column("where"),
+    Column("this"),
+    Column("over that"),
+    Column("p99 ms", 1),
+    Column("over", 1),
+    Column("ratio"),
+    Column("verdict"),
+    Column("work"),
+)
+_Pair = tuple[Condition, Condition]
+
+
+def _pair_tables(rows: Rows) -> list[Table]:
+    """Return direct comparisons: what the suite is there to tell."""
+    makers: Mapping[str, Callable[[], dict[str, list[_Pair]]]] = {
+        "desktop": _desktop_pairs,
+        "ui": _ui_pairs,
+        "gil": lambda: _gil_pairs(rows),
+    }
+    pairs = makers[rows.record["suite"]]() if rows.record["suite"] in makers else {}
+    found = []
+    for title, each in pairs.items():
+        lines = [line for this, that in each if (line := _pair_line(rows, this, that)) is not None]
+        if lines:
+            found.append(Table(title, _PAIR_COLUMNS, lines))
+    return found
+
+
+def _pair_line(rows: Rows, this: Condition, that: Condition) -> Sequence[Value] | None:
+    ours, theirs = rows.get(this), rows.get(that)
+    if ours is None or theirs is None:
+        return None
+    ratio, work = ours.latency_ratio(theirs), ours.work_ratio(theirs)
+    by_ui = this.ui != that.ui
+    names = [f"ui {each.ui}" if by_ui else _title(each) + _blas(this, that, each) for each in (this, that)]
+    where = ", ".join(filter(None, [this.load, _title(this) if by_ui else "", _details(this)]))
+    texts = [interval.text if interval else None for interval in (ratio, work)]
+    return (where, *names, ours.p99, theirs.p99, texts[0], ours.verdict(theirs), texts[1])
+
+
+def _blas(this: Condition, that: Condition, each: Condition) -> str:
+    if this.blas_threads == that.blas_threads:
+        return ""
+    return ", BLAS left alone" if each.blas_threads is None else f", BLAS threads {each.blas_threads}"
+
+
+def _desktop_pairs() -> dict[str, list[_Pair]]:
+    base = DESIGNS["desktop"].base
+    cpus = base.workers // 2
+    capped, other = dataclasses.replace(base, blas_threads=1), dataclasses.replace(base, foreground="other-session")
+    places = [dataclasses.replace(base, workers=workers) for workers in (cpus, 2 * cpus, 4 * cpus)]
+    return {
+        "The recipe lowers one thread; what if it lowers every thread, or if there is one thread only": [
+            *((place.with_executor("every-thread-nice"), place.with_executor("recipe-psutil")) for place in places),
+            (capped.with_executor("every-thread-nice"), capped.with_executor("recipe-psutil")),
+            *((place.with_executor("recipe-psutil"), place.with_executor(STDLIB_PROCESS)) for place in (base, capped)),
+        ],
+        "SCHED_IDLE, as LowPriorityProcessPoolExecutor sets it, over nice 19 on every thread": [
+            (place.with_executor(LOW_PROCESS, "idle"), place.with_executor("every-thread-nice"))
+            for place in (*places, capped)
+        ],
+        "The window in another session": [
+            (other.with_executor(*each), other.with_executor(STDLIB_PROCESS))
+            for each in (("recipe-psutil", None), ("every-thread-nice", None), (LOW_PROCESS, "idle"))
+        ],
+        "One BLAS thread a worker over the standard pool left alone": [
+            (capped.with_executor(LOW_PROCESS, "idle"), base.with_executor(STDLIB_PROCESS))
+        ],
+    }
+
+
+def _ui_pairs() -> dict[str, list[_Pair]]:
+    base = DESIGNS["ui"].base
+    pairs = [
+        (dataclasses.replace(place, ui=ui), place)
+        for ui in UIS
+        if ui != "thread"
+        for place in (
+            base.without_background(),
+            *(
+                dataclasses.replace(base, load=load).with_executor(*each)
+                for load in ("python", "matmul")
+                for each in ((STDLIB_THREAD, None), (PRIORITY_THREAD, "below_normal"), (LOW_PROCESS, "idle"))
+            ),
+        )
+    ]
+    return {"Real windows over the plain heartbeat": pairs}
+
+
+def _gil_pairs(rows: Rows) -> dict[str, list[_Pair]]:
+    base = DESIGNS["gil"].base
+    inversion = [
+        (place.with_executor(PRIORITY_THREAD, level), place.with_executor(STDLIB_THREAD))
+        for load in ("python", "ufuncs", "matmul")
+        for foreign in (0, 4)
+        for place in [dataclasses.replace(base, load=load, foreign=foreign)]
+        for level in ("below_normal", "lowest", "idle")
+    ]
+    pythons = sorted({row.condition.python for row in rows})
+    builds = [
+        (place.with_executor(PRIORITY_THREAD, "idle"), place.with_executor(STDLIB_THREAD))
+        for load in ("python", "ufuncs", "sorted", "matmul")
+        for python in pythons
+        for place in [dataclasses.replace(base, load=load, python=python)]
+    ]
+    return {
+        "Lowered threads over the standard library's, without and with busy processes beside": inversion,
+        "Threads at idle over the standard library's, by interpreter": builds if len(pythons) > 1 else [],
+    }
+
+
 def _target_tables(rows: Rows) -> list[Table]:
     """Return what was hoped for of the desktop suite's main rows."""
     if rows.record["suite"] != "desktop":
@@ -295,28 +477,39 @@ def _ratio(value: float | None, base: float | None) -> float | None:
 
 def _verdict_desktop(rows: Rows) -> list[str]:
     base = DESIGNS["desktop"].base
-    parts = []
-    for executor, priority in ((LOW_PROCESS, "idle"), (STDLIB_PROCESS, None), ("recipe-psutil", None)):
-        row = rows.get(base.with_executor(executor, priority))
-        if row is not None:
-            speed = _speed(row, None, rows.alone(row))
-            kept = f"{speed:.0%} of its speed, " if isinstance(speed, float) else ""
-            parts.append(f"{kept}p99 {row.p99:.1f} ms and {row.rate or 0:.0f} pieces of work a second "
-                         f"beside {_title(row.condition)}")  # fmt: skip
-    return [f"Another program keeps {'; '.join(parts)}."] if parts else []
+    executors = ((LOW_PROCESS, "idle"), (STDLIB_PROCESS, None), ("recipe-psutil", None))
+    found = [row for each in executors if (row := rows.get(base.with_executor(*each))) is not None]
+    parts, work = [], []
+    for row in found:
+        speed = _speed(row, None, rows.alone(row))
+        kept = f"keeps {speed:.0%} of its speed and " if isinstance(speed, float) else ""
+        parts.append(f"beside {_title(row.condition)} it {kept}is late by {row.p99:.1f} ms")
+        reference = rows.reference(row)
+        ratio = row.work_ratio(reference) if reference else None
+        if ratio is not None:
+            work.append(f"{_title(row.condition)} {ratio.text}")
+    sentences = [f"The window of another program, p99: {'; '.join(parts)}."] if parts else []
+    return [*sentences, f"Work done over ProcessPoolExecutor: {'; '.join(work)}."] if work else sentences
 
 
 def _verdict_ui(rows: Rows) -> list[str]:
+    ui = next((ui for ui in UIS if rows.where(ui=ui)), None)
+    executors = (
+        (LOW_PROCESS, "idle"),
+        (STDLIB_PROCESS, None),
+        (PRIORITY_THREAD, "below_normal"),
+        (STDLIB_THREAD, None),
+    )
     sentences = []
-    for load in ("python", "matmul", "arrays"):
-        parts = []
-        for executor, priority in ((STDLIB_THREAD, None), (PRIORITY_THREAD, "below_normal"), (STDLIB_PROCESS, None), (LOW_PROCESS, "idle")):
-            found = [row for row in rows.where(executor=executor, priority=priority, load=load)]
-            if found:
-                each = ", ".join(f"{row.condition.ui} {row.p99:.1f}" for row in found)
-                parts.append(f"{_title(found[0].condition)}: {each} ms")
-        if parts:
-            sentences.append(f"The program's own window under {TITLES[load]}, p99: {'; '.join(parts)}.")
+    for load in TITLES:
+        found = [
+            row
+            for executor, priority in executors
+            for row in rows.where(executor=executor, priority=priority, load=load, ui=ui)
+        ]
+        if found:
+            parts = ", ".join(f"{row.p99:.1f} ms beside {_title(row.condition)}" for row in found)
+            sentences.append(f"{TITLES[load]}: the program's own window ({ui}) is late by {parts} (p99).")
     return sentences
 
 
@@ -350,7 +543,10 @@ def _verdict_gil(rows: Rows) -> list[str]:
         parts = []
         for load in loads:
             condition = dataclasses.replace(base, load=load)
-            low, stdlib = rows.get(condition.with_executor(PRIORITY_THREAD, "idle")), rows.get(condition.with_executor(STDLIB_THREAD))
+            low, stdlib = (
+                rows.get(condition.with_executor(PRIORITY_THREAD, "idle")),
+                rows.get(condition.with_executor(STDLIB_THREAD)),
+            )
             if low and stdlib and (verdict := low.verdict(stdlib)) is not None:
                 parts.append(f"{load} {stdlib.p99:.0f} to {low.p99:.0f} ms ({verdict})")
         if parts:

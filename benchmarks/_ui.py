@@ -21,7 +21,7 @@ _STRIPES: Final = 40
 
 @contextlib.contextmanager
 def open_thread() -> Iterator[RunWindow]:
-    """A loop that sleeps: the plain heartbeat."""
+    """Open a loop that sleeps: the plain heartbeat."""
 
     def run(seconds: float) -> Schedule:
         schedule = Schedule(seconds)
@@ -33,7 +33,7 @@ def open_thread() -> Iterator[RunWindow]:
 
 @contextlib.contextmanager
 def open_asyncio() -> Iterator[RunWindow]:
-    """An event loop with a timer."""
+    """Open an event loop with a timer."""
 
     async def beat(seconds: float) -> Schedule:
         schedule = Schedule(seconds)
@@ -47,11 +47,11 @@ def open_asyncio() -> Iterator[RunWindow]:
 
 @contextlib.contextmanager
 def open_tk() -> Iterator[RunWindow]:
-    """A Tk window that redraws its canvas from a timer."""
-    import tkinter
+    """Open a Tk window that redraws its canvas from a timer."""
+    import tkinter as tk
 
-    root = tkinter.Tk()
-    canvas = tkinter.Canvas(root, width=_WIDTH, height=_HEIGHT)
+    root = tk.Tk()
+    canvas = tk.Canvas(root, width=_WIDTH, height=_HEIGHT)
     canvas.pack()
     stripes = [canvas.create_rectangle(0, 5 * k, 0, 5 * k + 4, fill="black") for k in range(_STRIPES)]
     root.update()
@@ -86,7 +86,7 @@ def open_tk() -> Iterator[RunWindow]:
 
 @contextlib.contextmanager
 def open_qt() -> Iterator[RunWindow]:
-    """A Qt window (PySide6) that repaints itself from a precise timer."""
+    """Open a Qt window (PySide6) that repaints itself from a precise timer."""
     if sys.platform == "linux" and not (os.environ.get("WAYLAND_DISPLAY") or has_screen()):
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     from PySide6.QtCore import Qt, QTimer

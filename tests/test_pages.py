@@ -1,6 +1,7 @@
 """What the pages promise is true."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -12,21 +13,40 @@ if not (ROOT / "docs").is_dir():
     pytest.skip("the pages are not part of this copy", allow_module_level=True)
 
 
-def tables():
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+for _needed in ("numpy", "scipy", "rich", "matplotlib", "pyperf", "threadpoolctl", "jsonschema", "benchmarks"):
+    pytest.importorskip(_needed)
+
+
+def _load_script():
+    spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-@pytest.mark.parametrize("page", tables().PAGES, ids=lambda path: path.name)
+RESULTS = _load_script()
+FILES = sorted(RESULTS.RESULTS.glob("*.json"))
+
+
+@pytest.mark.parametrize("page", RESULTS.PAGES, ids=lambda path: path.name)
 def test_tables(page):
-    """Every table of results is what its command prints from the file in the repository."""
-    for name in ("numpy", "scipy", "rich"):
-        pytest.importorskip(name)
+    """Every table of results is what the file in the repository says."""
     text = page.read_text(encoding="utf-8")
-    assert "benchmarks show benchmarks/results/" in text
-    assert tables().render(text) == text
+    assert "<!-- results:begin" in text
+    assert RESULTS.render(text) == text
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_results(path):
+    """Every file of results follows the schema, is of a whole run, and has its report and figures beside it."""
+    import jsonschema
+
+    record = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate(record, json.loads((ROOT / "docs" / "results.schema.json").read_text(encoding="utf-8")))
+    assert record["complete"]
+    assert (path.with_suffix("") / "report.html").exists()
+    for text in ("/root", "/home", "/tmp"):
+        assert text not in path.read_text(encoding="utf-8")
 
 
 def test_two_commands():
