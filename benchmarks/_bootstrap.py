@@ -12,7 +12,7 @@ Samples: TypeAlias = NDArray[np.float64]
 CONFIDENCE: Final = 0.99
 _RESAMPLES: Final = 2000
 # Beats that follow each other are alike, so they are resampled in blocks: a quarter of a second.
-_BLOCK: Final = 15
+BLOCK: Final = 15
 
 
 class Interval(NamedTuple):
@@ -73,7 +73,12 @@ def compare_medians(
 
 
 def quantile_ratio(
-    rounds: Sequence[Samples], reference: Sequence[Samples], fraction: float, seed: int, confidence: float = CONFIDENCE
+    rounds: Sequence[Samples],
+    reference: Sequence[Samples],
+    fraction: float,
+    seed: int,
+    confidence: float = CONFIDENCE,
+    block: int = BLOCK,
 ) -> Interval:
     """Return the ratio of a quantile of beats to the same quantile of the reference's beats.
 
@@ -90,22 +95,28 @@ def quantile_ratio(
         Of the resampling.
     confidence : float
         Of the interval.
+    block : int
+        How many consecutive beats are resampled together.
     """
     draw = np.random.default_rng(seed)
     chosen = draw.integers(0, len(rounds), (_RESAMPLES, len(rounds)))
-    above, below = (_resampled_quantile(series, chosen, fraction, draw) for series in (rounds, reference))
+    above, below = (_resampled_quantile(series, chosen, fraction, draw, block) for series in (rounds, reference))
     value = np.quantile(np.concatenate(rounds), fraction) / np.quantile(np.concatenate(reference), fraction)
     return _interval(float(value), above / below, confidence)
 
 
+def _thin(series: Samples, length: int) -> Samples:
+    return np.asarray(np.quantile(series, np.linspace(0, 1, length)))
+
+
 def _resampled_quantile(
-    rounds: Sequence[Samples], chosen: NDArray[np.int64], fraction: float, draw: np.random.Generator
+    rounds: Sequence[Samples], chosen: NDArray[np.int64], fraction: float, draw: np.random.Generator, block: int
 ) -> Samples:
-    # Beats may have been left out; as many in each round make one array.
-    beats = np.stack([series[: min(map(len, rounds))] for series in rounds])
-    length = beats.shape[1]
-    starts = draw.integers(0, length, (*chosen.shape, -(-length // _BLOCK)))
-    places = (starts[..., np.newaxis] + np.arange(_BLOCK)) % length
+    # As many in each round make one array. Beats may have been left out, and of frames there are more or fewer.
+    length = min(map(len, rounds))
+    beats = np.stack([series[:length] if block > 1 else _thin(series, length) for series in rounds])
+    starts = draw.integers(0, length, (*chosen.shape, -(-length // block)))
+    places = (starts[..., np.newaxis] + np.arange(block)) % length
     places = places.reshape(*chosen.shape, -1)[..., :length]
     resampled = beats[chosen[..., np.newaxis], places].reshape(len(chosen), -1)
     return np.asarray(np.quantile(resampled, fraction, axis=1))

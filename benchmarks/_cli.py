@@ -71,7 +71,7 @@ def _make_parser() -> argparse.ArgumentParser:
 def _add_run(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
-        help="measure a suite",
+        help=f"measure a suite: {', '.join(SUITES)}",
         description="Measure a suite. --ui, --load, --executor, --priority, --workers, --blas-threads, --foreign and "
         "--switch-interval take several values each and replace the suite's own choice by every combination of them.",
     )

@@ -43,10 +43,11 @@ _STYLE: Final[Any] = {
 
 @dataclass(frozen=True)
 class Panel:
-    """A part of a figure: a title, and the rows that it shows by their labels."""
+    """A part of a figure: a title, the rows that it shows by their labels, and what their times are."""
 
     title: str
     lines: Sequence[tuple[str, Row]]
+    times: str = "shown within, ms"
 
 
 def draw_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
@@ -59,7 +60,7 @@ def draw_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
     with mpl.rc_context(_STYLE):
         if panels:
             figures["percentiles"] = _draw_percentiles(panels)
-            figures["timeline"] = _draw_timeline(panels[: 2 if record["suite"] != "desktop" else 1])
+            figures["timeline"] = _draw_timeline([panel for panel in panels if panel.times == Panel.times][:2])
         if record["suite"] == "gil":
             figures |= _draw_heat_map(rows)
     return figures
@@ -92,8 +93,17 @@ def _panels(rows: Rows) -> list[Panel]:
     if name == "desktop":
         few = [(STDLIB_PROCESS, None), ("recipe-psutil", None), ("every-thread-nice", None), (LOW_PROCESS, "idle")]
         other = dataclasses.replace(base, foreground="other-session")
-        places = [("The window in the same session", base), ("The window in another session (autogroup)", other)]
-        return [Panel(title, _lines(rows, place, few)) for title, place in places]
+        places = [("the same session", base), ("another session (autogroup)", other)]
+        frames = [
+            Panel(f"A program that computes, in {where}", _lines(rows, place, few), "frames take, ms")
+            for where, place in places
+        ]
+        beats = [
+            Panel(f"A window that sleeps, in {where}", [(label, row.in_view("foreground")) for label, row in lines])
+            for where, place in places
+            if (lines := _lines(rows, place, few))
+        ]
+        return [*frames, *beats]
     if name == "gil":
         levels = [(STDLIB_THREAD, None), *((PRIORITY_THREAD, level) for level in ("below_normal", "lowest", "idle"))]
         busy = dataclasses.replace(base, load="python", foreign=4)
@@ -154,8 +164,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     ticks = [nine for nine in _NINES if nine <= last]
     axes.set_xticks(_nines(ticks), [f"{100 * tick:g} %" for tick in ticks])
     axes.set_xlim(0, float(_nines([last])[0]) * 1.75)
-    axes.set_xlabel("share of the beats")
-    axes.set_ylabel("shown within, ms")
+    axes.set_xlabel("share of them")
+    axes.set_ylabel(panel.times)
     axes.set_title(panel.title)
 
 
@@ -177,7 +187,7 @@ def _draw_timeline(panels: Sequence[Panel]) -> Figure:
     heights = [len(panel.lines) + 1 for panel in panels]
     every = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, panel in zip(every, panels, strict=True):
-        rounds = [next(iter(row.beats_ms.values())) for _, row in panel.lines]
+        rounds = [next(iter(row.latencies_ms.values())) for _, row in panel.lines]
         scale = max(FRAME_MS, *(float(late.max()) for late in rounds))
         for place, late in enumerate(rounds):
             seconds = np.arange(len(late)) * PERIOD_NS / 1e9

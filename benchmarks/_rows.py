@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
@@ -12,14 +12,14 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ._bootstrap import Interval, Samples, compare_medians, quantile_ratio
+from ._bootstrap import BLOCK, Interval, Samples, compare_medians, quantile_ratio
 from ._condition import NOTHING, Condition
 from ._executors import stdlib_of
 from ._heartbeat import PERIOD_NS
 from ._levels import describe
 from ._statistics import quantile
 
-View = Literal["ui", "foreground"]
+View = Literal["ui", "foreground", "frames"]
 # ms: a frame at 60 Hz, and what a user notices as a stutter and as a freeze.
 FRAME_MS: Final = 1000 / 60
 LIMITS_MS: Final = (FRAME_MS, 50.0, 100.0)
@@ -41,8 +41,9 @@ class Row:
         What was measured.
     results : mapping of int to dict
         What each round's cell answered.
-    view : {"ui", "foreground"}
-        Whose beats are looked at.
+    view : {"ui", "foreground", "frames"}
+        What is looked at: the lateness of the beats of either window, or what the foreground's frames took while it
+        computed without a pause. All of them are times in ms, and called latencies here.
     seed : int
         Of the resampling.
     """
@@ -58,18 +59,21 @@ class Row:
         return self if view == self.view else dataclasses.replace(self, view=view)
 
     @cached_property
-    def beats_ms(self) -> Mapping[int, Samples]:
-        """Latenesses in ms, in order, by round."""
-        return {
-            number: late[~self._stood_still(number)]
-            for number, result in self.results.items()
-            if result[self.view]
-            for late in [np.asarray(result[self.view]["lateness_ns"]) / 1e6]
-        }
+    def latencies_ms(self) -> Mapping[int, Samples]:
+        """Latencies in ms by round, those of beats in order."""
+        return {number: self._latencies_of(number) for number in self.results if self._seen(number)}
+
+    def _seen(self, number: int) -> Mapping[str, Any]:
+        return self.results[number]["foreground" if self.view == "frames" else self.view] or {}
+
+    def _latencies_of(self, number: int) -> Samples:
+        if self.view == "frames":
+            return np.asarray(self._seen(number)["frame_ns"]) / 1e6
+        return np.asarray(self._seen(number)["lateness_ns"])[~self._stood_still(number)] / 1e6
 
     def _stood_still(self, number: int) -> NDArray[np.bool_]:
         """Return which beats of a round fell into a time in which the machine itself stood still."""
-        seen, machine = self.results[number][self.view], self.results[number]["machine"]
+        seen, machine = self._seen(number), self.results[number]["machine"]
         late = np.asarray(seen["lateness_ns"])
         due = seen["first_due_ns"] + PERIOD_NS * np.arange(len(late))
         out = np.zeros(len(late), dtype=np.bool_)
@@ -81,13 +85,14 @@ class Row:
     @property
     def left_out(self) -> tuple[int, int]:
         """How many beats are left out because the machine itself stood still, and of how many."""
-        masks = [self._stood_still(number) for number, result in self.results.items() if result[self.view]]
+        view = self.in_view("foreground") if self.view == "frames" else self
+        masks = [view._stood_still(number) for number in self.results if view._seen(number)]  # noqa: SLF001
         return sum(int(mask.sum()) for mask in masks), sum(map(len, masks))
 
     @cached_property
     def pooled_ms(self) -> Samples:
-        """Latenesses of all rounds, in ms."""
-        return np.concatenate([*self.beats_ms.values()]) if self.beats_ms else np.empty(0)
+        """Latencies of all rounds, in ms."""
+        return np.concatenate([*self.latencies_ms.values()]) if self.latencies_ms else np.empty(0)
 
     def percentile(self, percent: float) -> float | None:
         """Return a percentile of the lateness in ms; None if nobody watched, or too few beats."""
@@ -121,21 +126,22 @@ class Row:
     @property
     def frames_per_s(self) -> float | None:
         """Speed of the foreground, which computes without a pause: the median of the rounds."""
-        return self._median_of("foreground", lambda seen: seen["frames_per_s"])
+        return self.in_view("frames")._median_of(lambda seen: seen["frames_per_s"])  # noqa: SLF001
 
     def frame_ms(self, percent: float) -> float | None:
         """Return a percentile of what the foreground's equal computations took, in ms: the median of the rounds."""
-        return self._median_of("foreground", lambda seen: quantile(seen["frame_ns"], percent / 100) / 1e6)
+        frames = self.in_view("frames")
+        return frames._median_of(lambda seen: quantile(seen["frame_ns"], percent / 100) / 1e6)  # noqa: SLF001
 
     @property
     def cpu_share(self) -> float | None:
         """Part of a core that the thread with the heartbeat used, and the process that watches the machine."""
-        own = self._median_of(self.view, lambda seen: seen["cpu_share"])
+        own = self._median_of(lambda seen: seen["cpu_share"])
         controls = [result["machine"]["cpu_share"] for result in self.results.values() if result["machine"]]
         return own + (statistics.median(controls) if controls else 0.0) if own is not None else None
 
-    def _median_of(self, view: View, what: Any) -> float | None:
-        seen = [result[view] for result in self.results.values() if result[view]]
+    def _median_of(self, what: Callable[[Mapping[str, Any]], float]) -> float | None:
+        seen = [self._seen(number) for number in self.results if self._seen(number)]
         return statistics.median(map(what, seen)) if seen else None
 
     @property
@@ -147,21 +153,34 @@ class Row:
         return describe(threads) or None
 
     @functools.cache  # noqa: B019, the same
-    def latency_ratio(self, reference: "Row") -> Interval | None:
-        """Return this row's p99 over the reference's."""
-        common = sorted(self.beats_ms.keys() & reference.beats_ms.keys())
+    def latency_ratio(self, reference: "Row", percent: float = 99) -> Interval | None:
+        """Return this row's p99, or another percentile, over the reference's."""
+        common = sorted(self.latencies_ms.keys() & reference.latencies_ms.keys())
         if not common:
             return None
-        ours, theirs = ([row.beats_ms[number] for number in common] for row in (self, reference))
-        return quantile_ratio(ours, theirs, 0.99, self.seed)
+        ours, theirs = ([row.latencies_ms[number] for number in common] for row in (self, reference))
+        # Frames are kept as quantiles, without their order.
+        return quantile_ratio(ours, theirs, percent / 100, self.seed, block=1 if self.view == "frames" else BLOCK)
 
     def work_ratio(self, reference: "Row") -> Interval | None:
         """Return this row's rate of work over the reference's."""
-        common = sorted(self.rates.keys() & reference.rates.keys())
-        pairs = [(self.rates[number], reference.rates[number]) for number in common]
-        if not pairs or not self.condition.load or not all(theirs for _, theirs in pairs):
+        if not self.condition.load or not reference.condition.load:
             return None
-        return compare_medians(pairs, lambda ours, theirs: ours / theirs, self.seed)
+        return self._ratio_by_round(self.rates, reference.rates)
+
+    def speed_ratio(self, reference: "Row") -> Interval | None:
+        """Return the foreground's speed beside this over that beside the reference."""
+        speeds = [
+            {number: seen["frames_per_s"] for number in row.results if (seen := row.in_view("frames")._seen(number))}  # noqa: SLF001
+            for row in (self, reference)
+        ]
+        return self._ratio_by_round(*speeds)
+
+    def _ratio_by_round(self, ours: Mapping[int, float], theirs: Mapping[int, float]) -> Interval | None:
+        pairs = [(ours[number], theirs[number]) for number in sorted(ours.keys() & theirs.keys())]
+        if not pairs or not all(below for _, below in pairs):
+            return None
+        return compare_medians(pairs, lambda above, below: above / below, self.seed)
 
     def verdict(self, reference: "Row") -> str | None:
         """Return whether the p99 is "better", "worse" or "not significant"-ly different.
@@ -193,7 +212,7 @@ class Rows:
                 by_round = results.setdefault(Condition.from_json(cell["condition"]), {})
                 by_round[cell["round"]] = cell["result"]
         self._rows = {
-            condition: Row(condition, by_round, "ui" if condition.ui else "foreground", record["seed"])
+            condition: Row(condition, by_round, "ui" if condition.ui else "frames", record["seed"])
             for condition, by_round in results.items()
         }
 

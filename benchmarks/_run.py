@@ -259,7 +259,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 if sys.platform == "win32":
 
-    def _is_in_group(child: psutil.Process, leader: "subprocess.Popen[bytes]") -> bool:
+    def _is_in_group(_child: psutil.Process, _leader: "subprocess.Popen[bytes]") -> bool:
         """Windows has no groups that could be ended together."""
         return False
 

@@ -18,11 +18,15 @@ from ._tables import Column, Table, Value
 from ._targets import Target, target_table
 from ._ui import UIS
 
+# Of what other programs have alone.
+UNNOTICED_SPEED: Final = 0.9
+
 NOTE: Final = (
     "Lateness: from the time when a beat of a 60 Hz schedule was due to the time when it was shown, in ms; beats "
     "that a stall swallowed are charged, too. Rounds are pooled. p99/stdlib, work/stdlib: over the standard "
     "library's executor under the same conditions, with 99 % bootstrap intervals. Verdict, on the p99: better or "
-    "worse if the interval excludes 1 and the difference is 1 ms or more."
+    "worse if the interval excludes 1 and the difference is 1 ms or more. Unnoticed: a p99 within a frame of 16.7 ms, "
+    "and other programs keep 90 % of their speed."
 )
 
 
@@ -172,7 +176,6 @@ _COLUMNS: Final[Sequence[tuple[str, int | None, bool, _Maker]]] = (
     *((f"% > {limit:.3g}", 1, place == 0, _over(limit)) for place, limit in enumerate(LIMITS_MS)),
     ("p99/stdlib", None, True, _latency_text),
     ("verdict", None, True, lambda row, reference, _alone: row.verdict(reference) if reference else None),
-    ("frame p95", 2, False, lambda row, _reference, _alone: row.frame_ms(95)),
     ("speed/alone", 2, True, _speed),
     ("work/s", 1, True, lambda row, _reference, _alone: row.rate),
     ("work/stdlib", None, True, _work_text),
@@ -192,7 +195,8 @@ def _tables(rows: Rows, *, full: bool) -> list[Table]:
         wanted = {row.condition.without_background() for row in chosen}
         chosen = [*(row for row in idle if row.condition in wanted), *chosen]
         if chosen:
-            views: tuple[View, ...] = ("ui", "foreground") if watcher[0] and watcher[1] else (chosen[0].view,)
+            own: View = "ui" if watcher[0] else "frames"
+            views: tuple[View, ...] = (own, "foreground") if watcher[1] else (own,)
             found += [_table(rows, [row.in_view(view) for row in chosen], load, view, full=full) for view in views]
     return found
 
@@ -223,8 +227,11 @@ def _order(row: Row) -> tuple[Any, ...]:
 
 
 def _table(rows: Rows, chosen: Sequence[Row], load: str, view: View, *, full: bool) -> Table:
-    ui = chosen[0].condition.ui
-    where = "another process" if view == "foreground" else f"the same process, {ui}"
+    watchers = {
+        "ui": f"the window in the same process, {chosen[0].condition.ui}",
+        "foreground": "the window in another process",
+        "frames": "frames of a program that computes without a pause",
+    }
     made = []
     for row in chosen:
         reference, alone = rows.reference(row), rows.alone(row)
@@ -235,52 +242,61 @@ def _table(rows: Rows, chosen: Sequence[Row], load: str, view: View, *, full: bo
     wanted = [True, True, *(short or full for *_, short, _ in _COLUMNS)]
     kept = [place for place, wish in enumerate(wanted) if wish and any(line[place] not in (None, "") for line in made)]
     lines = [[line[place] for place in kept] for line in made]
-    return Table(f"{TITLES[load]}; the window in {where}", [columns[place] for place in kept], lines)
+    return Table(f"{TITLES[load]}; {watchers[view]}", [columns[place] for place in kept], lines)
 
 
 def _choice_tables(rows: Rows) -> list[Table]:
-    """Return which executor to take for which load: of those whose p99 stays within a frame the one that does most."""
+    """Return which executor to take for which load: of those that go unnoticed the one that does most."""
     base = DESIGNS[rows.record["suite"]].base
     lines: list[Sequence[Value]] = []
-    for load in TITLES:
-        for place in {row.condition.without_background() for row in rows.where(load=load)}:
-            if dataclasses.replace(place, ui=base.ui) == base.without_background():
-                candidates = [row for row in rows.where(load=load) if row.condition.without_background() == place]
-                candidates = [row for row in candidates if row.condition.blas_threads is None]
-                usual = [row for row in candidates if row.condition.workers == base.workers and not _switched(row)]
-                if any(EXECUTORS[row.condition.executor].processes for row in usual):
-                    best = choose(usual)
-                    reason = (
-                        "within a frame" if _worst(best) <= FRAME_MS else "none stays within a frame: the least late"
-                    )
-                    ui = f"the same process, {place.ui}" if place.ui else "another process"
-                    lines.append((TITLES[load], ui, _title(best.condition), _worst(best), best.rate, reason))
+    for load, ui in itertools.product(TITLES, dict.fromkeys(row.condition.ui for row in rows)):
+        place = dataclasses.replace(base, load=load, ui=ui)
+        usual = [row for row in rows.where(load=load) if _is_usual(row.condition, place)]
+        if usual:
+            best = choose(usual, rows)
+            unnoticed = _is_unnoticed(best, rows)
+            take, because = _title(best.condition), "does most, unnoticed" if unnoticed else "is noticed least"
+            if not unnoticed and not any(EXECUTORS[row.condition.executor].processes for row in usual):
+                take, because = EXECUTORS[LOW_PROCESS].title, f"no threads go unnoticed, least do {take}"
+            window = f"the same process, {ui}" if ui else "another process"
+            lines.append((TITLES[load], window, take, because, _worst(best), best.rate))
     columns = (
         Column("load"),
         Column("window"),
         Column("take"),
-        Column("its p99 ms", 1),
-        Column("work/s", 1),
         Column("because"),
+        Column("p99 ms", 1),
+        Column("work/s", 1),
     )
     return [Table("Which executor to take", columns, lines)] if lines else []
 
 
-def _switched(row: Row) -> bool:
-    return row.condition.switch_ms is not None
+def _is_usual(condition: Condition, place: Condition) -> bool:
+    """Return whether a condition differs from a place in the executor only, and in no raised level."""
+    raised = condition.priority in ("above_normal", "highest", "time_critical")
+    return condition.with_executor(NOTHING) == place.with_executor(NOTHING) and not raised
+
+
+_VIEWS: Final[tuple[View, ...]] = ("ui", "foreground", "frames")
 
 
 def _worst(row: Row) -> float:
-    """Return the p99 in ms of whoever waits longer: the program's own window, or another program's."""
-    seen = [row.in_view(view) for view in ("ui", "foreground")]
+    """Return the p99 in ms of whoever waits longest: the program's own window, another one, or who computes."""
+    seen = [row.in_view(view) for view in _VIEWS]
     return max(each.p99 for each in seen if len(each.pooled_ms))
 
 
-def choose(candidates: Sequence[Row]) -> Row:
-    """Return the row to recommend: most work of those that stay within a frame, else the least late one."""
-    smooth = [row for row in candidates if _worst(row) <= FRAME_MS]
-    if smooth:
-        return max(smooth, key=lambda row: row.rate or 0.0)
+def _is_unnoticed(row: Row, rows: Rows) -> bool:
+    """Return whether nobody waits for more than a frame, and other programs keep their speed."""
+    speed = _speed(row, None, rows.alone(row))
+    return _worst(row) <= FRAME_MS and (not isinstance(speed, float) or speed >= UNNOTICED_SPEED)
+
+
+def choose(candidates: Sequence[Row], rows: Rows) -> Row:
+    """Return the row to recommend: most work of those that go unnoticed, else the least late one."""
+    unnoticed = [row for row in candidates if _is_unnoticed(row, rows)]
+    if unnoticed:
+        return max(unnoticed, key=lambda row: row.rate or 0.0)
     return min(candidates, key=_worst)
 
 
@@ -310,7 +326,8 @@ def _brief_desktop(rows: Rows) -> list[Table]:
             blas = ", one BLAS thread" if condition.blas_threads else ""
             work = _ratio(row.rate, stdlib.rate if stdlib else None)
             speed = _speed(row, None, rows.get(wanted[0]))
-            lines.append((_title(condition) + blas, speed, row.frame_ms(95), row.p99, row.rate, work, row.level))
+            window = row.in_view("foreground").p99
+            lines.append((_title(condition) + blas, speed, row.frame_ms(95), window, row.rate, work, row.level))
     columns = (
         Column("background"),
         Column("speed/alone", 2),
@@ -350,6 +367,7 @@ _PAIR_COLUMNS: Final = (
     Column("over", 1),
     Column("ratio"),
     Column("verdict"),
+    Column("speed"),
     Column("work"),
 )
 _Pair = tuple[Condition, Condition]
@@ -366,8 +384,10 @@ def _pair_tables(rows: Rows) -> list[Table]:
     found = []
     for title, each in pairs.items():
         lines = [line for this, that in each if (line := _pair_line(rows, this, that)) is not None]
+        kept = [place for place in range(len(_PAIR_COLUMNS)) if any(line[place] is not None for line in lines)]
         if lines:
-            found.append(Table(title, _PAIR_COLUMNS, lines))
+            shown = [[line[place] for place in kept] for line in lines]
+            found.append(Table(title, [_PAIR_COLUMNS[place] for place in kept], shown))
     return found
 
 
@@ -379,8 +399,8 @@ def _pair_line(rows: Rows, this: Condition, that: Condition) -> Sequence[Value] 
     by_ui = this.ui != that.ui
     names = [f"ui {each.ui}" if by_ui else _title(each) + _blas(this, that, each) for each in (this, that)]
     where = ", ".join(filter(None, [this.load, _title(this) if by_ui else "", _details(this)]))
-    texts = [interval.text if interval else None for interval in (ratio, work)]
-    return (where, *names, ours.p99, theirs.p99, texts[0], ours.verdict(theirs), texts[1])
+    texts = [interval.text if interval else None for interval in (ratio, ours.speed_ratio(theirs), work)]
+    return (where, *names, ours.p99, theirs.p99, texts[0], ours.verdict(theirs), *texts[1:])
 
 
 def _blas(this: Condition, that: Condition, each: Condition) -> str:
@@ -464,8 +484,8 @@ def _target_tables(rows: Rows) -> list[Table]:
     if low is None or stdlib is None or alone is None:
         return []
     judged = [
-        Target("foreground speed over alone", least=0.97).judge(_ratio(low.frames_per_s, alone.frames_per_s)),
-        Target("frame p95 over the stdlib pool's", most=0.15).judge(_ratio(low.frame_ms(95), stdlib.frame_ms(95))),
+        Target("foreground speed over alone", least=0.97).judge(low.speed_ratio(alone)),
+        Target("frame p95 over the stdlib pool's", most=0.15).judge(low.latency_ratio(stdlib, 95)),
         Target("background work over the stdlib pool's", least=0.55).judge(low.work_ratio(stdlib)),
     ]
     return [target_table("LowPriorityProcessPoolExecutor, idle: what was hoped for", judged)]
@@ -478,18 +498,20 @@ def _ratio(value: float | None, base: float | None) -> float | None:
 def _verdict_desktop(rows: Rows) -> list[str]:
     base = DESIGNS["desktop"].base
     executors = ((LOW_PROCESS, "idle"), (STDLIB_PROCESS, None), ("recipe-psutil", None))
-    found = [row for each in executors if (row := rows.get(base.with_executor(*each))) is not None]
     parts, work = [], []
-    for row in found:
+    for each in executors:
+        row = rows.get(base.with_executor(*each))
+        if row is None:
+            continue
         speed = _speed(row, None, rows.alone(row))
-        kept = f"keeps {speed:.0%} of its speed and " if isinstance(speed, float) else ""
-        parts.append(f"beside {_title(row.condition)} it {kept}is late by {row.p99:.1f} ms")
+        kept = f"{speed:.0%} of its speed and " if isinstance(speed, float) else ""
+        parts.append(f"{kept}frames of {row.p99:.1f} ms (p99) beside {_title(row.condition)}")
         reference = rows.reference(row)
         ratio = row.work_ratio(reference) if reference else None
         if ratio is not None:
             work.append(f"{_title(row.condition)} {ratio.text}")
-    sentences = [f"The window of another program, p99: {'; '.join(parts)}."] if parts else []
-    return [*sentences, f"Work done over ProcessPoolExecutor: {'; '.join(work)}."] if work else sentences
+    sentences = [f"A program that computes has {'; '.join(parts)}."] if parts else []
+    return [*sentences, f"Work done over ProcessPoolExecutor's: {'; '.join(work)}."] if work else sentences
 
 
 def _verdict_ui(rows: Rows) -> list[str]:
@@ -519,17 +541,17 @@ def _verdict_quick(rows: Rows) -> list[str]:
         candidates = rows.where(load=load)
         if len(candidates) < 2:  # noqa: PLR2004
             continue
-        best = choose(candidates)
+        best = choose(candidates, rows)
         stdlib = rows.get(best.condition.with_executor(stdlib_of(best.condition.executor)))
         alone = rows.alone(best)
-        speed = _speed(best.in_view("foreground"), None, alone.in_view("foreground") if alone else None)
+        speed = _speed(best, None, alone)
         kept = f", other programs keep {speed:.0%} of their speed" if isinstance(speed, float) else ""
         sentence = (
-            f"For {TITLES[load]}, take {_title(best.condition)}: the windows are late by {_worst(best):.1f} ms "
-            f"at p99{kept}"
+            f"For {TITLES[load]}, take {_title(best.condition)}: nobody waits for more than {_worst(best):.1f} ms "
+            f"(p99){kept}"
         )
         if stdlib is not None and stdlib.condition != best.condition:
-            their = _speed(stdlib.in_view("foreground"), None, alone.in_view("foreground") if alone else None)
+            their = _speed(stdlib, None, alone)
             less = f" and {their:.0%}" if isinstance(their, float) else ""
             sentence += f" (beside {_title(stdlib.condition)}: {_worst(stdlib):.1f} ms{less})"
         sentences.append(f"{sentence}.")

@@ -188,6 +188,14 @@ class TestStatistics:
             hits += interval.low <= 3 <= interval.high
         assert hits >= 36
 
+    def test_quantile_ratio_of_frames(self):
+        """Rounds with more or fewer frames, sorted as they are kept, count alike."""
+        rounds = [np.linspace(0, 10, 1001), np.linspace(0, 10, 101)]
+        interval = quantile_ratio(rounds, [np.linspace(0, 5, 500)] * 2, 0.99, 0, block=1)
+        assert interval.value == pytest.approx(2, rel=0.01)
+        assert interval.low == pytest.approx(2, rel=0.1)
+        assert interval.high == pytest.approx(2, rel=0.1)
+
     def test_quantile_ratio_of_the_same(self):
         """The same beats have the ratio 1, whatever is resampled."""
         rounds = [np.full(60, 5.0)] * 3
@@ -304,9 +312,22 @@ class TestVerdicts:
         """Of the executors that stay within a frame the one that does most is to be taken; else the least late."""
         thread, process = PYTHON.with_executor(STDLIB_THREAD), PYTHON.with_executor(STDLIB_PROCESS)
         low = PYTHON.with_executor(LOW_PROCESS, "idle")
-        rows = [*Rows(_record_of("ui", {thread: (VERY_LATE, 99), process: (ON_TIME, 10), low: (ON_TIME, 12)}))]
-        assert choose(rows).condition == low
-        assert choose([row for row in rows if row.condition == thread]).condition == thread
+        rows = Rows(_record_of("ui", {thread: (VERY_LATE, 99), process: (ON_TIME, 10), low: (ON_TIME, 12)}))
+        assert choose([*rows], rows).condition == low
+        assert choose([rows[thread]], rows).condition == thread
+
+    def test_choice_by_speed(self):
+        """An executor that takes the speed of other programs is not to be taken, however much it does."""
+        base = dataclasses.replace(PYTHON, foreground="same-session")
+        process, low = base.with_executor(STDLIB_PROCESS), base.with_executor(LOW_PROCESS, "idle")
+        record = _record_of(
+            "quick", {base.without_background(): (ON_TIME, 0), process: (ON_TIME, 9), low: (ON_TIME, 5)}
+        )
+        for cell in record["cells"]:
+            if cell["name"] == process.name:
+                cell["result"]["foreground"] = cell["result"]["foreground"] | {"frames_per_s": 1000.0}
+        rows = Rows(record)
+        assert choose([rows[process], rows[low]], rows).condition == low
 
     @pytest.mark.parametrize("name", DESIGNS)
     def test_every_suite(self, name, tmp_path):
@@ -317,13 +338,12 @@ class TestVerdicts:
         assert summary.verdict
         assert len(summary.tables) > 1
         half = record | {"cells": record["cells"][: len(measured) // 2], "complete": False}
-        for number, each in enumerate((record, half)):
-            page = write_report(each, tmp_path / str(number)).read_text(encoding="utf-8")
-            assert page.index('class="verdict"') < page.index("<table>") < page.index("<svg")
-            assert ("Not complete" in page) == (not each["complete"])
-            # Self-contained: nothing is loaded from anywhere.
-            assert not any(text in page for text in ("<script", "<link", "<img", "@import"))
-        assert {path.suffix for path in (tmp_path / "0").iterdir()} == {".html", ".svg", ".png"}
+        page = write_report(half, tmp_path).read_text(encoding="utf-8")
+        assert page.index('class="verdict"') < page.index("<table>") < page.index("<svg")
+        assert "Not complete" in page
+        # Self-contained: nothing is loaded from anywhere.
+        assert not any(text in page for text in ("<script", "<link", "<img", "@import"))
+        assert {path.suffix for path in tmp_path.iterdir()} == {".html", ".svg", ".png"}
 
     def test_compare(self):
         """A run agrees with itself, and not with one that says the opposite."""
@@ -396,7 +416,7 @@ class TestSuites:
 
     def test_quick(self, tmp_path, capsys):
         """Both windows, the work, the level that the workers have; a table, a file, a report."""
-        chosen = ["--executor", LOW_PROCESS, "priority-thread", "--load", "matmul", "fit"]
+        chosen = ["--executor", LOW_PROCESS, "priority-thread", "--load", "matmul"]
         code, record = _measure(tmp_path, "quick", *SHORT, *chosen)
         assert code == 0
         assert record["complete"]

@@ -89,6 +89,26 @@ def test_stopped_process():
     assert late[first : first + 11] == pytest.approx(expected, abs=0.01)
 
 
+def test_control():
+    """The real-time process that stands for the machine tells when it was stopped, and of nothing else."""
+    command = [sys.executable, "-m", "benchmarks._control"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdout.readline() == "no\n":
+            pytest.skip("no real-time priority to be had")
+        stopped = psutil.Process(process.pid)
+        time.sleep(0.3)
+        stopped.suspend()
+        time.sleep(0.3)
+        stopped.resume()
+        time.sleep(0.3)
+        process.stdin.close()
+        answer = json.loads(process.stdout.readline())
+    longest = max(came - due for due, came in answer["stalls_ns"]) / 1e9
+    # It is due 20 times a second, so it may notice 50 ms later that it was stopped.
+    assert 0.24 <= longest <= 0.4
+    assert answer["cpu_share"] < 0.01
+
+
 def test_nothing():
     """Without a load hardly a beat is late by a frame, and the heartbeat costs next to nothing."""
     result = run_cell(make_cell(Condition(ui="thread"), 2.0, 0))["ui"]
