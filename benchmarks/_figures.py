@@ -149,7 +149,7 @@ def _draw_percentiles(panels: Sequence[Panel]) -> Figure:
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
     most = max(len(row.pooled_ms) for _, row in panel.lines)
-    last = 1 - 1 / most
+    last = 1 - 1 / max(most, 10)  # at least one nine
     ends = []
     for (label, row), colour in zip(panel.lines, _COLOURS, strict=False):
         fractions = np.concatenate([np.linspace(0, 0.9, 50), 1 - np.logspace(-1, np.log10(1 - last), 80)])

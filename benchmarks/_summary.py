@@ -559,8 +559,21 @@ def _verdict_quick(rows: Rows) -> list[str]:
 
 
 def _verdict_gil(rows: Rows) -> list[str]:
-    sentences = []
     base = DESIGNS["gil"].base
+    sentences = []
+    for foreign in (4, 0):
+        place = dataclasses.replace(base, load="python", foreign=foreign)
+        low, stdlib = (
+            rows.get(place.with_executor(PRIORITY_THREAD, "idle")),
+            rows.get(place.with_executor(STDLIB_THREAD)),
+        )
+        ratio = low.latency_ratio(stdlib) if low and stdlib else None
+        if low and stdlib and ratio:
+            beside = f"beside {foreign} busy processes" if foreign else "with nothing else on the machine"
+            sentences.append(
+                f"Python threads at idle make the program's own window late by {low.p99:.0f} ms (p99) {beside}, "
+                f"ThreadPoolExecutor's by {stdlib.p99:.0f}: {ratio.text} times, {low.verdict(stdlib)}."
+            )
     for loads, what in ((GIL_LOADS, "holds"), (FREE_LOADS, "releases")):
         parts = []
         for load in loads:

@@ -535,7 +535,12 @@ class TestFailures:
         """Ctrl-C leaves what was measured, from which the report is made, and no process."""
         path = tmp_path / "results.json"
         options = ["--full", "--seconds", "30", "--executor", STDLIB_PROCESS, "--workers", "2", "-o", str(path)]
-        command = [sys.executable, "-m", "benchmarks", "run", "desktop", *options]
+        # A shell that runs the tests in the background has them ignore Ctrl-C.
+        program = (
+            "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "from benchmarks._cli import main; sys.exit(main(sys.argv[1:]))"
+        )
+        command = [sys.executable, "-c", program, "run", "desktop", *options]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         driver = psutil.Process(process.pid)
         family: list[psutil.Process] = []
