@@ -232,8 +232,8 @@ DESIGNS: Final = {
             _gil_base(),
             (STDLIB_THREAD, PRIORITY_THREAD),
             (*GIL_LOADS, *FREE_LOADS),
-            seconds=2.0,
-            rounds=3,
+            seconds=1.6,
+            rounds=5,
         ),
     )
 }

@@ -23,8 +23,8 @@ View = Literal["ui", "foreground", "frames"]
 # ms: a frame at 60 Hz, and what a user notices as a stutter and as a freeze.
 FRAME_MS: Final = 1000 / 60
 LIMITS_MS: Final = (FRAME_MS, 50.0, 100.0)
-# ms: below this, a difference of latenesses is none that anybody could see: a sixteenth of a frame.
-VISIBLE_MS: Final = 1.0
+# ms: below this, a difference of latenesses is none that anybody could see: an eighth of a frame.
+VISIBLE_MS: Final = 2.0
 # p99.9 of fewer beats than these is their maximum.
 _MANY: Final = 1000
 

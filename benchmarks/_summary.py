@@ -25,7 +25,7 @@ NOTE: Final = (
     "Lateness: from the time when a beat of a 60 Hz schedule was due to the time when it was shown, in ms; beats "
     "that a stall swallowed are charged, too. Rounds are pooled. p99/stdlib, work/stdlib: over the standard "
     "library's executor under the same conditions, with 99 % bootstrap intervals. Verdict, on the p99: better or "
-    "worse if the interval excludes 1 and the difference is 1 ms or more. Unnoticed: a p99 within a frame of 16.7 ms, "
+    "worse if the interval excludes 1 and the difference is 2 ms or more. Unnoticed: a p99 within a frame of 16.7 ms, "
     "and other programs keep 90 % of their speed."
 )
 

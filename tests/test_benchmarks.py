@@ -278,7 +278,7 @@ class TestVerdicts:
         assert row.verdict(rows.reference(row)) == expected
 
     def test_invisible(self):
-        """A difference below 1 ms is none that anybody sees, however certain it is."""
+        """A difference below 2 ms is none that anybody sees, however certain it is."""
         ours = PYTHON.with_executor("priority-thread", "idle")
         rows = Rows(_record_of("gil", {PYTHON.with_executor(STDLIB_THREAD): ([0.2] * 120, 1), ours: ([0.6] * 120, 1)}))
         assert rows[ours].latency_ratio(rows.reference(rows[ours])) == pytest.approx((3, 3, 3))
