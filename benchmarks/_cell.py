@@ -14,9 +14,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Any, Final
+
+from nicefutures import PriorityThreadPoolExecutor
 
 from ._background import start_work, warm_up
 from ._condition import NOTHING, Condition
@@ -50,7 +53,8 @@ def run_cell(condition: Condition, seconds: float, seed: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        "seconds", "ui" and "foreground" (what each saw), "done" (pieces of work in the window), "machine" (when it
+        "seconds", "ui" and "foreground" (what each saw), "done" (pieces of work in the window), "controller_cpu_share"
+        (part of one core that the thread used which sets the limit of our thread pools), "machine" (when it
         stood still itself; None if that cannot be told), "levels" (how many threads of the workers are at each level),
         "python", "gil" and "blas" (what threadpoolctl tells).
     """
@@ -122,7 +126,9 @@ def _measure(
         if foreground is not None:
             _pipe(foreground.stdin).write("go\n")
             _pipe(foreground.stdin).flush()
-        schedule = run_window(seconds) if run_window is not None else None
+        watched = _controller_ns()
+        schedule = run_window(seconds, _limit_of(executor)) if run_window is not None else None
+        watched = _controller_ns() - watched
         seen = json.loads(_pipe(foreground.stdout).readline()) if foreground is not None else None
         if schedule is None and seen is None:
             time.sleep(seconds)
@@ -139,7 +145,22 @@ def _measure(
         "done": sum(start <= when <= end for when in done),
         "ui": schedule.result() if schedule is not None else None,
         "foreground": seen,
+        "controller_cpu_share": round(watched / (end - start), 5),
     }
+
+
+def _limit_of(executor: Executor | None) -> Callable[[], int] | None:
+    """Return what tells how many of its workers an executor lets run, if it is one that limits them."""
+    return (lambda: executor.stats().limit) if isinstance(executor, PriorityThreadPoolExecutor) else None
+
+
+def _controller_ns() -> int:
+    """Return the CPU time, in ns, of the thread that sets the limit; 0 without one, or where the system does not tell."""
+    tids = [thread.native_id for thread in threading.enumerate() if thread.name == "nicefutures-controller"]
+    if not tids or sys.platform != "linux":
+        return 0
+    # Its first number: Documentation/scheduler/sched-stats.rst.
+    return int(Path(f"/proc/self/task/{tids[0]}/schedstat").read_text(encoding="ascii").split()[0])
 
 
 def _pipe(pipe: Any) -> Any:

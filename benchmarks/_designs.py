@@ -11,14 +11,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from ._condition import Condition
-from ._executors import EXECUTORS, LOW_PROCESS, PRIORITY_THREAD, STDLIB_PROCESS, STDLIB_THREAD, stdlib_of, usable_cpus
+from ._executors import (
+    AWARE_THREAD,
+    EXECUTORS,
+    LOW_PROCESS,
+    PRIORITY_THREAD,
+    STDLIB_PROCESS,
+    STDLIB_THREAD,
+    stdlib_of,
+    usable_cpus,
+)
 from ._loads import FIT, LOADS
 from ._ui import UIS
 
-_FOUR: Final = ((STDLIB_PROCESS, None), (LOW_PROCESS, "idle"), (STDLIB_THREAD, None), (PRIORITY_THREAD, "below_normal"))
+_FOUR: Final = ((STDLIB_PROCESS, None), (LOW_PROCESS, "idle"), (STDLIB_THREAD, None), (AWARE_THREAD, "below_normal"))
 THREAD_LEVELS: Final = ("idle", "lowest", "below_normal", "normal", "above_normal", "highest", "time_critical")
 _LOWERED: Final = ("below_normal", "lowest", "idle")
-GIL_LOADS: Final = tuple(name for name, load in LOADS.items() if load.holds_gil and name != "stall")
+GIL_LOADS: Final = ("python", "ufuncs", "sorted", "quad")
+# What the limit of running workers is judged by.
+AWARE_LOADS: Final = ("python-1ms", "python", "python-50ms", "ufuncs", "matmul", "exp", "svd", "fft", "mixed")
 FREE_LOADS: Final = tuple(name for name, load in LOADS.items() if load.holds_gil is False)
 _GIL_WORKERS: Final = 4
 
@@ -181,6 +192,15 @@ def _make_gil(pythons: Sequence[str]) -> list[Condition]:
         found += _levels(dataclasses.replace(base, load=load, switch_ms=1.0), ("idle",))
     for python, load in itertools.product(pythons, ("python", "ufuncs", "sorted", "matmul")):
         found += _levels(dataclasses.replace(base, load=load, python=python), ("idle",))
+    aware = [dataclasses.replace(base, load=load) for load in AWARE_LOADS]
+    aware += [dataclasses.replace(base, load="python", foreign=4)]
+    aware += [dataclasses.replace(base, load="python", python=python) for python in pythons]
+    for place in aware:
+        found += [place.with_executor(STDLIB_THREAD), place.with_executor(AWARE_THREAD, "below_normal")]
+    found += [
+        dataclasses.replace(base, load="python", python=python).with_executor(AWARE_THREAD, "lowest")
+        for python in pythons
+    ]
     return found
 
 

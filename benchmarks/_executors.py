@@ -145,14 +145,19 @@ def _low(workers: int, priority: str | None) -> Executor:
     )
 
 
-def _priority_thread(workers: int, priority: str | None) -> Executor:
-    return PriorityThreadPoolExecutor(workers, priority=priority or "below_normal", on_failure="ignore")
+def _priority_thread(latency_target: float | None) -> Callable[[int, str | None], Executor]:
+    return lambda workers, priority: PriorityThreadPoolExecutor(
+        workers, priority=priority or "below_normal", on_failure="ignore", latency_target=latency_target
+    )
 
 
 STDLIB_PROCESS: Final = "stdlib-process"
 STDLIB_THREAD: Final = "stdlib-thread"
 LOW_PROCESS: Final = "low-process"
+# With its level only, and as it is by default.
 PRIORITY_THREAD: Final = "priority-thread"
+AWARE_THREAD: Final = "aware-thread"
+_THREAD_LEVELS: Final = ("below_normal", "idle", "lowest", "normal", "above_normal", "highest", "time_critical")
 EXECUTORS: Final = {
     STDLIB_PROCESS: ExecutorKind("ProcessPoolExecutor", _stdlib()),
     "recipe-psutil": ExecutorKind("ProcessPoolExecutor, psutil nice()", _stdlib(lower_as_everyone_does)),
@@ -173,10 +178,13 @@ EXECUTORS: Final = {
     LOW_PROCESS: ExecutorKind("LowPriorityProcessPoolExecutor", _low, priorities=("idle", "below_normal", "normal")),
     STDLIB_THREAD: ExecutorKind("ThreadPoolExecutor", lambda workers, _: ThreadPoolExecutor(workers), processes=False),
     PRIORITY_THREAD: ExecutorKind(
-        "PriorityThreadPoolExecutor",
-        _priority_thread,
+        "PriorityThreadPoolExecutor without a latency target",
+        _priority_thread(None),
         processes=False,
-        priorities=("below_normal", "idle", "lowest", "normal", "above_normal", "highest", "time_critical"),
+        priorities=_THREAD_LEVELS,
+    ),
+    AWARE_THREAD: ExecutorKind(
+        "PriorityThreadPoolExecutor", _priority_thread(0.005), processes=False, priorities=_THREAD_LEVELS
     ),
 }
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from ._condition import NOTHING, Condition
 from ._designs import DESIGNS, FREE_LOADS, GIL_LOADS, THREAD_LEVELS
-from ._executors import LOW_PROCESS, PRIORITY_THREAD, STDLIB_PROCESS, STDLIB_THREAD, title_of
+from ._executors import AWARE_THREAD, LOW_PROCESS, PRIORITY_THREAD, STDLIB_PROCESS, STDLIB_THREAD, title_of
 from ._heartbeat import PERIOD_NS
-from ._loads import TITLES
+from ._loads import PHASE_S, TITLES
 from ._rows import FRAME_MS, LIMITS_MS, Row, Rows
 from ._ui import UIS
 
@@ -62,7 +62,7 @@ def draw_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
             figures["percentiles"] = _draw_percentiles(panels)
             figures["timeline"] = _draw_timeline([panel for panel in panels if panel.times == Panel.times][:2])
         if record["suite"] == "gil":
-            figures |= _draw_heat_map(rows)
+            figures |= _draw_heat_map(rows) | _draw_limits(rows)
     return figures
 
 
@@ -89,7 +89,7 @@ def to_svg(figure: Figure) -> str:
 def _panels(rows: Rows) -> list[Panel]:
     name = rows.record["suite"]
     base = DESIGNS[name].base
-    four = [(STDLIB_PROCESS, None), (LOW_PROCESS, "idle"), (STDLIB_THREAD, None), (PRIORITY_THREAD, "below_normal")]
+    four = [(STDLIB_PROCESS, None), (LOW_PROCESS, "idle"), (STDLIB_THREAD, None), (AWARE_THREAD, "below_normal")]
     if name == "desktop":
         few = [(STDLIB_PROCESS, None), ("recipe-psutil", None), ("every-thread-nice", None), (LOW_PROCESS, "idle")]
         other = dataclasses.replace(base, foreground="other-session")
@@ -106,11 +106,14 @@ def _panels(rows: Rows) -> list[Panel]:
         return [*frames, *beats]
     if name == "gil":
         levels = [(STDLIB_THREAD, None), *((PRIORITY_THREAD, level) for level in ("below_normal", "lowest", "idle"))]
+        if not rows.where(executor=PRIORITY_THREAD):
+            levels = [(STDLIB_THREAD, None), (AWARE_THREAD, "below_normal")]
         busy = dataclasses.replace(base, load="python", foreign=4)
         return [
             Panel("Pure Python", _lines(rows, dataclasses.replace(base, load="python"), levels)),
             Panel("Matrix products", _lines(rows, dataclasses.replace(base, load="matmul"), levels)),
             Panel("Pure Python beside 4 busy processes", _lines(rows, busy, levels)),
+            Panel("Both in turn", _lines(rows, dataclasses.replace(base, load="mixed"), levels)),
         ]
     loads = [load for load in TITLES if rows.where(load=load)]
     panels = [Panel(TITLES[load], _lines(rows, dataclasses.replace(base, load=load), four)) for load in loads]
@@ -210,7 +213,7 @@ def _draw_timeline(panels: Sequence[Panel]) -> Figure:
 
 def _draw_heat_map(rows: Rows) -> dict[str, Figure]:
     base = DESIGNS["gil"].base
-    loads = [load for load in (*GIL_LOADS, *FREE_LOADS) if rows.where(load=load)]
+    loads = [load for load in (*GIL_LOADS, *FREE_LOADS) if rows.where(load=load, executor=PRIORITY_THREAD)]
     columns = [(STDLIB_THREAD, None), *((PRIORITY_THREAD, level) for level in THREAD_LEVELS)]
     values = np.full((len(loads), len(columns)), np.nan)
     for i, load in enumerate(loads):
@@ -240,3 +243,46 @@ def _draw_heat_map(rows: Rows) -> dict[str, Figure]:
     axes.set_title("p99 of the window's lateness in ms; above the line: loads that hold the GIL")
     figure.colorbar(image, label="ms")
     return {"heatmap": figure}
+
+
+def _draw_limits(rows: Rows) -> dict[str, Figure]:
+    """Draw how many workers our pool let run, and how late the window was meanwhile, over the time of one round."""
+    base = DESIGNS["gil"].base
+    loads = [load for load in ("changing", "python", "matmul", "mixed") if rows.where(load=load, executor=AWARE_THREAD)]
+    if not loads:
+        return {}
+    figure = Figure(figsize=(9, 2.6 * len(loads)), layout="constrained")
+    every = figure.subplots(2 * len(loads), 1, squeeze=False, height_ratios=[2, 1] * len(loads))[:, 0]
+    for place, load in enumerate(loads):
+        condition = dataclasses.replace(base, load=load)
+        ours = rows[condition.with_executor(AWARE_THREAD, "below_normal")]
+        stdlib = rows.get(condition.with_executor(STDLIB_THREAD))
+        _draw_limit(every[2 * place], every[2 * place + 1], ours, stdlib)
+    every[-1].set_xlabel("s")
+    return {"limits": figure}
+
+
+def _draw_limit(above: Axes, below: Axes, ours: Row, stdlib: Row | None) -> None:
+    result = next(iter(ours.results.values()))["ui"]
+    start = result["first_due_ns"]
+    times, limits = np.asarray(result["seen"]).T
+    seconds = (times - start) / 1e9
+    for row, colour, label in ((stdlib, "0.6", "ThreadPoolExecutor"), (ours, _COLOURS[2], "ours")):
+        if row is not None:
+            late = next(iter(row.latencies_ms.values()))
+            beats = np.arange(len(late)) * PERIOD_NS / 1e9
+            above.plot(beats, np.maximum(late, _LEAST_MS), color=colour, linewidth=1.2)
+            above.annotate(label, (1.005, late[-1]), xycoords=("axes fraction", "data"), color=colour, fontsize=7.5)
+    above.set_yscale("log")
+    above.axhline(FRAME_MS, color="0.6", linewidth=0.6, linestyle=":")
+    above.set_ylabel("late, ms")
+    above.set_title(TITLES[ours.condition.load or ""])
+    below.step(seconds, limits, where="post", color=_COLOURS[1], linewidth=1.6)
+    below.set_ylabel("limit")
+    below.set_ylim(0, ours.condition.workers + 0.5)
+    for axes in (above, below):
+        axes.set_xlim(0, float(seconds[-1]))
+        if ours.condition.load == "changing":
+            phase = round(PHASE_S * 1e9)
+            for edge in range(start // phase + 1, int(times[-1]) // phase + 1):
+                axes.axvline((edge * phase - start) / 1e9, color="0.4", linewidth=0.8, linestyle="--")

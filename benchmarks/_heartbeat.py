@@ -55,12 +55,18 @@ class Schedule:
         How long; one beat at least. The first is due one period from now.
     draw : callable, optional
         Called to show a beat.
+    look : callable, optional
+        Called after each beat that was shown; what it returns is in the result.
     """
 
-    def __init__(self, seconds: float, draw: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self, seconds: float, draw: Callable[[], object] | None = None, look: Callable[[], int] | None = None
+    ) -> None:
         self._beats = max(1, round(seconds * 1e9 / PERIOD_NS))
         self._draw = draw
+        self._look = look
         self._frames: list[tuple[int, int]] = []
+        self._seen: list[tuple[int, int]] = []
         self._due = 0
         self._cpu_start = time.thread_time_ns()
         self._start = time.perf_counter_ns() + PERIOD_NS
@@ -84,6 +90,8 @@ class Schedule:
         if self._draw is not None:
             self._draw()
         self._frames.append((begun, time.perf_counter_ns()))
+        if self._look is not None:
+            self._seen.append((begun, self._look()))
         self._due = (begun - self._start) // PERIOD_NS + 1
 
     def result(self) -> dict[str, Any]:
@@ -93,13 +101,14 @@ class Schedule:
         -------
         dict
             "lateness_ns", beat by beat; "first_due_ns", when the first was due, of `time.perf_counter_ns`; "cpu_share",
-            the part of one core that this thread used, drawing included.
+            the part of one core that this thread used, drawing included; "seen", what `look` returned and when.
         """
         elapsed = time.perf_counter_ns() - self._start
         return {
             "first_due_ns": self._start,
             "lateness_ns": charge(self._frames, self._start, PERIOD_NS, self._beats),
             "cpu_share": round((time.thread_time_ns() - self._cpu_start) / elapsed, 5),
+            "seen": self._seen,
         }
 
 

@@ -6,6 +6,7 @@ of C code that keep the GIL for about 50 ms.
 
 import ctypes
 import functools
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,9 @@ _PRODUCTS_PER_TASK: Final = 2
 # One stall is 50 ms; they start an eighth of a frame after whole seconds, so that eight of them sweep over the frame.
 STALL_S: Final = 0.050
 STALL_PERIOD_S: Final = 1.0 + 1 / 60 / 8
+# Length of a phase of "changing"; the phases begin at multiples of it, of `time.perf_counter`.
+PHASE_S: Final = 2.0
+_turns: Final = itertools.count()
 
 
 @functools.cache
@@ -34,11 +38,25 @@ def _unsorted() -> list[float]:
     return list(_random(120_000).tolist())
 
 
+def _compute(steps: int) -> None:
+    total = 0
+    for number in range(steps):
+        total += number * number % 7
+
+
 def run_python() -> None:
     """Run 5 ms of bytecode."""
-    total = 0
-    for number in range(80_000):
-        total += number * number % 7
+    _compute(80_000)
+
+
+def run_python_1ms() -> None:
+    """Run 1 ms of bytecode."""
+    _compute(16_000)
+
+
+def run_python_50ms() -> None:
+    """Run 50 ms of bytecode."""
+    _compute(800_000)
 
 
 def run_ufuncs() -> None:
@@ -88,6 +106,17 @@ def run_fft() -> None:
     np.fft.rfft(_random(1_048_576))
 
 
+def run_mixed() -> None:
+    """Run bytecode and matrix products in turn."""
+    (run_python if next(_turns) % 2 else run_matmul)()
+
+
+def run_changing() -> None:
+    """Run what is due: bytecode, matrix products, bytecode, both in turn, for `PHASE_S` each."""
+    phases = (run_python, run_matmul, run_python, run_mixed)
+    phases[time.perf_counter_ns() // round(PHASE_S * 1e9) % len(phases)]()
+
+
 def return_array() -> NDArray[np.float64]:
     """Return 32 MB, which the parent of a process pool unpickles under the GIL."""
     return np.ones(4_000_000)
@@ -134,6 +163,10 @@ LOADS: Final = {
     "exp": Load("np.exp of a million", run_exp, holds_gil=False),
     "svd": Load("SVD of 150 x 150", run_svd, holds_gil=False),
     "fft": Load("FFT of a million points", run_fft, holds_gil=False),
+    "python-1ms": Load("pure Python, 1 ms", run_python_1ms, holds_gil=True),
+    "python-50ms": Load("pure Python, 50 ms", run_python_50ms, holds_gil=True),
+    "mixed": Load("pure Python and matrix products in turn", run_mixed),
+    "changing": Load("pure Python, matrix products, pure Python, both", run_changing),
     "arrays": Load("arrays of 32 MB come back", return_array),
     "stall": Load("known stalls: 50 ms once a second", stall, holds_gil=True),
 }

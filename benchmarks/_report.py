@@ -15,6 +15,8 @@ _CAPTIONS: Final = {
     "percentiles": "How late the window's beats were. To the right, each further nine takes the same room.",
     "timeline": "Stalls over time, in one round.",
     "heatmap": "Thread priority and the GIL.",
+    "limits": "How many workers our pool lets run, and how late the window is, in one round. The load changes at the "
+    "dashed lines.",
 }
 _STYLE: Final = """
 :root { color-scheme: light; }

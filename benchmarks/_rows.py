@@ -99,6 +99,15 @@ class Row:
         enough = _MANY if percent > 99 else 1  # noqa: PLR2004
         return float(np.percentile(self.pooled_ms, percent)) if len(self.pooled_ms) >= enough else None
 
+    def median_percentile(self, percent: float) -> float:
+        """Return the median of the rounds' percentiles, in ms."""
+        return statistics.median(float(np.percentile(late, percent)) for late in self.latencies_ms.values())
+
+    @property
+    def controller_share(self) -> float:
+        """Part of a core that the thread used which limits our pool's workers: the median of the rounds."""
+        return statistics.median(result.get("controller_cpu_share", 0.0) for result in self.results.values())
+
     @property
     def p99(self) -> float:
         """The 99th percentile of the lateness in ms."""

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from . import _overhead
 from ._condition import NOTHING, Condition
-from ._designs import DESIGNS, FREE_LOADS, GIL_LOADS, THREAD_LEVELS
-from ._executors import EXECUTORS, LOW_PROCESS, PRIORITY_THREAD, STDLIB_PROCESS, STDLIB_THREAD, stdlib_of, title_of
+from ._designs import AWARE_LOADS, DESIGNS, FREE_LOADS, GIL_LOADS, THREAD_LEVELS
+from ._executors import AWARE_THREAD, EXECUTORS, LOW_PROCESS, PRIORITY_THREAD, STDLIB_PROCESS, STDLIB_THREAD, stdlib_of, title_of
 from ._loads import TITLES
 from ._machine import describe_in_a_line, find_noise
-from ._rows import FRAME_MS, LIMITS_MS, Row, Rows, View
+from ._rows import FRAME_MS, LIMITS_MS, VISIBLE_MS, Row, Rows, View
 from ._tables import Column, Table, Value
 from ._targets import Target, target_table
 from ._ui import UIS
@@ -105,12 +105,15 @@ def _own_cost(record: Mapping[str, Any]) -> list[str]:
     late = " and ".join(f"p50 {row.percentile(50):.2f}, p99 {row.p99:.2f} ms" for row in both)
     when = " before and after the cells" if len(both) > 1 else ""
     note = f"The tool itself: with no load its heartbeat was late by {late}{when}"
+    watched = [row.controller_share for row in Rows(record) if row.condition.executor == AWARE_THREAD]
     shares = [
         row.cpu_share for row in Rows(record) if row.condition.ui in (None, "thread") and row.cpu_share is not None
     ]
     if shares:
         # The windows' drawing is no cost of the tool's.
         note += f"; it used {statistics.median(shares):.2%} of a core (median of the cells without a window that draws)"
+    if watched:
+        note += f"; the thread that limits our pool's workers used {statistics.median(watched):.2%}, {max(watched):.2%} at most"
     return [f"{note}."]
 
 
@@ -445,7 +448,7 @@ def _ui_pairs() -> dict[str, list[_Pair]]:
             *(
                 dataclasses.replace(base, load=load).with_executor(*each)
                 for load in ("python", "matmul")
-                for each in ((STDLIB_THREAD, None), (PRIORITY_THREAD, "below_normal"), (LOW_PROCESS, "idle"))
+                for each in ((STDLIB_THREAD, None), (AWARE_THREAD, "below_normal"), (LOW_PROCESS, "idle"))
             ),
         )
     ]
@@ -475,9 +478,53 @@ def _gil_pairs(rows: Rows) -> dict[str, list[_Pair]]:
 
 
 def _target_tables(rows: Rows) -> list[Table]:
-    """Return what was hoped for of the desktop suite's main rows."""
-    if rows.record["suite"] != "desktop":
-        return []
+    """Return what was hoped for of the main rows."""
+    makers = {"desktop": _desktop_targets, "gil": _aware_targets}
+    make = makers.get(rows.record["suite"])
+    return make(rows) if make is not None else []
+
+
+def _aware_targets(rows: Rows) -> list[Table]:
+    """Judge the pool that limits its running workers: the window beside it, and the work that it does."""
+    base = DESIGNS["gil"].base
+    places = [dataclasses.replace(base, load=load) for load in AWARE_LOADS]
+    places.append(dataclasses.replace(base, load="python", foreign=4))
+    lines: list[Sequence[Value]] = []
+    for place in places:
+        ours, stdlib = rows.get(place.with_executor(AWARE_THREAD, "below_normal")), rows.get(
+            place.with_executor(STDLIB_THREAD)
+        )
+        if ours is None or stdlib is None:
+            continue
+        ratio, work = ours.latency_ratio(stdlib), ours.work_ratio(stdlib)
+        our_p99, their_p99 = ours.median_percentile(99), stdlib.median_percentile(99)
+        most, least = _aware_limits(place, their_p99)
+        met = our_p99 <= most and (least is None or (work is not None and work.value >= least))
+        lines.append((
+            TITLES[place.load or ""], f"{place.foreign} busy" if place.foreign else "", their_p99, our_p99,
+            f"<= {most:.1f}", ratio.text if ratio else None, ours.verdict(stdlib), work.text if work else None,
+            f">= {least:g}" if least is not None else None, "yes" if met else "no",
+        ))  # fmt: skip
+    columns = (
+        Column("load"), Column("beside"), Column("stdlib p99 ms", 1), Column("p99 ms", 1), Column("hoped for"),
+        Column("p99/stdlib"), Column("verdict"), Column("work/stdlib"), Column("hoped for"), Column("met"),
+    )  # fmt: skip
+    title = "PriorityThreadPoolExecutor as it is by default; medians of the rounds"
+    return [Table(title, columns, lines)] if lines else []
+
+
+def _aware_limits(place: Condition, stdlib_ms: float) -> tuple[float, float | None]:
+    """Return the p99 in ms that was hoped for, and the share of the standard pool's work."""
+    if place.foreign:
+        return stdlib_ms / 2, None  # a lower level is meant to yield
+    if place.load == "mixed":
+        return max(5.0, stdlib_ms / 2), 0.9
+    if place.load in FREE_LOADS:
+        return stdlib_ms + VISIBLE_MS, 0.97
+    return max(5.0, stdlib_ms / 20), 0.97
+
+
+def _desktop_targets(rows: Rows) -> list[Table]:
     base = DESIGNS["desktop"].base
     low, stdlib = (rows.get(base.with_executor(*each)) for each in ((LOW_PROCESS, "idle"), (STDLIB_PROCESS, None)))
     alone = rows.get(base.without_background())
@@ -519,7 +566,7 @@ def _verdict_ui(rows: Rows) -> list[str]:
     executors = (
         (LOW_PROCESS, "idle"),
         (STDLIB_PROCESS, None),
-        (PRIORITY_THREAD, "below_normal"),
+        (AWARE_THREAD, "below_normal"),
         (STDLIB_THREAD, None),
     )
     sentences = []

@@ -12,7 +12,9 @@ from typing import Final, TypeAlias
 
 from ._heartbeat import Schedule, beat_in_a_loop
 
-RunWindow: TypeAlias = Callable[[float], Schedule]
+Look: TypeAlias = Callable[[], int] | None
+# Takes seconds, and what to look at after each beat.
+RunWindow: TypeAlias = Callable[[float, Look], Schedule]
 
 _WIDTH: Final = 320
 _HEIGHT: Final = 200
@@ -23,8 +25,8 @@ _STRIPES: Final = 40
 def open_thread() -> Iterator[RunWindow]:
     """Open a loop that sleeps: the plain heartbeat."""
 
-    def run(seconds: float) -> Schedule:
-        schedule = Schedule(seconds)
+    def run(seconds: float, look: Look) -> Schedule:
+        schedule = Schedule(seconds, look=look)
         beat_in_a_loop(schedule)
         return schedule
 
@@ -35,14 +37,14 @@ def open_thread() -> Iterator[RunWindow]:
 def open_asyncio() -> Iterator[RunWindow]:
     """Open an event loop with a timer."""
 
-    async def beat(seconds: float) -> Schedule:
-        schedule = Schedule(seconds)
+    async def beat(seconds: float, look: Look) -> Schedule:
+        schedule = Schedule(seconds, look=look)
         while not schedule.is_over:
             await asyncio.sleep(schedule.wait_ns() / 1e9)
             schedule.show()
         return schedule
 
-    yield lambda seconds: asyncio.run(beat(seconds))
+    yield lambda seconds, look: asyncio.run(beat(seconds, look))
 
 
 @contextlib.contextmanager
@@ -64,8 +66,8 @@ def open_tk() -> Iterator[RunWindow]:
             canvas.coords(stripe, 0, 5 * k, (7 * shown + 11 * k) % _WIDTH, 5 * k + 4)
         root.update_idletasks()
 
-    def run(seconds: float) -> Schedule:
-        schedule = Schedule(seconds, draw)
+    def run(seconds: float, look: Look) -> Schedule:
+        schedule = Schedule(seconds, draw, look)
 
         def beat() -> None:
             schedule.show()
@@ -109,8 +111,8 @@ def open_qt() -> Iterator[RunWindow]:
     window.show()
     application.processEvents()
 
-    def run(seconds: float) -> Schedule:
-        schedule = Schedule(seconds, window.repaint)
+    def run(seconds: float, look: Look) -> Schedule:
+        schedule = Schedule(seconds, window.repaint, look)
         timer = QTimer()
         timer.setTimerType(Qt.TimerType.PreciseTimer)
         timer.setSingleShot(True)

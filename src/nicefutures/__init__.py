@@ -8,16 +8,19 @@ from ._control import (
     set_thread_priority,
     thread_priority,
 )
+from ._controller import PoolStats, Stall
 from ._priority import PriorityError, PriorityWarning, ProcessPriority, ThreadPriority
 from ._process_pool import LowPriorityProcessPoolExecutor
 from ._thread_pool import PriorityThreadPoolExecutor
 
 __all__ = [
     "LowPriorityProcessPoolExecutor",
+    "PoolStats",
     "PriorityError",
     "PriorityThreadPoolExecutor",
     "PriorityWarning",
     "ProcessPriority",
+    "Stall",
     "ThreadPriority",
     "get_process_priority",
     "get_thread_priority",

@@ -1,5 +1,6 @@
 """Checks of what the executors are given, where the stdlib's own come late or say little."""
 
+import numbers
 from typing import Any
 
 
@@ -29,3 +30,16 @@ def check_context(mp_context: object) -> None:
     if isinstance(mp_context, str):
         msg = f"mp_context must be a context, not {mp_context!r}: use multiprocessing.get_context({mp_context!r})"
         raise TypeError(msg)
+
+
+def check_latency_target(target: Any) -> float | None:
+    """Return `target` as a float; raise for what is no time in s that anybody would wait for a window."""
+    if target is None:
+        return None
+    if not isinstance(target, numbers.Real) or isinstance(target, bool):
+        msg = f"latency_target must be a number of seconds or None, not {target!r}"
+        raise TypeError(msg)
+    if not 0 < target <= 1:
+        msg = f"latency_target must be above 0 and at most 1, in seconds, or None, not {target!r}"
+        raise ValueError(msg)
+    return float(target)

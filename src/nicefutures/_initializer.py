@@ -25,7 +25,11 @@ _worker = _Worker()
 class _Release:
     """Prepares a thread for its end when the thread's own data are dropped, which Python does in that thread."""
 
+    leave: Callable[[], None] | None = None
+
     def __del__(self) -> None:
+        if self.leave is not None:
+            self.leave()
         backend.release_thread()
 
 
@@ -42,12 +46,22 @@ def start_process(
 def start_thread(
     priority: ThreadPriority,
     on_failure: Callable[[Shortfall], None],
+    enroll: Callable[[], Callable[[], None]],
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
 ) -> None:
-    """Initialize a worker thread."""
+    """Initialize a worker thread; `enroll` is called last, and what it returns when the thread ends."""
     _worker.release = _Release()
     _start(backend.set_thread, priority, on_failure, initializer, initargs)
+    _worker.release.leave = enroll()
+
+
+def lift_thread(own: ThreadPriority, lifted: bool) -> bool:
+    """Put this worker at BELOW_NORMAL, or back at its own level, which is lower; return whether the system let it."""
+    try:
+        return backend.set_thread(ThreadPriority.BELOW_NORMAL if lifted else own) is None
+    except OSError:  # a PriorityError is one, too
+        return False
 
 
 def _start(

@@ -1,11 +1,14 @@
 """A ThreadPoolExecutor whose workers set their priority with the operating system."""
 
+import functools
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from ._arguments import check_initializer, check_max_workers
-from ._initializer import ignore, refuse, run_unless_refused, start_thread
+from ._arguments import check_initializer, check_latency_target, check_max_workers
+from ._controller import PoolStats, Regulator, Stall, controller, has_gil, make_stats
+from ._gate import Gate, put_before
+from ._initializer import ignore, lift_thread, refuse, run_unless_refused, start_thread
 from ._priority import OnFailure, Shortfall, ThreadPriority, parse_on_failure, parse_priority
 from ._report import WarnOnce
 
@@ -28,11 +31,16 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         What to do about a thread that could not be put at the level. "warn": it works all the same, and one
         PriorityWarning per executor says what is in force, why, and what would help. "raise": its
         tasks end with a PriorityError that says so. "ignore": it works all the same.
+    latency_target : float or None, default 0.005
+        Seconds that another Python thread, the one that draws your window say, may have to wait for the GIL because of
+        this pool. The pool measures that wait, and lets fewer workers run while their tasks keep the GIL, which costs
+        no work, for the GIL lets one of them run at a time anyway. None: all workers run, whatever their tasks do.
 
     Raises
     ------
     ValueError
-        If `priority` or `on_failure` is unknown, or `max_workers` is not positive.
+        If `priority` or `on_failure` is unknown, `max_workers` is not positive, or `latency_target` is not above 0 and
+        at most 1 s.
     TypeError
         If an argument has the wrong type.
 
@@ -43,12 +51,19 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
 
     Notes
     -----
+    **The latency target.** While tasks run, a thread of the library's wakes every 10 ms and measures how long it waits
+    for the GIL. Tasks that wait for something, a lock, a socket or each other, do not count as running, so whatever
+    they wait for gets its turn; how many run at once only changes where a task ends. The interpreter's switch
+    interval is a fifth of the target meanwhile, but 1 ms at least, unless it is shorter already, and is put back when
+    the pool is idle or shut down. On a free-threaded build without the GIL there is nothing to do, and none of this
+    happens. A single call that keeps the GIL for long cannot be interrupted: `stalls` names such functions.
+
     **The GIL does not know of priorities.** A thread that runs Python code holds the GIL. At a low priority it gets
-    less of the CPU, so it holds the GIL for *longer*, and every other Python thread waits for it, the one that draws
-    your window included: priority inversion. ``IDLE`` and ``LOWEST`` are for tasks that release the GIL nearly all the
-    time: large NumPy and SciPy calls. For Python code and for many small NumPy calls take
+    less of the CPU, so beside other busy programs it holds the GIL for *longer*, and every other Python thread waits
+    for it: priority inversion. ``IDLE`` and ``LOWEST`` are for tasks that release the GIL nearly all the
+    time: large NumPy and SciPy calls. For Python code and for many small NumPy calls take BELOW_NORMAL, the default, or
     :class:`LowPriorityProcessPoolExecutor`, or a free-threaded build of Python, on which the levels work as they
-    should. BELOW_NORMAL is the default because it does little harm there.
+    should.
 
     A thread that a task starts inherits the level on Linux.
 
@@ -69,10 +84,12 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         *,
         priority: ThreadPriority | str = ThreadPriority.BELOW_NORMAL,
         on_failure: OnFailure = "warn",
+        latency_target: float | None = 0.005,
     ) -> None:
         level = parse_priority(ThreadPriority, priority)
         parse_on_failure(on_failure)
         check_max_workers(max_workers)
+        latency_target = check_latency_target(latency_target)
         initargs = check_initializer(initializer, initargs)
 
         self._refusing = on_failure == "raise"
@@ -80,7 +97,14 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         on_shortfall: Callable[[Shortfall], None] = refuse if self._refusing else ignore
         if on_failure == "warn":
             on_shortfall = self._failure_warning = WarnOnce(depth=1)
-        super().__init__(max_workers, thread_name_prefix, start_thread, (level, on_shortfall, initializer, initargs))
+        self._gate = gate = Gate()
+        initargs = (level, on_shortfall, gate.enroll, initializer, initargs)
+        super().__init__(max_workers, thread_name_prefix, start_thread, initargs)
+        self._regulator: Regulator | None = None
+        if put_before(self, gate) and latency_target is not None and has_gil():
+            self._regulator = Regulator(gate, latency_target)
+            if level < ThreadPriority.BELOW_NORMAL:
+                gate.lift = functools.partial(lift_thread, level)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         if self._refusing:
@@ -93,8 +117,26 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
     submit.__doc__ = ThreadPoolExecutor.submit.__doc__
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        super().shutdown(wait, cancel_futures=cancel_futures)
+        with self._gate.emptying():
+            super().shutdown(wait, cancel_futures=cancel_futures)
+        if wait:
+            controller.join()
         if self._failure_warning is not None and wait:
             self._failure_warning.raise_pending()
 
     shutdown.__doc__ = ThreadPoolExecutor.shutdown.__doc__
+
+    def stats(self) -> PoolStats:
+        """Return how many workers run, how long a thread waits for the GIL meanwhile, and how much has been done."""
+        return make_stats(self._gate, self._regulator)
+
+    def stalls(self) -> list[Stall]:
+        """Return the functions that kept every other Python thread waiting for more than about ten times the target.
+
+        Returns
+        -------
+        list of Stall
+            The worst few, the worst first. They keep the GIL in a single call: run them in a process pool. Empty
+            without a `latency_target`.
+        """
+        return self._regulator.stalls if self._regulator is not None else []

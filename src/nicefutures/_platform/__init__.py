@@ -4,7 +4,10 @@ This is the only place that asks which system it is. Each backend is a module wi
 `backend` is the one for this machine.
 """
 
+import contextlib
 import sys
+import threading
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from .._priority import ProcessPriority, Shortfall, ThreadPriority
@@ -44,6 +47,24 @@ class Backend(Protocol):
 
     def release_thread(self) -> None:
         """Prepare the calling thread for its end."""
+
+    def cpu_delay(self) -> contextlib.AbstractContextManager[Callable[[], int]]:
+        """Give a function that tells how long, in ns, the calling thread has been ready to run and had no CPU so far.
+
+        It tells always the same where the system does not know.
+        """
+
+    def thread_cpu_time(self, tid: int) -> int | None:
+        """Return the CPU time that a thread of this process has used, in the unit of the system.
+
+        None if that is not known, or there is no such thread any more.
+        """
+
+    def is_ready(self, tid: int) -> bool:
+        """Return whether a thread of this process runs or waits for a CPU; False where that is not known."""
+
+    def pause(self, stop: threading.Lock, seconds: float) -> bool:
+        """Wait for exactly `seconds`, or until `stop` can be acquired, where that is possible; return whether it was."""
 
     def describe(self, pid: int | None = None) -> ProcessDescription:
         """Return all that is known of the process's scheduling."""

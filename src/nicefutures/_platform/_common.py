@@ -1,6 +1,8 @@
 """What several backends need; nothing of any one system."""
 
-from collections.abc import Mapping
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from .._priority import NoSuchProcessError, ProcessPriority, Shortfall, ThreadPriority
@@ -60,3 +62,27 @@ def no_such_process(requested: str, pid: int | None) -> NoSuchProcessError:
     return NoSuchProcessError(
         Shortfall(requested, "nothing", reason, "Check the process id, or whether the process has ended.")
     )
+
+
+# --- for systems that do not tell, or need nothing of their own
+
+
+@contextlib.contextmanager
+def unknown_cpu_delay() -> Iterator[Callable[[], int]]:
+    """Give a function that knows of no delay."""
+    yield lambda: 0
+
+
+def unknown_thread_cpu_time(tid: int) -> int | None:  # noqa: ARG001
+    """Return that it is not known."""
+    return None
+
+
+def unknown_is_ready(tid: int) -> bool:  # noqa: ARG001
+    """Return that nothing is known of it."""
+    return False
+
+
+def wait_for_lock(stop: threading.Lock, seconds: float) -> bool:
+    """Wait for the lock: where that is as exact as to sleep."""
+    return stop.acquire(timeout=seconds)

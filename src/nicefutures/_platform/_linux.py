@@ -18,6 +18,8 @@ Some facts:
 * I/O priority ``IOPRIO_CLASS_NONE`` follows the CPU's policy and nice (ioprio_set(2)). The C library has no
   function for ``ioprio_set``; the system call's number depends on the architecture.
 * Policy and nice rank a thread within its own task group only (autogroup, CPU cgroup: sched(7)).
+* The second number of ``/proc/<pid>/task/<tid>/schedstat`` is the time that the thread was ready to run and had no CPU,
+  in ns (Documentation/scheduler/sched-stats.rst).
 """
 
 import contextlib
@@ -26,6 +28,7 @@ import errno
 import functools
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol
@@ -38,13 +41,17 @@ from .._priority import (
     ThreadPriority,
 )
 from ._common import ProcessDescription, name_process, nearest, no_such_process
+from ._common import wait_for_lock as pause
 from ._posix import become
 
 __all__ = [
     "become",
+    "cpu_delay",
     "describe",
     "get_process",
     "get_thread",
+    "is_ready",
+    "pause",
     "release_thread",
     "restore_process",
     "restore_thread",
@@ -52,6 +59,7 @@ __all__ = [
     "save_thread",
     "set_process",
     "set_thread",
+    "thread_cpu_time",
 ]
 
 
@@ -156,6 +164,8 @@ class Kernel(Protocol):
     def set_policy(self, tid: int, policy: int, rt_priority: int) -> None: ...
     def set_nice(self, tid: int, nice: int) -> None: ...
     def set_ioprio(self, tid: int, ioprio: int) -> None: ...
+    def cpu_time(self, tid: int) -> int: ...
+    def state(self, tid: int) -> str: ...
 
 
 if not TYPE_CHECKING or sys.platform == "linux":
@@ -202,6 +212,15 @@ if not TYPE_CHECKING or sys.platform == "linux":
 
         def set_ioprio(self, tid: int, ioprio: int) -> None:
             _ioprio_call("set", tid, ioprio)
+
+        def cpu_time(self, tid: int) -> int:
+            # As pthread_getcpuclockid makes it, which needs a handle that may dangle: MAKE_THREAD_CPUCLOCK(tid,
+            # CPUCLOCK_SCHED), linux/posix-timers_types.h.
+            return time.clock_gettime_ns(~tid << 3 | 6)
+
+        def state(self, tid: int) -> str:
+            with open(f"/proc/self/task/{tid}/stat", encoding="ascii", errors="replace") as stat:
+                return stat.read().rpartition(")")[2].split(maxsplit=1)[0]
 
         def _policy(self, tid: int) -> tuple[int, int]:
             try:
@@ -490,6 +509,36 @@ def _nearest_thread(now: Scheduling) -> ThreadPriority:
     if now.bare_policy == Policy.SCHED_IDLE:
         return ThreadPriority.IDLE
     return nearest(_THREAD_NICE, now.nice)
+
+
+# --- what threads do
+
+
+@contextlib.contextmanager
+def cpu_delay() -> Iterator[Callable[[], int]]:
+    try:
+        schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # a kernel without CONFIG_SCHED_INFO, or no /proc
+        yield lambda: 0
+        return
+    try:
+        yield lambda: int(os.pread(schedstat, 100, 0).split()[1])
+    finally:
+        os.close(schedstat)
+
+
+def thread_cpu_time(tid: int) -> int | None:
+    try:
+        return kernel.cpu_time(tid)
+    except OSError:
+        return None
+
+
+def is_ready(tid: int) -> bool:
+    try:
+        return kernel.state(tid) == "R"
+    except OSError:
+        return False
 
 
 # --- saying what went wrong

@@ -18,13 +18,20 @@ from typing import Final, NamedTuple, Protocol
 
 from .._priority import PriorityError, Shortfall, ThreadPriority
 from ._common import nearest
+from ._common import unknown_cpu_delay as cpu_delay
+from ._common import unknown_is_ready as is_ready
+from ._common import unknown_thread_cpu_time as thread_cpu_time
+from ._common import wait_for_lock as pause
 from ._posix import become, describe, get_process, restore_process, save_process, set_process
 
 __all__ = [
     "become",
+    "cpu_delay",
     "describe",
     "get_process",
     "get_thread",
+    "is_ready",
+    "pause",
     "release_thread",
     "restore_process",
     "restore_thread",
@@ -32,6 +39,7 @@ __all__ = [
     "save_thread",
     "set_process",
     "set_thread",
+    "thread_cpu_time",
 ]
 
 # enum qos_class_t, <sys/qos.h>. UNSPECIFIED cannot be set (pthread_set_qos_class_self_np: EINVAL).

@@ -20,12 +20,19 @@ from .._priority import (
     ThreadPriority,
 )
 from ._common import ProcessDescription, name_process, nearest, no_such_process
+from ._common import unknown_cpu_delay as cpu_delay
+from ._common import unknown_is_ready as is_ready
+from ._common import unknown_thread_cpu_time as thread_cpu_time
+from ._common import wait_for_lock as pause
 
 __all__ = [
     "become",
+    "cpu_delay",
     "describe",
     "get_process",
     "get_thread",
+    "is_ready",
+    "pause",
     "release_thread",
     "restore_process",
     "restore_thread",
@@ -33,6 +40,7 @@ __all__ = [
     "save_thread",
     "set_process",
     "set_thread",
+    "thread_cpu_time",
 ]
 
 _NICE: Final = {

@@ -16,6 +16,8 @@ import contextlib
 import enum
 import functools
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Protocol
@@ -29,12 +31,17 @@ from .._priority import (
     ThreadPriority,
 )
 from ._common import ProcessDescription, name_process, nearest, no_such_process
+from ._common import unknown_cpu_delay as cpu_delay
+from ._common import unknown_is_ready as is_ready
 
 __all__ = [
     "become",
+    "cpu_delay",
     "describe",
     "get_process",
     "get_thread",
+    "is_ready",
+    "pause",
     "release_thread",
     "restore_process",
     "restore_thread",
@@ -42,6 +49,7 @@ __all__ = [
     "save_thread",
     "set_process",
     "set_thread",
+    "thread_cpu_time",
 ]
 
 
@@ -76,6 +84,7 @@ class System(Protocol):
     def threads(self, pid: int | None) -> list[int]: ...
     def get_thread_priority(self, tid: int | None = None) -> int: ...
     def set_thread_priority(self, priority: int) -> None: ...
+    def thread_cycles(self, tid: int) -> int: ...
 
 
 if not TYPE_CHECKING or sys.platform == "win32":
@@ -108,11 +117,8 @@ if not TYPE_CHECKING or sys.platform == "win32":
             if tid is None:
                 result = kernel32.GetThreadPriority(kernel32.GetCurrentThread())
             else:
-                handle = kernel32.OpenThread(THREAD_QUERY_LIMITED_INFORMATION, False, tid)
-                if not handle:
-                    raise ctypes.WinError(ctypes.get_last_error())
-                result = kernel32.GetThreadPriority(handle)
-                kernel32.CloseHandle(handle)
+                with _open_thread(tid) as handle:
+                    result = kernel32.GetThreadPriority(handle)
             if result == THREAD_PRIORITY_ERROR_RETURN:
                 raise ctypes.WinError(ctypes.get_last_error())
             return int(result)
@@ -124,9 +130,30 @@ if not TYPE_CHECKING or sys.platform == "win32":
             if not kernel32.SetThreadPriority(kernel32.GetCurrentThread(), priority):
                 raise ctypes.WinError(ctypes.get_last_error())
 
+        def thread_cycles(self, tid: int) -> int:
+            import ctypes
+
+            cycles = ctypes.c_uint64()
+            with _open_thread(tid) as handle:
+                if not _kernel32().QueryThreadCycleTime(handle, ctypes.byref(cycles)):
+                    raise ctypes.WinError(ctypes.get_last_error())
+            return cycles.value
+
+    @contextlib.contextmanager
+    def _open_thread(tid: int) -> Iterator[int]:
+        import ctypes
+
+        handle = _kernel32().OpenThread(THREAD_QUERY_LIMITED_INFORMATION, False, tid)
+        if not handle:
+            raise ctypes.WinError(ctypes.get_last_error())
+        try:
+            yield handle
+        finally:
+            _kernel32().CloseHandle(handle)
+
     @functools.cache
     def _kernel32() -> "ctypes.WinDLL":
-        """Return kernel32 with the types of what is called here (``processthreadsapi.h``, ``handleapi.h``)."""
+        """Return kernel32 with the types of what is called here (``processthreadsapi.h``, ``handleapi.h``, ``realtimeapiset.h``)."""
         import ctypes
         from ctypes import wintypes
 
@@ -141,6 +168,8 @@ if not TYPE_CHECKING or sys.platform == "win32":
         kernel32.GetThreadPriority.restype = ctypes.c_int
         kernel32.SetThreadPriority.argtypes = (wintypes.HANDLE, ctypes.c_int)
         kernel32.SetThreadPriority.restype = wintypes.BOOL
+        kernel32.QueryThreadCycleTime.argtypes = (wintypes.HANDLE, ctypes.POINTER(ctypes.c_uint64))
+        kernel32.QueryThreadCycleTime.restype = wintypes.BOOL
         return kernel32
 
     @contextlib.contextmanager
@@ -266,6 +295,23 @@ def _set_thread(value: int, requested: str) -> Shortfall | None:
     reason = f"Windows refused it ({error})" if error else "Windows gave another level without an error"
     in_force = f"{_nearest_thread(now).name} ({now})"
     raise PriorityError(Shortfall(requested, in_force, reason, "Use a level nearer to NORMAL.")) from error
+
+
+# --- what threads do
+
+
+def thread_cpu_time(tid: int) -> int | None:
+    """Return CPU cycles: the times that GetThreadTimes tells are whole ticks of 15.6 ms."""
+    try:
+        return system.thread_cycles(tid)
+    except OSError:  # Wine does not count them
+        return None
+
+
+def pause(stop: threading.Lock, seconds: float) -> bool:
+    """Sleep: Python's sleep has a timer of high resolution since 3.11, the timeouts of its locks have ticks of 15.6 ms."""
+    time.sleep(seconds)
+    return stop.acquire(blocking=False)
 
 
 # --- saying what went wrong

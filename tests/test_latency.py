@@ -1,0 +1,529 @@
+"""The pool lets as many workers run as the GIL has use for, and never fewer than the tasks need to come to an end."""
+
+import ctypes
+import functools
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asking import linux_only, posix_only, run_python
+from nicefutures import PriorityThreadPoolExecutor
+from nicefutures._controller import SwitchInterval, controller, has_gil
+from nicefutures._gate import name_function, put_before
+
+# Seconds: so long that only a task that would never end is still not done.
+PATIENCE = 10
+needs_gil = pytest.mark.skipif(not has_gil(), reason="without the GIL nobody waits for it")
+
+
+def compute(seconds):
+    """Keep the GIL busy with Python code."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        sum(range(50))
+
+
+def wait_until(condition, seconds=PATIENCE):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.005)
+
+
+class Feed:
+    """Keeps a pool busy with a task."""
+
+    def __init__(self, executor, task):
+        self._executor, self._task, self._ends = executor, task, False
+        self._futures = []
+        self._futures += [executor.submit(self._run) for _ in range(4)]
+
+    def _run(self):
+        self._task()
+        if not self._ends:
+            self._futures.append(self._executor.submit(self._run))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._ends = True
+        while self._futures:
+            self._futures.pop().result(PATIENCE)
+
+
+@pytest.fixture
+def noise():
+    """A thread of the program's own that never lets the GIL go for long."""
+    ends = threading.Event()
+
+    def run():
+        while not ends.is_set():
+            compute(0.02)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield
+    ends.set()
+    thread.join()
+
+
+@pytest.fixture
+def gated():
+    """A pool whose tasks have made it let one worker run, with such tasks still coming."""
+    with PriorityThreadPoolExecutor(4) as executor, Feed(executor, functools.partial(compute, 0.002)) as feed:
+        wait_until(lambda: executor.stats().limit == 1)
+        yield executor
+        del feed
+
+
+# --- how many run
+
+
+@needs_gil
+def test_narrow(gated):
+    """Of tasks that keep the GIL one runs at a time, before long."""
+    wait_until(lambda: gated.stats().running == 1)
+
+
+@needs_gil
+def test_wide():
+    """Tasks that do not keep the GIL run as wide as there are workers."""
+    with PriorityThreadPoolExecutor(4) as executor, Feed(executor, functools.partial(time.sleep, 0.002)):
+        wait_until(lambda: executor.stats().tasks_done > 200)
+        assert executor.stats().limit == 4
+
+
+@needs_gil
+def test_change():
+    """When the tasks change, so does the limit, there and back."""
+    task = [functools.partial(compute, 0.002)]
+    with PriorityThreadPoolExecutor(4) as executor, Feed(executor, lambda: task[0]()):
+        wait_until(lambda: executor.stats().limit == 1)
+        task[0] = functools.partial(time.sleep, 0.002)
+        wait_until(lambda: executor.stats().limit == 4)
+        task[0] = functools.partial(compute, 0.002)
+        wait_until(lambda: executor.stats().limit == 1)
+
+
+@needs_gil
+def test_not_our_fault(noise):
+    """A pool that only waits is not held back because somebody else keeps the GIL."""
+    with PriorityThreadPoolExecutor(8) as executor, Feed(executor, functools.partial(time.sleep, 0.002)):
+        done = executor.stats().tasks_done
+        wait_until(lambda: executor.stats().tasks_done > done + 100)
+        assert executor.stats().limit == 8
+
+
+@pytest.mark.parametrize("target", [None, 0.005])
+def test_off(target):
+    """Without a target, or without the GIL, all workers run."""
+    if target is not None and has_gil():
+        pytest.skip("on")
+    with PriorityThreadPoolExecutor(4, latency_target=target) as executor:
+        with Feed(executor, functools.partial(compute, 0.002)):
+            time.sleep(0.3)
+            assert executor.stats().limit == 4
+            assert executor.stats().gil_wait_p99 is None
+            assert not [t for t in threading.enumerate() if t.name == "nicefutures-controller"]
+        assert executor.stalls() == []
+        assert executor.stats().tasks_done > 4
+
+
+# --- liveness
+
+
+@pytest.mark.parametrize("workers", [2, 4, 8, 32])
+def test_barrier(noise, workers):
+    """Tasks that wait for each other all get to run."""
+    barrier = threading.Barrier(workers)
+    with PriorityThreadPoolExecutor(workers) as executor:
+        with Feed(executor, functools.partial(compute, 0.002)):
+            if has_gil():
+                wait_until(lambda: executor.stats().limit == 1)
+            for future in [executor.submit(barrier.wait) for _ in range(workers)]:
+                future.result(PATIENCE)
+
+
+def test_future_of_another_task(gated):
+    """A task may wait for the future of a task that it submits."""
+
+    def outer():
+        return gated.submit(int, "7").result(PATIENCE)
+
+    assert [future.result(PATIENCE) for future in [gated.submit(outer) for _ in range(3)]] == [7, 7, 7]
+
+
+def test_polling(gated):
+    """A task may look every ms whether another one has run."""
+    ran = threading.Event()
+
+    def poll():
+        while not ran.is_set():
+            time.sleep(0.001)
+
+    polls = [gated.submit(poll) for _ in range(3)]
+    gated.submit(ran.set)
+    assert wait(polls, PATIENCE).not_done == set()
+
+
+def do(executor, what):
+    """One step of a task. Where it waits for another task, one more worker than there are such tasks is enough."""
+    if what == "compute":
+        compute(0.01)
+    elif what == "sleep":
+        time.sleep(0.005)
+    elif what == "meet":
+        meeting = threading.Barrier(2)
+        executor.submit(meeting.wait, PATIENCE)
+        meeting.wait(PATIENCE)
+    elif what == "consume":
+        stock = threading.Semaphore(0)
+        executor.submit(stock.release)
+        assert stock.acquire(timeout=PATIENCE)
+    elif what == "result":
+        assert executor.submit(sum, range(100)).result(PATIENCE) == 4950
+    elif what == "spawn":
+        executor.submit(compute, 0.002)
+    else:
+        raise LookupError(what)
+
+
+def run_programs(kind, programs):
+    """Run tasks of several steps; return how each ended."""
+
+    def run(program):
+        for what in program:
+            do(executor, what)
+        return len(program)
+
+    with kind(len(programs) + 1) as executor:
+        futures = [executor.submit(run, program) for program in programs]
+        return [repr(future.exception(PATIENCE) or future.result()) for future in futures]
+
+
+steps = st.sampled_from(["compute", "sleep", "meet", "consume", "result", "spawn", "fail"])
+
+
+@given(st.lists(st.lists(steps, min_size=1, max_size=6), min_size=1, max_size=8))
+@settings(max_examples=25, deadline=None)
+def test_random_tasks(programs):
+    """Whatever tasks do, they end as they would with the standard library's pool."""
+    assert run_programs(PriorityThreadPoolExecutor, programs) == run_programs(ThreadPoolExecutor, programs)
+
+
+# --- what the standard library's pool promises, while workers wait
+
+
+def test_order(gated):
+    """Tasks start in the order in which they were submitted, and map gives results in order."""
+    started = []
+    for future in [gated.submit(started.append, k) for k in range(100)]:
+        future.result(PATIENCE)
+    assert started == sorted(started)
+    assert list(gated.map(str, range(50))) == [str(k) for k in range(50)]
+
+
+def test_cancel(gated):
+    """What has not begun can be cancelled."""
+    ran = []
+    blockers = [gated.submit(time.sleep, 0.2) for _ in range(8)]
+    futures = [gated.submit(ran.append, k) for k in range(20)]
+    cancelled = [future.cancel() for future in futures]
+    wait([*blockers, *futures], PATIENCE)
+    assert any(cancelled)
+    assert ran == [k for k, was in enumerate(cancelled) if not was]
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+def test_shutdown(cancel):
+    """Shutting down does all tasks, or cancels those that have not begun."""
+    executor = PriorityThreadPoolExecutor(4)
+    with Feed(executor, functools.partial(compute, 0.002)):
+        if has_gil():
+            wait_until(lambda: executor.stats().limit == 1)
+    futures = [executor.submit(compute, 0.01) for _ in range(60)]
+    executor.shutdown(cancel_futures=cancel)
+    assert all(future.done() for future in futures)
+    assert any(future.cancelled() for future in futures) == cancel
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(int)
+
+
+def test_shutdown_from_a_task():
+    """A task may shut its own pool down and cancel what is left."""
+    executor = PriorityThreadPoolExecutor(2)
+    begun = threading.Event()
+
+    def end_it():
+        begun.wait()
+        executor.shutdown(wait=False, cancel_futures=True)
+        return "done"
+
+    ending = executor.submit(end_it)
+    futures = [executor.submit(compute, 0.01) for _ in range(30)]
+    begun.set()
+    assert ending.result(PATIENCE) == "done"
+    wait_until(lambda: all(future.done() for future in futures))
+    assert any(future.cancelled() for future in futures)
+
+
+@pytest.mark.parametrize("ending", ["", "executor.shutdown(wait=False)", "del executor", "executor.shutdown()"])
+def test_interpreter_exit(ending):
+    """At the interpreter's exit all tasks are done, those too that wait for each other."""
+    code = f"""
+import threading, time
+from nicefutures import PriorityThreadPoolExecutor
+
+def compute(seconds):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+executor = PriorityThreadPoolExecutor(4)
+barrier = threading.Barrier(4)
+for _ in range(40):
+    executor.submit(compute, 0.01)
+for _ in range(4):
+    executor.submit(barrier.wait).add_done_callback(lambda future: print("met", flush=True))
+time.sleep(0.3)
+{ending}
+"""
+    assert run_python(code).count("met") == 4
+
+
+@posix_only
+def test_fork(gated):
+    """A child that was forked meanwhile can have a pool of its own, and comes to an end."""
+    def child():
+        with PriorityThreadPoolExecutor(2) as executor:
+            return executor.submit(int, "3").result(PATIENCE)
+
+    pid = gated.submit(lambda: os.fork() or os._exit(child())).result(PATIENCE)
+    deadline = time.monotonic() + PATIENCE
+    while (status := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if status[0] == 0:
+        os.kill(pid, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(status[1]) == 3
+
+
+def test_garbage():
+    """A pool that nobody has any more ends its threads."""
+    threads = set(threading.enumerate())
+    executor = PriorityThreadPoolExecutor(4)
+    wait([executor.submit(compute, 0.01) for _ in range(40)])
+    del executor
+    wait_until(lambda: set(threading.enumerate()) == threads)
+
+
+def test_broken():
+    """A failing initializer breaks the pool, as with the standard library."""
+    with PriorityThreadPoolExecutor(2, initializer=int, initargs=("x",)) as executor:
+        with pytest.raises(RuntimeError, match="initializer failed"):
+            executor.submit(int).result(PATIENCE)
+        with pytest.raises(RuntimeError, match="initializer failed"):
+            executor.submit(int)
+
+
+# --- the switch interval
+
+
+@needs_gil
+def test_switch_interval():
+    """It is short while tasks run, and what it was as soon as the pool is shut down, or idle."""
+    before = sys.getswitchinterval()
+    with PriorityThreadPoolExecutor(2, latency_target=0.01) as executor:
+        assert sys.getswitchinterval() == before
+        with Feed(executor, functools.partial(compute, 0.002)):
+            wait_until(lambda: sys.getswitchinterval() == pytest.approx(0.002))
+        wait_until(lambda: sys.getswitchinterval() == before)
+        with Feed(executor, functools.partial(compute, 0.002)):
+            wait_until(lambda: sys.getswitchinterval() == pytest.approx(0.002))
+    assert sys.getswitchinterval() == before
+
+
+@needs_gil
+def test_switch_interval_of_two():
+    """Two pools have the shorter of theirs; after both have ended it is what it was."""
+    before = sys.getswitchinterval()
+    with PriorityThreadPoolExecutor(2, latency_target=0.02) as first, Feed(first, functools.partial(compute, 0.002)):
+        wait_until(lambda: sys.getswitchinterval() == pytest.approx(0.004))
+        with PriorityThreadPoolExecutor(2) as second, Feed(second, functools.partial(compute, 0.002)):
+            wait_until(lambda: sys.getswitchinterval() == pytest.approx(0.001))
+    assert sys.getswitchinterval() == before
+
+
+@needs_gil
+def test_switch_interval_of_the_user():
+    """What the user sets meanwhile stays."""
+    before = sys.getswitchinterval()
+    try:
+        with PriorityThreadPoolExecutor(2) as executor, Feed(executor, functools.partial(compute, 0.002)):
+            wait_until(lambda: sys.getswitchinterval() != before)
+            sys.setswitchinterval(0.003)
+        assert sys.getswitchinterval() == pytest.approx(0.003)
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_short_switch_interval():
+    """One that is shorter already stays, too."""
+    before = sys.getswitchinterval()
+    interval = SwitchInterval()
+    try:
+        sys.setswitchinterval(0.0005)
+        interval.shorten(0.001)
+        assert sys.getswitchinterval() == pytest.approx(0.0005)
+        interval.put_back()
+        assert sys.getswitchinterval() == pytest.approx(0.0005)
+    finally:
+        sys.setswitchinterval(before)
+
+
+# --- blame
+
+
+def hold_gil(seconds):
+    """Keep the GIL in one C call."""
+    if sys.platform == "win32":
+        ctypes.PyDLL("kernel32").Sleep(round(seconds * 1e3))
+    else:
+        ctypes.PyDLL(None).usleep(round(seconds * 1e6))
+
+
+@needs_gil
+@pytest.mark.parametrize("beside", [None, functools.partial(time.sleep, 0.01), functools.partial(compute, 0.002)])
+def test_stall(beside, caplog):
+    """A call that keeps the GIL is named, with how long it kept it."""
+    with PriorityThreadPoolExecutor(4) as executor:
+        if beside is None:
+            executor.submit(hold_gil, 0.5).result()
+        else:
+            with Feed(executor, beside):
+                time.sleep(0.2)
+                executor.submit(hold_gil, 0.5).result()
+        wait_until(executor.stalls)
+        worst, *_ = executor.stalls()
+    assert worst.function == f"{__name__}.hold_gil"
+    assert worst.seconds == pytest.approx(0.5, rel=0.2)
+    assert worst.count == 1
+    (record,) = [each for each in caplog.records if "hold_gil" in each.message]
+    assert record.levelno == logging.INFO
+    assert "LowPriorityProcessPoolExecutor" in record.message
+
+
+@needs_gil
+def test_no_stall():
+    """Another thread's call is not blamed on a task."""
+    with PriorityThreadPoolExecutor(2) as executor, Feed(executor, functools.partial(time.sleep, 0.005)):
+        time.sleep(0.1)
+        end = time.perf_counter() + 0.3
+        numbers = list(range(300_000))
+        while time.perf_counter() < end:
+            sorted(numbers, key=float.__neg__ if False else None)
+        sorted(numbers * 40)
+        time.sleep(0.1)
+        assert executor.stalls() == []
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (compute, f"{__name__}.compute"),
+        (functools.partial(functools.partial(compute, 1)), f"{__name__}.compute"),
+        (sorted, "builtins.sorted"),
+        ("x".join, "str.join"),
+        (threading.Event().wait, "threading.Event.wait"),
+    ],
+)
+@pytest.mark.parametrize("on_failure", ["warn", "raise"])
+def test_name_function(function, name, on_failure):
+    """A task's function has its qualified name, on every Python, and in spite of what it is wrapped in."""
+    with PriorityThreadPoolExecutor(1, on_failure=on_failure) as executor:
+        blocker = executor.submit(time.sleep, 0.1)
+        wait_until(blocker.running)
+        future = executor.submit(function)
+        item = executor._work_queue.get_nowait()
+        assert name_function(item) == name
+        future.cancel()
+        blocker.result()
+
+
+def test_other_queue():
+    """A pool whose queue somebody has replaced works, unlimited, and leaves nothing."""
+    executor = PriorityThreadPoolExecutor(2)
+    gate = executor._work_queue
+    executor._work_queue = queue.PriorityQueue()
+    assert put_before(executor, gate) is False
+    executor._work_queue = queue.SimpleQueue()
+    with executor:
+        assert executor.submit(int, "1").result() == 1
+    assert gate.workers == controller.regulators == []
+
+
+# --- what it costs
+
+
+@linux_only
+def test_idle():
+    """An idle pool wakes no thread."""
+    with PriorityThreadPoolExecutor(4) as executor:
+        wait([executor.submit(compute, 0.01) for _ in range(20)])
+        wait_until(lambda: not controller.awake)
+        time.sleep(0.1)
+        me = threading.get_native_id()
+        before = wakeups(me)
+        time.sleep(1)
+        assert wakeups(me) == before
+
+
+def wakeups(but):
+    total = 0
+    for thread in psutil.Process().threads():
+        if thread.id != but:
+            with open(f"/proc/self/task/{thread.id}/status", encoding="ascii") as status:
+                (line,) = [line for line in status if line.startswith("voluntary_ctxt_switches")]
+            total += int(line.split()[1])
+    return total
+
+
+def test_tasks_done():
+    """All tasks are counted, those that fail included, those that are cancelled as well, as a worker sees them off."""
+    executor = PriorityThreadPoolExecutor(3)
+    wait([executor.submit(int, text) for text in ("1", "x") * 20])
+    executor.shutdown()
+    assert executor.stats().tasks_done == 40
+
+
+def test_limit_of_dead_workers():
+    """A gate whose workers have gone has counted their tasks and has none left."""
+    executor = PriorityThreadPoolExecutor(3)
+    executor.submit(int).result()
+    executor.shutdown()
+    assert executor.stats().running == 0
+    assert controller.regulators == []
+
+
+@pytest.mark.parametrize("target", ["5 ms", b"1", True, [1]])
+def test_bad_type(target):
+    """A target is a number."""
+    with pytest.raises(TypeError, match=r"latency_target must be a number of seconds or None, not "):
+        PriorityThreadPoolExecutor(latency_target=target)
+
+
+@pytest.mark.parametrize("target", [0, -1, 5, float("nan"), float("inf")])
+def test_bad_value(target):
+    """A target is in seconds, and short: 5 was meant in ms."""
+    with pytest.raises(ValueError, match=r"latency_target must be above 0 and at most 1, in seconds"):
+        PriorityThreadPoolExecutor(latency_target=target)
