@@ -155,12 +155,12 @@ def _limit_of(executor: Executor | None) -> Callable[[], int] | None:
 
 
 def _controller_ns() -> int:
-    """Return the CPU time, in ns, of the thread that sets the limit; 0 without one, or where the system does not tell."""
+    """Return the CPU time, in ns, of the thread that sets the limit; 0 without one, or where it is not told."""
     tids = [thread.native_id for thread in threading.enumerate() if thread.name == "nicefutures-controller"]
-    if not tids or sys.platform != "linux":
-        return 0
-    # Its first number: Documentation/scheduler/sched-stats.rst.
-    return int(Path(f"/proc/self/task/{tids[0]}/schedstat").read_text(encoding="ascii").split()[0])
+    if sys.platform == "linux" and tids:
+        # Its first number: Documentation/scheduler/sched-stats.rst.
+        return int(Path(f"/proc/self/task/{tids[0]}/schedstat").read_text(encoding="ascii").split()[0])
+    return 0
 
 
 def _pipe(pipe: Any) -> Any:

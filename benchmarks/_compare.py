@@ -44,7 +44,7 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[list[T
         raise ValueError(msg)
     ours, theirs = Rows(first), Rows(second)
     lines: list[list[Value]] = []
-    clear = kept = agreed = 0
+    clear = kept = agreed = both = 0
     for row in ours:
         other = theirs.get(row.condition)
         if other is not None:
@@ -53,6 +53,7 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[list[T
             if verdicts[0] is not None:
                 agreed += same
                 clear += SAME not in verdicts[:1]
+                both += SAME not in verdicts
                 kept += same and SAME not in verdicts[:1]
             lines.append([
                 row.condition.name,
@@ -65,7 +66,10 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[list[T
             ])  # fmt: skip
     total = sum(line[-1] is not None for line in lines)
     notes = [
-        f"{agreed} of {total} verdicts agree; of the {clear} that are better or worse in A, {kept} are the same in B.",
+        (
+            f"{agreed} of {total} verdicts agree; of the {clear} that are better or worse in A, {kept} are the same in B; "
+            f"{kept} of the {both} that are better or worse in both are so in the same direction."
+        ),
         *(f"{name}: {describe_in_a_line(record['machine'])}" for name, record in (("A", first), ("B", second))),
     ]
     return [Table(f"{first['suite']}: A and B", _COLUMNS, lines)], notes

@@ -25,6 +25,7 @@ STALL_S: Final = 0.050
 STALL_PERIOD_S: Final = 1.0 + 1 / 60 / 8
 # Length of a phase of "changing"; the phases begin at multiples of it, of `time.perf_counter`.
 PHASE_S: Final = 2.0
+PHASES: Final = ("python", "matmul", "python", "mixed")
 _turns: Final = itertools.count()
 
 
@@ -113,8 +114,7 @@ def run_mixed() -> None:
 
 def run_changing() -> None:
     """Run what is due: bytecode, matrix products, bytecode, both in turn, for `PHASE_S` each."""
-    phases = (run_python, run_matmul, run_python, run_mixed)
-    phases[time.perf_counter_ns() // round(PHASE_S * 1e9) % len(phases)]()
+    LOADS[PHASES[time.perf_counter_ns() // round(PHASE_S * 1e9) % len(PHASES)]].task()
 
 
 def return_array() -> NDArray[np.float64]:

@@ -106,7 +106,7 @@ class Row:
     @property
     def controller_share(self) -> float:
         """Part of a core that the thread used which limits our pool's workers: the median of the rounds."""
-        return statistics.median(result.get("controller_cpu_share", 0.0) for result in self.results.values())
+        return float(statistics.median(result.get("controller_cpu_share", 0.0) for result in self.results.values()))
 
     @property
     def p99(self) -> float:

@@ -10,8 +10,17 @@ from typing import Any, Final
 from . import _overhead
 from ._condition import NOTHING, Condition
 from ._designs import AWARE_LOADS, DESIGNS, FREE_LOADS, GIL_LOADS, THREAD_LEVELS
-from ._executors import AWARE_THREAD, EXECUTORS, LOW_PROCESS, PRIORITY_THREAD, STDLIB_PROCESS, STDLIB_THREAD, stdlib_of, title_of
-from ._loads import TITLES
+from ._executors import (
+    AWARE_THREAD,
+    EXECUTORS,
+    LOW_PROCESS,
+    PRIORITY_THREAD,
+    STDLIB_PROCESS,
+    STDLIB_THREAD,
+    stdlib_of,
+    title_of,
+)
+from ._loads import PHASE_S, PHASES, TITLES
 from ._machine import describe_in_a_line, find_noise
 from ._rows import FRAME_MS, LIMITS_MS, VISIBLE_MS, Row, Rows, View
 from ._tables import Column, Table, Value
@@ -113,7 +122,8 @@ def _own_cost(record: Mapping[str, Any]) -> list[str]:
         # The windows' drawing is no cost of the tool's.
         note += f"; it used {statistics.median(shares):.2%} of a core (median of the cells without a window that draws)"
     if watched:
-        note += f"; the thread that limits our pool's workers used {statistics.median(watched):.2%}, {max(watched):.2%} at most"
+        median, most = statistics.median(watched), max(watched)
+        note += f"; the thread that limits our pool's workers used {median:.2%}, at most {most:.2%}"
     return [f"{note}."]
 
 
@@ -471,7 +481,15 @@ def _gil_pairs(rows: Rows) -> dict[str, list[_Pair]]:
         for python in pythons
         for place in [dataclasses.replace(base, load=load, python=python)]
     ]
+    aware = [
+        (place.with_executor(executor, level), place.with_executor(STDLIB_THREAD))
+        for place in [dataclasses.replace(base, load="python", foreign=4)]
+        for level in ("below_normal", "lowest", "idle")
+        for executor in (PRIORITY_THREAD, AWARE_THREAD)
+        if rows.where(executor=AWARE_THREAD, priority="idle")
+    ]
     return {
+        "Levels with and without a latency target, beside busy processes": aware,
         "Lowered threads over the standard library's, without and with busy processes beside": inversion,
         "Threads at idle over the standard library's, by interpreter": builds if len(pythons) > 1 else [],
     }
@@ -479,9 +497,49 @@ def _gil_pairs(rows: Rows) -> dict[str, list[_Pair]]:
 
 def _target_tables(rows: Rows) -> list[Table]:
     """Return what was hoped for of the main rows."""
-    makers = {"desktop": _desktop_targets, "gil": _aware_targets}
-    make = makers.get(rows.record["suite"])
-    return make(rows) if make is not None else []
+    if rows.record["suite"] == "desktop":
+        return _desktop_targets(rows)
+    makers = (_aware_targets, _free_threaded_targets, _settling)
+    return [table for make in makers for table in make(rows)] if rows.record["suite"] == "gil" else []
+
+
+def _free_threaded_targets(rows: Rows) -> list[Table]:
+    """Judge the window beside our pool at LOWEST by the window beside nothing, without the GIL."""
+    found = rows.where(executor=AWARE_THREAD, priority="lowest", load="python", foreign=0)
+    free = [row for row in found if not next(iter(row.results.values()))["gil"]]
+    judged = [
+        Target(f"p99 over that beside nothing, Python {row.condition.python}", most=1.5).judge(row.latency_ratio(alone))
+        for row in free
+        if (alone := rows.alone(row)) is not None
+    ]
+    return [target_table("Pure Python at LOWEST on a free-threaded build", judged)] if judged else []
+
+
+def _settling(rows: Rows) -> list[Table]:
+    """Return how long our pool took to get from one limit to the other when the load changed."""
+    row = rows.get(
+        dataclasses.replace(DESIGNS["gil"].base, load="changing").with_executor(AWARE_THREAD, "below_normal")
+    )
+    if row is None:
+        return []
+    phase_ns = round(PHASE_S * 1e9)
+    took: dict[str, list[float]] = {"python": [], "matmul": []}
+    for result in row.results.values():
+        seen = result["ui"]["seen"]
+        for number in range(seen[0][0] // phase_ns + 1, seen[-1][0] // phase_ns):
+            load = PHASES[number % len(PHASES)]
+            if load in took:
+                wanted = 1 if load == "python" else row.condition.workers
+                begun = number * phase_ns
+                after = [when for when, limit in seen if begun <= when < begun + phase_ns and limit == wanted]
+                took[load].append((after[0] - begun) / 1e9 if after else float("inf"))
+    lines: list[Sequence[Value]] = [
+        (f"to {TITLES[load]}", 1 if load == "python" else row.condition.workers, statistics.median(each), max(each))
+        for load, each in took.items()
+        if each
+    ]
+    columns = (Column("the load changes"), Column("limit then"), Column("median s", 2), Column("longest s", 2))
+    return [Table("How long the limit takes to follow the load", columns, lines)] if lines else []
 
 
 def _aware_targets(rows: Rows) -> list[Table]:
@@ -491,8 +549,9 @@ def _aware_targets(rows: Rows) -> list[Table]:
     places.append(dataclasses.replace(base, load="python", foreign=4))
     lines: list[Sequence[Value]] = []
     for place in places:
-        ours, stdlib = rows.get(place.with_executor(AWARE_THREAD, "below_normal")), rows.get(
-            place.with_executor(STDLIB_THREAD)
+        ours, stdlib = (
+            rows.get(place.with_executor(AWARE_THREAD, "below_normal")),
+            rows.get(place.with_executor(STDLIB_THREAD)),
         )
         if ours is None or stdlib is None:
             continue
@@ -605,9 +664,34 @@ def _verdict_quick(rows: Rows) -> list[str]:
     return sentences
 
 
-def _verdict_gil(rows: Rows) -> list[str]:
+def _verdict_aware(rows: Rows) -> list[str]:
+    """Return what our pool, as it is by default, does for the window."""
     base = DESIGNS["gil"].base
     sentences = []
+    for loads, what in ((GIL_LOADS, "holds"), (FREE_LOADS, "releases")):
+        late, their, work = [], [], []
+        for load in AWARE_LOADS:
+            place = dataclasses.replace(base, load=load)
+            ours, stdlib = (
+                rows.get(place.with_executor(AWARE_THREAD, "below_normal")),
+                rows.get(place.with_executor(STDLIB_THREAD)),
+            )
+            if ours and stdlib and load.partition("-")[0] in loads and (ratio := ours.work_ratio(stdlib)):
+                late.append(ours.median_percentile(99))
+                their.append(stdlib.median_percentile(99))
+                work.append(ratio.value)
+        if late:
+            sentences.append(
+                f"Beside work that {what} the GIL in {title_of(AWARE_THREAD, None)} the program's window is late by "
+                f"{min(late):.1f} to {max(late):.1f} ms (p99), in ThreadPoolExecutor by {min(their):.1f} to "
+                f"{max(their):.1f}, with {min(work):.0%} to {max(work):.0%} of its work done."
+            )
+    return sentences
+
+
+def _verdict_gil(rows: Rows) -> list[str]:
+    base = DESIGNS["gil"].base
+    sentences = _verdict_aware(rows)
     for foreign in (4, 0):
         place = dataclasses.replace(base, load="python", foreign=foreign)
         low, stdlib = (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("benchmarks.md", "threads.md"))]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("benchmarks.md", "latency.md", "threads.md"))]
 _PART = re.compile(
     r"(<!-- results:begin (?P<file>[\w-]+\.json)(?:: (?P<title>[^\n]*?))? -->\n).*?(<!-- results:end -->)", re.DOTALL
 )

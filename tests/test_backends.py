@@ -5,9 +5,12 @@ import importlib
 import inspect
 import os
 import sys
+import threading
+import time
 
 import pytest
 
+from asking import linux_only
 from nicefutures import PriorityError, PriorityThreadPoolExecutor, PriorityWarning, ProcessPriority, ThreadPriority
 from nicefutures._platform import Backend
 from nicefutures._platform import _linux as linux
@@ -123,6 +126,17 @@ class FakeKernel:
 
     def set_ioprio(self, tid, ioprio):
         self._change(tid, "ioprio", ioprio=ioprio)
+
+    def cpu_time(self, tid):
+        self.read(tid)
+        return 5_000_000
+
+    def run_state(self, tid):
+        self.read(tid)
+        return "R" if tid == OWN else "S"
+
+    def open_schedstat(self):
+        raise FileNotFoundError
 
 
 @pytest.fixture
@@ -325,6 +339,44 @@ def test_linux_restore_refused(kernel):
 # --- Windows
 
 
+def test_linux_activity(kernel):
+    """What a thread does is told; of one that is gone, and by a kernel without statistics, nothing is."""
+    kernel.add(7)
+    assert (linux.thread_cpu_time(7), linux.is_ready(7), linux.is_ready(OWN)) == (5_000_000, False, True)
+    assert (linux.thread_cpu_time(8), linux.is_ready(8)) == (None, False)
+    with linux.cpu_delay() as delay:
+        assert delay() == delay() == 0
+
+
+@linux_only
+def test_linux_activity_of_the_system():
+    """The system tells a thread that computes from one that waits, and who has no CPU how long that was."""
+    ends, computes = threading.Event(), threading.Event()
+
+    def compute():
+        computes.set()
+        while not ends.is_set():
+            pass
+
+    busy, idle = threading.Thread(target=compute), threading.Thread(target=ends.wait)
+    for thread in (busy, idle):
+        thread.start()
+    computes.wait()
+    before = [linux.thread_cpu_time(thread.native_id) for thread in (busy, idle)]
+    time.sleep(0.2)
+    used = [linux.thread_cpu_time(t.native_id) - b for t, b in zip((busy, idle), before, strict=True)]
+    ready = linux.is_ready(idle.native_id)
+    ends.set()
+    for thread in (busy, idle):
+        thread.join()
+    assert used[0] > used[1] == 0
+    assert not ready
+    assert linux.is_ready(threading.get_native_id())
+    assert linux.thread_cpu_time(busy.native_id) is None
+    with linux.cpu_delay() as delay:
+        assert 0 <= delay() <= delay()
+
+
 class FakeWindows:
     """Priority classes by process, thread priorities by thread; None is the calling one."""
 
@@ -361,6 +413,11 @@ class FakeWindows:
 
     def set_thread_priority(self, priority):
         self.thread_priorities[None] = priority
+
+    def thread_cycles(self, tid):
+        if tid not in self.thread_priorities:
+            refuse(errno.EINVAL)
+        return 12_345
 
 
 @pytest.fixture
@@ -447,6 +504,30 @@ def test_windows_process_restore(win32):
 
 
 # --- nice, for macOS and others
+
+
+def test_windows_activity(win32):
+    """CPU time is told in cycles; of a thread that is gone, none."""
+    assert (windows.thread_cpu_time(11), windows.thread_cpu_time(99), windows.is_ready(11)) == (12_345, None, False)
+
+
+@pytest.mark.parametrize("backend", [linux, macos, posix, windows], ids=lambda module: module.__name__)
+def test_pause(backend):
+    """It lasts as long as was asked for, unless the lock is to be had."""
+    lock = threading.Lock()
+    lock.acquire()
+    assert backend.pause(lock, 0.001) is False
+    lock.release()
+    assert backend.pause(lock, 0.001) is True
+
+
+@pytest.mark.parametrize("backend", [macos, posix], ids=lambda module: module.__name__)
+def test_unknown_activity(backend):
+    """Where the system does not tell, nothing is claimed."""
+    assert backend.thread_cpu_time(1) is None
+    assert not backend.is_ready(1)
+    with backend.cpu_delay() as delay:
+        assert delay() == 0
 
 
 class FakeNice:

@@ -8,9 +8,9 @@ from ._control import (
     set_thread_priority,
     thread_priority,
 )
-from ._controller import PoolStats, Stall
 from ._priority import PriorityError, PriorityWarning, ProcessPriority, ThreadPriority
 from ._process_pool import LowPriorityProcessPoolExecutor
+from ._regulator import PoolStats, Stall
 from ._thread_pool import PriorityThreadPoolExecutor
 
 __all__ = [

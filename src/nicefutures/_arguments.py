@@ -36,10 +36,11 @@ def check_latency_target(target: Any) -> float | None:
     """Return `target` as a float; raise for what is no time in s that anybody would wait for a window."""
     if target is None:
         return None
-    if not isinstance(target, numbers.Real) or isinstance(target, bool):
+    if isinstance(target, bool) or not isinstance(target, numbers.Real):
         msg = f"latency_target must be a number of seconds or None, not {target!r}"
         raise TypeError(msg)
-    if not 0 < target <= 1:
+    seconds = float(target)
+    if not 0 < seconds <= 1:
         msg = f"latency_target must be above 0 and at most 1, in seconds, or None, not {target!r}"
         raise ValueError(msg)
-    return float(target)
+    return seconds

@@ -197,7 +197,7 @@ class Gate(queue.SimpleQueue[Any]):
         turn.acquire()  # released by `_admit`, which counts this worker as through
 
     def _leave(self, worker: Worker) -> None:
-        """The stdlib's worker ends when it gets None; it puts that back for the others, who have to come through."""
+        """Let a worker go, and others through: it got the None that ends it, and puts that back for them."""
         with self._lock:
             if self._workers.get(worker.ident) is not worker:
                 return
@@ -263,8 +263,8 @@ def put_before(executor: ThreadPoolExecutor, gate: Gate) -> bool:
     """Make `gate` the executor's work queue, before it has any thread; return False if it has no queue to replace."""
     if type(getattr(executor, "_work_queue", None)) is not queue.SimpleQueue:
         return False
-    gate.width = gate.limit = executor._max_workers  # type: ignore[attr-defined] # noqa: SLF001
-    executor._work_queue = gate  # type: ignore[attr-defined] # noqa: SLF001
+    gate.width = gate.limit = executor._max_workers  # noqa: SLF001
+    executor._work_queue = gate  # noqa: SLF001
     return True
 
 

@@ -6,10 +6,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from ._arguments import check_initializer, check_latency_target, check_max_workers
-from ._controller import PoolStats, Regulator, Stall, controller, has_gil, make_stats
+from ._controller import controller, has_gil
 from ._gate import Gate, put_before
 from ._initializer import ignore, lift_thread, refuse, run_unless_refused, start_thread
 from ._priority import OnFailure, Shortfall, ThreadPriority, parse_on_failure, parse_priority
+from ._regulator import PoolStats, Regulator, Stall, stats_of
 from ._report import WarnOnce
 
 _P = ParamSpec("_P")
@@ -102,17 +103,23 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         super().__init__(max_workers, thread_name_prefix, start_thread, initargs)
         self._regulator: Regulator | None = None
         if put_before(self, gate) and latency_target is not None and has_gil():
-            self._regulator = Regulator(gate, latency_target)
+            self._regulator = Regulator(gate, latency_target, controller)
             if level < ThreadPriority.BELOW_NORMAL:
                 gate.lift = functools.partial(lift_thread, level)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        if self._refusing:
-            return super().submit(run_unless_refused, fn, *args, **kwargs)
         if self._failure_warning is not None:
             self._failure_warning.heed_filters()
             self._failure_warning.raise_pending()
-        return super().submit(fn, *args, **kwargs)
+        if self._regulator is not None:
+            controller.start()
+        try:
+            if self._refusing:
+                return super().submit(run_unless_refused, fn, *args, **kwargs)
+            return super().submit(fn, *args, **kwargs)
+        except RuntimeError:  # shut down, broken: no worker may come to use what was started
+            controller.end()
+            raise
 
     submit.__doc__ = ThreadPoolExecutor.submit.__doc__
 
@@ -120,15 +127,15 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         with self._gate.emptying():
             super().shutdown(wait, cancel_futures=cancel_futures)
         if wait:
-            controller.join()
-        if self._failure_warning is not None and wait:
-            self._failure_warning.raise_pending()
+            controller.end()
+            if self._failure_warning is not None:
+                self._failure_warning.raise_pending()
 
     shutdown.__doc__ = ThreadPoolExecutor.shutdown.__doc__
 
     def stats(self) -> PoolStats:
         """Return how many workers run, how long a thread waits for the GIL meanwhile, and how much has been done."""
-        return make_stats(self._gate, self._regulator)
+        return self._regulator.stats if self._regulator is not None else stats_of(self._gate)
 
     def stalls(self) -> list[Stall]:
         """Return the functions that kept every other Python thread waiting for more than about ten times the target.

@@ -73,12 +73,12 @@ def unknown_cpu_delay() -> Iterator[Callable[[], int]]:
     yield lambda: 0
 
 
-def unknown_thread_cpu_time(tid: int) -> int | None:  # noqa: ARG001
+def unknown_thread_cpu_time(tid: int) -> int | None:
     """Return that it is not known."""
     return None
 
 
-def unknown_is_ready(tid: int) -> bool:  # noqa: ARG001
+def unknown_is_ready(tid: int) -> bool:
     """Return that nothing is known of it."""
     return False
 

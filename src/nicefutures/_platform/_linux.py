@@ -165,7 +165,9 @@ class Kernel(Protocol):
     def set_nice(self, tid: int, nice: int) -> None: ...
     def set_ioprio(self, tid: int, ioprio: int) -> None: ...
     def cpu_time(self, tid: int) -> int: ...
-    def state(self, tid: int) -> str: ...
+    def run_state(self, tid: int) -> str: ...
+    def open_schedstat(self) -> int: ...
+    def read_schedstat(self, file: int) -> bytes: ...
 
 
 if not TYPE_CHECKING or sys.platform == "linux":
@@ -218,9 +220,15 @@ if not TYPE_CHECKING or sys.platform == "linux":
             # CPUCLOCK_SCHED), linux/posix-timers_types.h.
             return time.clock_gettime_ns(~tid << 3 | 6)
 
-        def state(self, tid: int) -> str:
+        def run_state(self, tid: int) -> str:
             with open(f"/proc/self/task/{tid}/stat", encoding="ascii", errors="replace") as stat:
                 return stat.read().rpartition(")")[2].split(maxsplit=1)[0]
+
+        def open_schedstat(self) -> int:
+            return os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+
+        def read_schedstat(self, file: int) -> bytes:
+            return os.pread(file, 100, 0)
 
         def _policy(self, tid: int) -> tuple[int, int]:
             try:
@@ -517,12 +525,12 @@ def _nearest_thread(now: Scheduling) -> ThreadPriority:
 @contextlib.contextmanager
 def cpu_delay() -> Iterator[Callable[[], int]]:
     try:
-        schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        schedstat = kernel.open_schedstat()
     except OSError:  # a kernel without CONFIG_SCHED_INFO, or no /proc
         yield lambda: 0
         return
     try:
-        yield lambda: int(os.pread(schedstat, 100, 0).split()[1])
+        yield lambda: int(kernel.read_schedstat(schedstat).split()[1])
     finally:
         os.close(schedstat)
 
@@ -536,7 +544,7 @@ def thread_cpu_time(tid: int) -> int | None:
 
 def is_ready(tid: int) -> bool:
     try:
-        return kernel.state(tid) == "R"
+        return kernel.run_state(tid) == "R"
     except OSError:
         return False
 

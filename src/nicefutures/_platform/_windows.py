@@ -153,7 +153,10 @@ if not TYPE_CHECKING or sys.platform == "win32":
 
     @functools.cache
     def _kernel32() -> "ctypes.WinDLL":
-        """Return kernel32 with the types of what is called here (``processthreadsapi.h``, ``handleapi.h``, ``realtimeapiset.h``)."""
+        """Return kernel32 with the types of what is called here.
+
+        From ``processthreadsapi.h``, ``handleapi.h`` and ``realtimeapiset.h``.
+        """
         import ctypes
         from ctypes import wintypes
 
@@ -309,7 +312,7 @@ def thread_cpu_time(tid: int) -> int | None:
 
 
 def pause(stop: threading.Lock, seconds: float) -> bool:
-    """Sleep: Python's sleep has a timer of high resolution since 3.11, the timeouts of its locks have ticks of 15.6 ms."""
+    """Sleep, with the timer of high resolution that Python has for that; the timeouts of its locks are whole ticks."""
     time.sleep(seconds)
     return stop.acquire(blocking=False)
 
