@@ -67,7 +67,7 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[list[T
     total = sum(line[-1] is not None for line in lines)
     notes = [
         (
-            f"{agreed} of {total} verdicts agree; of the {clear} that are better or worse in A, {kept} are the same in B; "
+            f"{agreed} of {total} verdicts agree; of {clear} that are better or worse in A, {kept} are the same in B; "
             f"{kept} of the {both} that are better or worse in both are so in the same direction."
         ),
         *(f"{name}: {describe_in_a_line(record['machine'])}" for name, record in (("A", first), ("B", second))),

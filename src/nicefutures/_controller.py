@@ -8,14 +8,13 @@ import os
 import sys
 import threading
 import time
-import types
 from collections import deque
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ._gate import EndedTask, Task, Worker
 from ._platform import backend
-from ._regulator import PERIOD_S, Look, Regulator
+from ._regulator import PERIOD_S, TELLS_CPU_TIME, Look, Regulator
 from ._switch_interval import SwitchInterval
 
 _PERIOD_NS: Final = round(PERIOD_S * 1e9)
@@ -31,6 +30,8 @@ _BEATS_PER_LOOK: Final = 3
 _PATIENCE_BEATS: Final = 5
 # How many of the last beats the statistics are of: 5 s.
 _REMEMBERED_BEATS: Final = 250
+# In place of a thread's native id: all threads that are no workers.
+_REST: Final = -1
 # Who waits for the GIL wakes up every switch interval, and uses at least so much CPU time each time.
 _WAKE_UP_NS: Final = 2_000
 
@@ -186,7 +187,7 @@ class Watcher(threading.Thread):
         self._looked_at = 0
         self._used_at_look: dict[int, int] = {}
         self._used: dict[int, int] = {}
-        self._places: dict[int, tuple[int, int] | None] = {}
+        self._places: dict[int, tuple[int, int]] = {}
 
     def wake(self) -> None:
         """Let the thread look, from what the threads have done so far: the task that begins now may take the GIL."""
@@ -256,8 +257,7 @@ class Watcher(threading.Thread):
 
     def _remember(self, workers: list[Worker]) -> None:
         """Take note of what is needed to tell, after a stall, which of these workers it was."""
-        frames = sys._current_frames()  # noqa: SLF001, documented, for this kind of purpose
-        self._places = {worker.ident: _place(frames.get(worker.ident)) for worker in workers}
+        self._places = _places()
         self._used.update(_cpu_times(worker.native_id for worker in workers))
 
     def _look(self) -> None:
@@ -270,15 +270,18 @@ class Watcher(threading.Thread):
             regulator.look(Look(since, self._looked_at - since, used))
 
     def _read_used(self) -> dict[int, int]:
-        """Return the CPU time of each Python thread, this one excepted, by native id."""
+        """Return the CPU time of each Python thread, this one excepted, by native id, as :class:`Look` says."""
+        if not TELLS_CPU_TIME:
+            workers = [worker for regulator in self._controller.regulators for worker in regulator.gate.workers]
+            used = {worker.native_id: worker.used_ns for worker in workers}
+            return {**used, _REST: time.process_time_ns() - sum(used.values())}
         return _cpu_times(thread.native_id for thread in threading.enumerate() if thread is not self)
 
     def _find_culprit(self, wait: Wait) -> None:
         """Tell the pool whose task kept the GIL all that time, if it was one."""
         now = time.perf_counter_ns()
-        frames = sys._current_frames()  # noqa: SLF001
+        places = _places()
         used = {tid: time_used - self._used.get(tid, 0) for tid, time_used in self._read_used().items()}
-        known = bool(used)
         suspects: list[tuple[tuple[bool, bool, int], Regulator, Task | EndedTask]] = []
         for regulator in list(self._controller.regulators):
             for worker in regulator.gate.workers:
@@ -286,12 +289,14 @@ class Watcher(threading.Thread):
                 if task is not None and wait.seconds >= regulator.stall_s:
                     computed = used.pop(worker.native_id, 0) >= wait.ns // 2
                     # Who is where it was, and was not waiting for the GIL, was in a call that had released it.
-                    moved = self._places.get(worker.ident) != _place(frames.get(worker.ident))
+                    moved = self._places.get(worker.ident) != places.get(worker.ident)
                     suspects.append(((computed, moved, task.begun), regulator, task))
         if not suspects:
             return
-        (computed, _, _), regulator, task = max(suspects, key=lambda suspect: suspect[0])
-        if known and not computed:
+        (computed, moved, _), regulator, task = max(suspects, key=lambda suspect: suspect[0])
+        if not TELLS_CPU_TIME and not moved:
+            return
+        if TELLS_CPU_TIME and not computed:
             somebody_else = max(used.values(), default=0) >= wait.ns // 2
             if somebody_else or wait.own_ns < _WAKE_UP_NS * wait.seconds / sys.getswitchinterval():
                 return  # it was no task, or this thread did not wait for the GIL: the process was stopped
@@ -306,9 +311,13 @@ def _cpu_times(tids: Iterable[int | None]) -> dict[int, int]:
     return {tid: used for tid, used in times.items() if used is not None}
 
 
-def _place(frame: types.FrameType | None) -> tuple[int, int] | None:
-    """Return where in its code a thread is."""
-    return (id(frame), frame.f_lasti) if frame is not None else None
+def _places() -> dict[int, tuple[int, int]]:
+    """Return where in its code each thread is."""
+    frames = sys._current_frames()  # noqa: SLF001, documented, for this kind of purpose
+    places = {ident: (id(frame), frame.f_lasti) for ident, frame in frames.items()}
+    # This frame is among them: they would keep each other alive, and with them what is in the frames of all threads.
+    frames.clear()
+    return places
 
 
 controller: Final = Controller()

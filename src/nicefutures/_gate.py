@@ -41,7 +41,7 @@ class EndedTask(NamedTuple):
 class Worker:
     """A worker thread. Only that thread writes here, others look."""
 
-    __slots__ = ("done", "ident", "last_long", "lifted", "native_id", "task")
+    __slots__ = ("done", "ident", "last_long", "lifted", "native_id", "task", "used_ns")
 
     def __init__(self) -> None:
         self.ident = threading.get_ident()
@@ -49,6 +49,7 @@ class Worker:
         self.task: Task | None = None
         self.last_long: EndedTask | None = None
         self.done = 0
+        self.used_ns = 0
         self.lifted = False
 
     def task_at(self, when: int) -> Task | EndedTask | None:
@@ -97,6 +98,8 @@ class Gate(queue.SimpleQueue[Any]):
         Who is told when tasks run.
     long_ns : float
         From this duration on a task is remembered when it is done.
+    counts_cpu : bool
+        Whether workers take note of the CPU time that they have used, task by task.
     lifted : bool
         Whether workers shall be at a higher level than their own, from their next task on.
     lift : callable or None
@@ -107,6 +110,7 @@ class Gate(queue.SimpleQueue[Any]):
         self.width = self.limit = 0
         self.watch: Watch = _Nobody()
         self.long_ns = math.inf
+        self.counts_cpu = False
         self.lifted = False
         self.lift: Callable[[bool], bool] | None = None
         self._workers: dict[int, Worker] = {}
@@ -177,6 +181,8 @@ class Gate(queue.SimpleQueue[Any]):
                 worker.last_long = EndedTask(task.function, task.begun, now)
             worker.task = None
             worker.done += 1
+            if self.counts_cpu:
+                worker.used_ns = time.thread_time_ns()
 
     def _lift(self, worker: Worker) -> None:
         lifted = self.lifted

@@ -13,6 +13,7 @@ Some facts:
 
 import logging
 import sys
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from ._controller import Controller
 
 LOGGER: Final = logging.getLogger("nicefutures")
+
+# Whether the system tells of a thread how much CPU time it has used so far; macOS does not in a simple way.
+TELLS_CPU_TIME: Final = backend.thread_cpu_time(threading.get_native_id()) is not None
 
 # From one beat of the watching thread to the next, as a rule.
 PERIOD_S: Final = 0.020
@@ -112,7 +116,8 @@ class Look(NamedTuple):
     elapsed_ns : int
         How long ago.
     used : mapping of int to int
-        CPU time that each Python thread used, by native id, in the unit of the system; empty where it does not tell.
+        CPU time that each Python thread used, by native id, in the unit of the system. Where that does not tell it of
+        other threads, what workers used up to their last task, and the rest of the process as one.
     """
 
     since: int
@@ -142,10 +147,10 @@ class Look(NamedTuple):
         """
         if worker.task is None or worker.task.begun > self.since:
             return False
-        used = self.used.get(worker.native_id)
-        if used is None:
-            return True  # not known: better too many run than too few
+        if not TELLS_CPU_TIME:
+            return True  # better too many run than too few
         fair = sum(self.used.values()) / among
+        used = self.used.get(worker.native_id, 0)
         return used <= fair * _WAITING_SHARE and not backend.is_ready(worker.native_id)
 
 
@@ -169,6 +174,7 @@ class Regulator:
         # The wait for the GIL begins up to a period after the stall did.
         self.stall_s = max(_STALL_TARGETS * target - PERIOD_S, PERIOD_S)
         gate.watch, gate.long_ns = self, self.stall_s * 1e9
+        gate.counts_cpu = not TELLS_CPU_TIME
         self._limit = gate.width
         self._waits: deque[float] = deque(maxlen=_RECENT_BEATS)
         self._stalls: dict[str, Stall] = {}

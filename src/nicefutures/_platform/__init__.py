@@ -64,7 +64,7 @@ class Backend(Protocol):
         """Return whether a thread of this process runs or waits for a CPU; False where that is not known."""
 
     def pause(self, stop: threading.Lock, seconds: float) -> bool:
-        """Wait for exactly `seconds`, or until `stop` can be acquired if the system can do that; return whether it was."""
+        """Wait for exactly `seconds`, or less if `stop` can be acquired meanwhile; return whether it was."""
 
     def describe(self, pid: int | None = None) -> ProcessDescription:
         """Return all that is known of the process's scheduling."""
