@@ -89,13 +89,15 @@ def _warm_up(executor: Executor, condition: Condition) -> dict[str, int]:
     processes, workers, load = EXECUTORS[condition.executor].processes, condition.workers, condition.load or ""
     if load == FIT:
         warm_up(load)  # its optimizer runs in this process
+    # Threads can wait for each other, so that each gets one of the tasks.
+    meeting = None if processes else threading.Barrier(workers)
     seen: dict[tuple[int, int], dict[str, int]] = {}
     deadline = time.monotonic() + _PATIENCE
     while len(seen) < workers:
         if time.monotonic() > deadline:
             msg = f"only {len(seen)} of {workers} workers did a task within {_PATIENCE:.0f} s"
             raise TimeoutError(msg)
-        futures = [executor.submit(_warm_up_worker, load, processes) for _ in range(workers)]
+        futures = [executor.submit(_warm_up_worker, load, meeting) for _ in range(workers)]
         seen.update(future.result() for future in futures)
     levels = Counter[str]()
     for each in seen.values():
@@ -103,10 +105,13 @@ def _warm_up(executor: Executor, condition: Condition) -> dict[str, int]:
     return dict(levels)
 
 
-def _warm_up_worker(load: str, processes: bool) -> tuple[tuple[int, int], dict[str, int]]:
+def _warm_up_worker(load: str, meeting: threading.Barrier | None) -> tuple[tuple[int, int], dict[str, int]]:
     warm_up(load)
+    if meeting is not None:
+        meeting.wait(_PATIENCE)
+        return (os.getpid(), threading.get_native_id()), thread_levels()
     time.sleep(_PAUSE)
-    return (os.getpid(), threading.get_native_id()), process_levels() if processes else thread_levels()
+    return (os.getpid(), threading.get_native_id()), process_levels()
 
 
 def _measure(

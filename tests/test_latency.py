@@ -11,12 +11,10 @@ import sys
 import threading
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
+from pathlib import Path
 
-import psutil
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from asking import linux_only, posix_only, run_python
 from nicefutures import PriorityThreadPoolExecutor
@@ -25,7 +23,7 @@ from nicefutures._gate import name_function, put_before
 from nicefutures._switch_interval import SwitchInterval
 
 # Seconds: so long that only a task that would never end is still not done.
-PATIENCE = 10
+PATIENCE = 60
 needs_gil = pytest.mark.skipif(not has_gil(), reason="without the GIL nobody waits for it")
 
 
@@ -130,7 +128,7 @@ def test_not_our_fault(noise):
     with PriorityThreadPoolExecutor(8) as executor, Feed(executor, functools.partial(time.sleep, 0.02)):
         done = executor.stats().tasks_done
         wait_until(lambda: executor.stats().tasks_done > done + 100)
-        assert executor.stats().limit == 8
+        wait_until(lambda: executor.stats().limit == 8)
 
 
 @pytest.mark.parametrize("target", [None, 0.005])
@@ -182,51 +180,6 @@ def test_polling(gated):
     polls = [gated.submit(poll) for _ in range(3)]
     gated.submit(ran.set)
     assert wait(polls, PATIENCE).not_done == set()
-
-
-def do(executor, what):
-    """One step of a task. Where it waits for another task, one more worker than there are such tasks is enough."""
-    if what == "compute":
-        compute(0.01)
-    elif what == "sleep":
-        time.sleep(0.005)
-    elif what == "meet":
-        meeting = threading.Barrier(2)
-        executor.submit(meeting.wait, PATIENCE)
-        meeting.wait(PATIENCE)
-    elif what == "consume":
-        stock = threading.Semaphore(0)
-        executor.submit(stock.release)
-        assert stock.acquire(timeout=PATIENCE)
-    elif what == "result":
-        assert executor.submit(sum, range(100)).result(PATIENCE) == 4950
-    elif what == "spawn":
-        executor.submit(compute, 0.002)
-    else:
-        raise LookupError(what)
-
-
-def run_programs(kind, programs):
-    """Run tasks of several steps; return how each ended."""
-
-    def run(program):
-        for what in program:
-            do(executor, what)
-        return len(program)
-
-    with kind(len(programs) + 1) as executor:
-        futures = [executor.submit(run, program) for program in programs]
-        return [repr(future.exception(PATIENCE) or future.result()) for future in futures]
-
-
-steps = st.sampled_from(["compute", "sleep", "meet", "consume", "result", "spawn", "fail"])
-
-
-@given(st.lists(st.lists(steps, min_size=1, max_size=6), min_size=1, max_size=8))
-@settings(max_examples=25, deadline=None)
-def test_random_tasks(programs):
-    """Whatever tasks do, they end as they would with the standard library's pool."""
-    assert run_programs(PriorityThreadPoolExecutor, programs) == run_programs(ThreadPoolExecutor, programs)
 
 
 # --- what the standard library's pool promises, while workers wait
@@ -526,23 +479,24 @@ def test_other_queue():
 @linux_only
 def test_idle():
     """An idle pool wakes no thread."""
+    before = {thread.native_id for thread in threading.enumerate()}
     with PriorityThreadPoolExecutor(4) as executor:
         wait([executor.submit(compute, 0.01) for _ in range(20)])
         wait_until(lambda: not controller.awake)
         time.sleep(0.1)
-        me = threading.get_native_id()
-        before = wakeups(me)
+        ours = {thread.native_id for thread in threading.enumerate()} - before
+        woken = wakeups(ours)
         time.sleep(1)
-        assert wakeups(me) == before
+        assert wakeups(ours) == woken
+    assert len(ours) > 4 - (not has_gil())
 
 
-def wakeups(but):
+def wakeups(tids):
     total = 0
-    for thread in psutil.Process().threads():
-        if thread.id != but:
-            with open(f"/proc/self/task/{thread.id}/status", encoding="ascii") as status:
-                (line,) = [line for line in status if line.startswith("voluntary_ctxt_switches")]
-            total += int(line.split()[1])
+    for tid in tids:
+        status = Path(f"/proc/self/task/{tid}/status").read_text(encoding="ascii")
+        (line,) = [line for line in status.splitlines() if line.startswith("voluntary_ctxt_switches")]
+        total += int(line.split()[1])
     return total
 
 

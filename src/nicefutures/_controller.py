@@ -297,7 +297,7 @@ class Watcher(threading.Thread):
         if not TELLS_CPU_TIME and not moved:
             return
         if TELLS_CPU_TIME and not computed:
-            somebody_else = max(used.values(), default=0) >= wait.ns // 2
+            somebody_else = max(used.values(), default=0) >= wait.ns // 10
             if somebody_else or wait.own_ns < _WAKE_UP_NS * wait.seconds / sys.getswitchinterval():
                 return  # it was no task, or this thread did not wait for the GIL: the process was stopped
         # After the call, its thread kept the GIL for another switch interval.

@@ -52,7 +52,7 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
 
     Notes
     -----
-    **The latency target.** While tasks run, a thread of the library's wakes every 10 ms and measures how long it waits
+    **The latency target.** While tasks run, a thread of the library's wakes every 20 ms or so, and measures how long it waits
     for the GIL. Tasks that wait for something, a lock, a socket or each other, do not count as running, so whatever
     they wait for gets its turn; how many run at once only changes where a task ends. The interpreter's switch
     interval is a fifth of the target meanwhile, but 1 ms at least, unless it is shorter already, and is put back when
@@ -61,10 +61,12 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
 
     **The GIL does not know of priorities.** A thread that runs Python code holds the GIL. At a low priority it gets
     less of the CPU, so beside other busy programs it holds the GIL for *longer*, and every other Python thread waits
-    for it: priority inversion. ``IDLE`` and ``LOWEST`` are for tasks that release the GIL nearly all the
-    time: large NumPy and SciPy calls. For Python code and for many small NumPy calls take BELOW_NORMAL, the default, or
-    :class:`LowPriorityProcessPoolExecutor`, or a free-threaded build of Python, on which the levels work as they
-    should.
+    for it: priority inversion, for seconds beside four busy processes on two cores. ``IDLE`` and ``LOWEST`` are for
+    tasks that release the GIL nearly all the time: large NumPy and SciPy calls. Where the system lets it (Windows,
+    macOS, Linux with CAP_SYS_NICE), workers at these levels run at BELOW_NORMAL while their tasks keep the GIL, if
+    there is a latency target; `stats` says so. For Python code and for many small NumPy calls take BELOW_NORMAL, the
+    default, or :class:`LowPriorityProcessPoolExecutor`, or a free-threaded build of Python, on which the levels work as
+    they should.
 
     A thread that a task starts inherits the level on Linux.
 
