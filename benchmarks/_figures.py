@@ -248,7 +248,11 @@ def _draw_heat_map(rows: Rows) -> dict[str, Figure]:
 def _draw_limits(rows: Rows) -> dict[str, Figure]:
     """Draw how many workers our pool let run, and how late the window was meanwhile, over the time of one round."""
     base = DESIGNS["gil"].base
-    loads = [load for load in ("changing", "python", "matmul", "mixed") if rows.where(load=load, executor=AWARE_THREAD)]
+    loads = [
+        load
+        for load in ("changing", "python", "matmul", "mixed")
+        if rows.get(dataclasses.replace(base, load=load).with_executor(AWARE_THREAD, "below_normal"))
+    ]
     if not loads:
         return {}
     figure = Figure(figsize=(9, 2.6 * len(loads)), layout="constrained")

@@ -410,6 +410,17 @@ def test_stall(beside, caplog):
 
 
 @needs_gil
+def test_short_stall():
+    """Ten times the target is enough."""
+    with PriorityThreadPoolExecutor(4) as executor:
+        executor.submit(hold_gil, 0.05).result()
+        wait_until(executor.stalls)
+        (stall,) = executor.stalls()
+    assert stall.function == f"{__name__}.hold_gil"
+    assert stall.seconds > 0.03
+
+
+@needs_gil
 def test_other_thread_stalls():
     """Another thread's call is not blamed on a task."""
     numbers = list(range(100_000))

@@ -10,8 +10,8 @@ from nicefutures import PriorityThreadPoolExecutor
 
 pytest.importorskip("hypothesis")
 
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 # Seconds: so long that only a task that would never end is still not done.
 PATIENCE = 60

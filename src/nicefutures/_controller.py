@@ -60,7 +60,8 @@ class Controller:
         self.interval = SwitchInterval()
         self.waits_s: deque[float] = deque(maxlen=_REMEMBERED_BEATS)
         self.regulators: list[Regulator] = []
-        self._lock = threading.Lock()
+        # Reentrant, for the garbage collector may end a pool anywhere.
+        self._lock = threading.RLock()
         self._watcher: Watcher | None = None
         self._ending: Watcher | None = None
 

@@ -52,9 +52,9 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
 
     Notes
     -----
-    **The latency target.** While tasks run, a thread of the library's wakes every 20 ms or so, and measures how long it waits
-    for the GIL. Tasks that wait for something, a lock, a socket or each other, do not count as running, so whatever
-    they wait for gets its turn; how many run at once only changes where a task ends. The interpreter's switch
+    **The latency target.** While tasks run, a thread of the library's wakes every 20 ms or so, and measures how long it
+    waits for the GIL. Tasks that wait for something, a lock, a socket or each other, do not count as running, so
+    whatever they wait for gets its turn; how many run at once only changes where a task ends. The interpreter's switch
     interval is a fifth of the target meanwhile, but 1 ms at least, unless it is shorter already, and is put back when
     the pool is idle or shut down. On a free-threaded build without the GIL there is nothing to do, and none of this
     happens. A single call that keeps the GIL for long cannot be interrupted: `stalls` names such functions.
