@@ -248,28 +248,23 @@ def _draw_heat_map(rows: Rows) -> dict[str, Figure]:
 def _draw_limits(rows: Rows) -> dict[str, Figure]:
     """Draw how many workers our pool let run, and how late the window was meanwhile, over the time of one round."""
     base = DESIGNS["gil"].base
-    loads = [
-        load
-        for load in ("changing", "python", "matmul", "mixed")
-        if rows.get(dataclasses.replace(base, load=load).with_executor(AWARE_THREAD, "below_normal"))
-    ]
-    if not loads:
+    places = [dataclasses.replace(base, load=load) for load in ("changing", "python", "matmul", "mixed")]
+    found = [rows.get(place.with_executor(AWARE_THREAD, "below_normal")) for place in places]
+    shown = [row for row in found if row is not None and row.limits]
+    if not shown:
         return {}
-    figure = Figure(figsize=(9, 2.6 * len(loads)), layout="constrained")
-    every = figure.subplots(2 * len(loads), 1, squeeze=False, height_ratios=[2, 1] * len(loads))[:, 0]
-    for place, load in enumerate(loads):
-        condition = dataclasses.replace(base, load=load)
-        ours = rows[condition.with_executor(AWARE_THREAD, "below_normal")]
-        stdlib = rows.get(condition.with_executor(STDLIB_THREAD))
+    figure = Figure(figsize=(9, 2.6 * len(shown)), layout="constrained")
+    every = figure.subplots(2 * len(shown), 1, squeeze=False, height_ratios=[2, 1] * len(shown))[:, 0]
+    for place, ours in enumerate(shown):
+        stdlib = rows.get(ours.condition.with_executor(STDLIB_THREAD))
         _draw_limit(every[2 * place], every[2 * place + 1], ours, stdlib)
     every[-1].set_xlabel("s")
     return {"limits": figure}
 
 
 def _draw_limit(above: Axes, below: Axes, ours: Row, stdlib: Row | None) -> None:
-    result = next(iter(ours.results.values()))["ui"]
-    start = result["first_due_ns"]
-    times, limits = np.asarray(result["seen"]).T
+    start = next(iter(ours.results.values()))["ui"]["first_due_ns"]
+    times, limits = np.asarray(ours.limits[0]).T
     seconds = (times - start) / 1e9
     for row, colour, label in ((stdlib, "0.6", "ThreadPoolExecutor"), (ours, _COLOURS[2], "ours")):
         if row is not None:

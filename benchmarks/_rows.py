@@ -104,6 +104,12 @@ class Row:
         return statistics.median(float(np.percentile(late, percent)) for late in self.latencies_ms.values())
 
     @property
+    def limits(self) -> Sequence[Sequence[tuple[int, int]]]:
+        """When each beat was shown, in ns, and how many workers our pool might run then, round by round."""
+        seen = [(result["ui"] or {}).get("seen") for result in self.results.values()]
+        return [each for each in seen if each]
+
+    @property
     def controller_share(self) -> float:
         """Part of a core that the thread used which limits our pool's workers: the median of the rounds."""
         return float(statistics.median(result.get("controller_cpu_share", 0.0) for result in self.results.values()))

@@ -506,7 +506,7 @@ def _target_tables(rows: Rows) -> list[Table]:
 def _free_threaded_targets(rows: Rows) -> list[Table]:
     """Judge the window beside our pool at LOWEST by the window beside nothing, without the GIL."""
     found = rows.where(executor=AWARE_THREAD, priority="lowest", load="python", foreign=0)
-    free = [row for row in found if not next(iter(row.results.values()))["gil"]]
+    free = [row for row in found if not any(result["gil"] for result in row.results.values())]
     judged = [
         Target(f"p99 over that beside nothing, Python {row.condition.python}", most=1.5).judge(row.latency_ratio(alone))
         for row in free
@@ -524,8 +524,7 @@ def _settling(rows: Rows) -> list[Table]:
         return []
     phase_ns = round(PHASE_S * 1e9)
     took: dict[str, list[float]] = {"python": [], "matmul": []}
-    for result in row.results.values():
-        seen = result["ui"]["seen"]
+    for seen in row.limits:
         for number in range(seen[0][0] // phase_ns + 1, seen[-1][0] // phase_ns):
             load = PHASES[number % len(PHASES)]
             if load in took:

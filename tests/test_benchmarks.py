@@ -96,6 +96,7 @@ def _record_of(suite, measured, rounds=3):
                 "foreground": seen if condition.foreground else None,
                 "machine": None,
                 "levels": {},
+                "gil": True,
             }
             cell = {"round": number, "name": condition.name, "condition": condition.to_json(), "result": result}
             cells.append(cell)
