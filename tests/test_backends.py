@@ -369,7 +369,7 @@ def test_linux_activity_of_the_system():
     ends.set()
     for thread in (busy, idle):
         thread.join()
-    assert used[0] > used[1] == 0
+    assert used[0] > 10 * used[1]
     assert not ready
     assert linux.is_ready(threading.get_native_id())
     assert linux.thread_cpu_time(busy.native_id) is None

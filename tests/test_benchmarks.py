@@ -352,8 +352,14 @@ class TestVerdicts:
         worse = _record_of("gil", {stdlib: (LATE, 1), ours: (VERY_LATE, 1)})
         better = _record_of("gil", {stdlib: (LATE, 1), ours: (ON_TIME, 1)})
         (_, (said, *_)), (_, (contradicted, *_)) = compare(worse, worse), compare(worse, better)
-        assert said == "1 of 1 verdicts agree; of the 1 that are better or worse in A, 1 are the same in B."
-        assert contradicted == "0 of 1 verdicts agree; of the 1 that are better or worse in A, 0 are the same in B."
+        assert said == (
+            "1 of 1 verdicts agree; of 1 that are better or worse in A, 1 are the same in B; "
+            "1 of the 1 that are better or worse in both are so in the same direction."
+        )
+        assert contradicted == (
+            "0 of 1 verdicts agree; of 1 that are better or worse in A, 0 are the same in B; "
+            "0 of the 1 that are better or worse in both are so in the same direction."
+        )
 
     def test_compare_others(self):
         """Different suites cannot be compared."""
