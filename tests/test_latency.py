@@ -20,6 +20,7 @@ from asking import linux_only, posix_only, run_python
 from nicefutures import PriorityThreadPoolExecutor
 from nicefutures._controller import controller, has_gil
 from nicefutures._gate import name_function, put_before
+from nicefutures._regulator import TELLS_CPU_TIME
 from nicefutures._switch_interval import SwitchInterval
 
 # Seconds: so long that only a task that would never end is still not done.
@@ -392,6 +393,8 @@ def hold_gil(seconds):
 @pytest.mark.parametrize("beside", [None, functools.partial(time.sleep, 0.01), functools.partial(compute, 0.002)])
 def test_stall(beside, caplog):
     """A call that keeps the GIL is named, with how long it kept it."""
+    if beside is not None and not TELLS_CPU_TIME:
+        pytest.skip("which of several tasks it was is seen from their CPU times")
     with PriorityThreadPoolExecutor(4) as executor:
         if beside is None:
             executor.submit(hold_gil, 0.5).result()
@@ -399,11 +402,10 @@ def test_stall(beside, caplog):
             with Feed(executor, beside):
                 time.sleep(0.2)
                 executor.submit(hold_gil, 0.5).result()
-        wait_until(executor.stalls)
-        worst, *_ = executor.stalls()
-    assert worst.function == f"{__name__}.hold_gil"
-    assert worst.seconds == pytest.approx(0.5, rel=0.2)
-    assert worst.times == 1
+        wait_until(lambda: f"{__name__}.hold_gil" in [stall.function for stall in executor.stalls()])
+        (stall,) = [stall for stall in executor.stalls() if stall.function.endswith("hold_gil")]
+    assert stall.seconds == pytest.approx(0.5, rel=0.2)
+    assert stall.times == 1
     (record,) = [each for each in caplog.records if "hold_gil" in each.message]
     assert record.levelno == logging.INFO
     assert "LowPriorityProcessPoolExecutor" in record.message
