@@ -41,7 +41,7 @@ class EndedTask(NamedTuple):
 class Worker:
     """A worker thread. Only that thread writes here, others look."""
 
-    __slots__ = ("done", "ident", "last_long", "lifted", "native_id", "task", "used_ns")
+    __slots__ = ("done", "empties", "ident", "last_long", "lifted", "native_id", "task", "used_ns")
 
     def __init__(self) -> None:
         self.ident = threading.get_ident()
@@ -50,6 +50,7 @@ class Worker:
         self.last_long: EndedTask | None = None
         self.done = 0
         self.used_ns = 0
+        self.empties = False
         self.lifted = False
 
     def task_at(self, when: int) -> Task | EndedTask | None:
@@ -141,7 +142,7 @@ class Gate(queue.SimpleQueue[Any]):
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Return the next item, as `queue.SimpleQueue.get` does; a worker waits until it may take one."""
         worker = self._workers.get(threading.get_ident())
-        if worker is None:
+        if worker is None or worker.empties:
             return super().get(block, timeout)
         self._end_task(worker)
         if self._through > self.limit:
@@ -155,7 +156,7 @@ class Gate(queue.SimpleQueue[Any]):
         has to wait for its turn is not idle.
         """
         worker = self._workers.get(threading.get_ident())
-        if worker is None:
+        if worker is None or worker.empties:
             return super().get_nowait()
         self._end_task(worker)
         if self._through > self.limit and not self.empty():
@@ -240,11 +241,6 @@ class Gate(queue.SimpleQueue[Any]):
         return list(self._workers.values())
 
     @property
-    def waiting(self) -> bool:
-        """Whether there is an item that a worker has to wait with."""
-        return bool(self._parked) and not self.empty()
-
-    @property
     def tasks_done(self) -> int:
         """How many tasks have been done so far."""
         with self._lock:
@@ -253,13 +249,15 @@ class Gate(queue.SimpleQueue[Any]):
     @contextlib.contextmanager
     def emptying(self) -> Iterator[None]:
         """Let the calling thread take whatever is in the queue, even if it is a worker."""
-        ident = threading.get_ident()
-        worker = self._workers.pop(ident, None)
+        worker = self._workers.get(threading.get_ident())
+        if worker is None:
+            yield
+            return
+        worker.empties = True
         try:
             yield
         finally:
-            if worker is not None:
-                self._workers[ident] = worker
+            worker.empties = False
 
 
 # --- what is private in concurrent.futures, under the same names from Python 3.11 to 3.15
