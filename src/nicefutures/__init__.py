@@ -1,5 +1,7 @@
 """Heavy NumPy and SciPy work in the background, without the desktop or your own window noticing."""
 
+from typing import TYPE_CHECKING, Any
+
 from ._control import (
     get_process_priority,
     get_thread_priority,
@@ -13,6 +15,9 @@ from ._process_pool import LowPriorityProcessPoolExecutor
 from ._regulator import PoolStats, Stall
 from ._thread_pool import PriorityThreadPoolExecutor
 
+if TYPE_CHECKING:
+    from ._workers import WorkerInfo
+
 __all__ = [
     "LowPriorityProcessPoolExecutor",
     "PoolStats",
@@ -22,6 +27,7 @@ __all__ = [
     "ProcessPriority",
     "Stall",
     "ThreadPriority",
+    "WorkerInfo",
     "get_process_priority",
     "get_thread_priority",
     "process_priority",
@@ -29,3 +35,13 @@ __all__ = [
     "set_thread_priority",
     "thread_priority",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Its dataclass and psutil are imported by those who ask for it, and not by every worker.
+    if name == "WorkerInfo":
+        from ._workers import WorkerInfo
+
+        return WorkerInfo
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -1,7 +1,25 @@
 """Checks of what the executors are given, where the stdlib's own come late or say little."""
 
 import numbers
-from typing import Any
+import operator
+import re
+from typing import Any, Final
+
+from ._blas import ThreadCap
+from ._platform import backend
+
+# More than any BLAS library was built for.
+_MOST_THREADS: Final = 1024
+# A worker cannot do much with less than this, whatever it imports.
+_LEAST_MEMORY: Final = 16 * 2**20
+_UNITS: Final = {
+    "B": 1,
+    **{f"{prefix}B": 1000 ** (power + 1) for power, prefix in enumerate("KMGT")},
+    **{f"{prefix}IB": 1024 ** (power + 1) for power, prefix in enumerate("KMGT")},
+}
+_MEMORY_HELP: Final = 'use bytes (an int), a text such as "2 GiB" or "500 MB", or a fraction of the memory such as 0.25'
+
+_SIZE_HELP: Final = 'use bytes (an int), a text such as "256 KiB" or "1 MB", or None to share nothing'
 
 
 def check_max_workers(max_workers: Any) -> None:
@@ -44,3 +62,122 @@ def check_latency_target(target: Any) -> float | None:
         msg = f"latency_target must be above 0 and at most 1, in seconds, or None, not {target!r}"
         raise ValueError(msg)
     return seconds
+
+
+def parse_blas_threads(value: Any, workers: int) -> ThreadCap | None:
+    """Return the cap that `blas_threads` asks for.
+
+    Parameters
+    ----------
+    value : "auto", int or None
+        As the executors take it.
+    workers : int
+        Number of workers that share the CPUs.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) and value == "auto":
+        return ThreadCap(max(1, int(backend.usable_cpus() / workers)), exact=False)
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        msg = f"blas_threads must be 'auto', a number of threads, or None, not {value!r}"
+        raise (ValueError if isinstance(value, str) else TypeError)(msg)
+    count = operator.index(value)
+    if not 1 <= count <= _MOST_THREADS:
+        msg = f"blas_threads must be between 1 and {_MOST_THREADS}, not {value!r}; None leaves the libraries alone"
+        raise ValueError(msg)
+    return ThreadCap(count, exact=True)
+
+
+def parse_memory_limit(value: Any) -> int | None:
+    """Return `memory_limit` in bytes.
+
+    Parameters
+    ----------
+    value : int, str, float or None
+        As the executor takes it.
+    """
+    if value is None:
+        return None
+    limit = _to_bytes(value)
+    total = backend.total_memory()
+    if limit > total:
+        msg = (
+            f"memory_limit={value!r} is more than all the memory that there is, {total:,} bytes: it would limit nothing"
+        )
+        raise ValueError(msg)
+    if limit < _LEAST_MEMORY:
+        msg = (
+            f"memory_limit={value!r} is less than a worker uses for itself: it must be {_LEAST_MEMORY:,} bytes at least"
+        )
+        raise ValueError(msg)
+    return limit
+
+
+def _to_bytes(value: Any) -> int:
+    if isinstance(value, str):
+        return _text_to_bytes("memory_limit", value, _MEMORY_HELP)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        msg = f"memory_limit must not be {value!r}: {_MEMORY_HELP}"
+        raise TypeError(msg)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    fraction = float(value)
+    if not 0 < fraction <= 1:
+        msg = f"memory_limit={value!r} is no fraction of the memory: {_MEMORY_HELP}"
+        raise ValueError(msg)
+    return int(fraction * backend.total_memory())
+
+
+def _text_to_bytes(name: str, text: str, remedy: str) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text, re.IGNORECASE)
+    factor = match and _UNITS.get(match[2].upper())
+    if not match or not factor:
+        msg = f"{name}={text!r} is no amount of memory: {remedy}"
+        raise ValueError(msg)
+    return int(float(match[1]) * factor)
+
+
+def check_chunksize(chunksize: Any) -> Any:
+    """Return `chunksize`; raise a ValueError for a text other than "auto"; the stdlib checks numbers."""
+    if isinstance(chunksize, str) and chunksize != "auto":
+        msg = f"chunksize must be a positive integer or 'auto', not {chunksize!r}"
+        raise ValueError(msg)
+    return chunksize
+
+
+def parse_share_over(value: Any) -> int | None:
+    """Return `share_over` in bytes.
+
+    Parameters
+    ----------
+    value : int, str or None
+        As the executor takes it.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        size = _text_to_bytes("share_over", value, _SIZE_HELP)
+    elif isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        msg = f"share_over must not be {value!r}: {_SIZE_HELP}"
+        raise TypeError(msg)
+    else:
+        size = operator.index(value)
+    if size < 1:
+        msg = f"share_over must be 1 byte at least, not {value!r}: {_SIZE_HELP}"
+        raise ValueError(msg)
+    return size
+
+
+def check_efficiency(efficiency: object) -> None:
+    """Raise a TypeError for what is neither true nor false."""
+    if not isinstance(efficiency, bool):
+        msg = f"efficiency must be True or False, not {efficiency!r}"
+        raise TypeError(msg)
+
+
+def check_isolate(isolate: object) -> None:
+    """Raise for what is no way to isolate workers."""
+    if isolate is None or isolate == "auto":
+        return
+    msg = f"isolate must be 'auto' or None, not {isolate!r}"
+    raise (ValueError if isinstance(isolate, str) else TypeError)(msg)

@@ -1,4 +1,4 @@
-"""The command line: run a program at a priority, set that of a running one, show what is in force."""
+"""The command line: run a program at a priority, set that of a running one, show what is in force, measure it."""
 
 import argparse
 import json
@@ -15,6 +15,7 @@ from ._platform._common import ProcessDescription
 from ._priority import PriorityError, ProcessPriority, parse_priority
 
 _USAGE_ERROR: Final = 2
+_LONGEST: Final = 3600  # seconds
 
 _LEVELS: Final = ", ".join(level.name.lower() for level in ProcessPriority)
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 2 after an error, that of the program for ``run``.
+        Exit status: 2 after an error, that of the program for ``run``, 1 from ``doctor`` if lowering has no effect.
     """
     own, program = _split_program(sys.argv[1:] if arguments is None else arguments)
     parser = _make_parser()
@@ -51,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(parser, options.priority, program)
     if options.command == "set":
         return _set(options.priority, options.pid)
+    if options.command == "doctor":
+        from . import _doctor  # measuring needs much that the others do without
+
+        return _doctor.run(isolate=options.isolate == "auto", as_json=options.json, seconds=options.seconds)
     return _show(options.pid or [os.getpid()], as_json=options.json)
 
 
@@ -69,7 +74,7 @@ def _make_parser() -> _Parser:
         prog="nicefutures", description="Run programs at a low priority, set and show priorities.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"nicefutures {version('nicefutures')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run|set|show")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run|set|show|doctor")
 
     run = commands.add_parser("run", help="run a program at a priority", usage=_RUN_USAGE, allow_abbrev=False)
     run.add_argument("-p", "--priority", type=_level, default=ProcessPriority.IDLE, metavar="LEVEL", help=_LEVELS)
@@ -81,6 +86,16 @@ def _make_parser() -> _Parser:
     show = commands.add_parser("show", help="show the priority of processes and of their threads")
     show.add_argument("--json", action="store_true", help="for programs")
     show.add_argument("pid", type=_pid, nargs="*", metavar="PID", help="process id (default: this process)")
+
+    doctor = commands.add_parser("doctor", help="show what this machine offers, and measure whether lowering works")
+    doctor.add_argument(
+        "--isolate",
+        choices=["auto", "off"],
+        default="auto",
+        help="whether a pool may leave its session (default: auto)",
+    )
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="how long (default: 20)")
     return parser
 
 
@@ -97,6 +112,17 @@ def _pid(text: str) -> int:
         msg = f"not a process id: {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _LONGEST:
+        msg = f"not a number of seconds up to {_LONGEST}: {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return seconds
 
 
 def _say(message: object) -> None:

@@ -32,8 +32,8 @@ _PATIENCE_BEATS: Final = 5
 _REMEMBERED_BEATS: Final = 250
 # In place of a thread's native id: all threads that are no workers.
 _REST: Final = -1
-# Who waits for the GIL wakes up every switch interval, and uses at least so much CPU time each time.
-_WAKE_UP_NS: Final = 2_000
+# Who waits for the GIL wakes up every switch interval, and uses about so much CPU time each time.
+_TRY_NS: Final = 2_000
 
 
 class Controller:
@@ -161,16 +161,25 @@ class Wait(NamedTuple):
         How long it had slept before: at some time of that somebody took the GIL.
     own_ns : int
         CPU time that it used.
+    times : int or None
+        How often it went to wait, for whatever it was; None where that is not known.
     """
 
     ns: int
     period_ns: int
     own_ns: int
+    times: int | None
 
     @property
     def seconds(self) -> float:
         """How long, in s."""
         return self.ns / 1e9
+
+    @property
+    def was_for_gil(self) -> bool:
+        """Whether that is what it was, and the process not stopped: who waits for the GIL wakes up every interval."""
+        tries = self.seconds / sys.getswitchinterval()
+        return self.own_ns >= _TRY_NS * tries if self.times is None else self.times >= tries / 2
 
 
 class Watcher(threading.Thread):
@@ -206,9 +215,9 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         """Watch while tasks run."""
         while not self._stopped:
-            used_ns = time.thread_time_ns()
+            times, used_ns = backend.thread_waits(), time.thread_time_ns()
             self._work.wait()
-            self._watch(used_ns)
+            self._watch(times, used_ns)
             self._work.clear()
             self._controller.rest(self)
             # A task that began before that line did not call `wake`.
@@ -218,8 +227,11 @@ class Watcher(threading.Thread):
     def _busy(self) -> list[Regulator]:
         return [regulator for regulator in list(self._controller.regulators) if regulator.gate.running]
 
-    def _watch(self, used: int) -> None:
-        """Beat until no task has run for a while; `used` is the CPU time of this thread, in ns, before it was woken."""
+    def _watch(self, times: int | None, used: int) -> None:
+        """Beat until no task has run for a while.
+
+        `times` and `used` are how often this thread had waited before it was woken, and its CPU time, in ns.
+        """
         quiet = beats = cost = 0
         with backend.cpu_delay() as delay:
             # The first beat is due at once: the task that woke this thread may have taken the GIL before it got there.
@@ -229,19 +241,22 @@ class Watcher(threading.Thread):
                 due = last + period
                 if backend.pause(self._stopping, max(due - time.perf_counter_ns(), 0) / 1e9):
                     return
-                last = time.perf_counter_ns()
-                before, delayed = delayed, delay()
+                # All counters at the same time: what follows gives the GIL away, and may wait for it.
+                last, now_times, now_used = time.perf_counter_ns(), backend.thread_waits(), time.thread_time_ns()
+                now_delayed = delay()
                 # That this thread had no CPU is not the fault of who has the GIL.
-                waited = max(last - due - (delayed - before), 0)
-                before, used = used, time.thread_time_ns()
+                waited = max(last - due - (now_delayed - delayed), 0)
+                tried = None if now_times is None or times is None else now_times - times
+                own = now_used - used
+                times, used, delayed = now_times, now_used, now_delayed
                 busy = self._busy()
-                self._beat(busy, Wait(waited, period, used - before))
+                self._beat(busy, Wait(waited, period, own, tried))
                 if beats % _BEATS_PER_LOOK == 0 or last - due > _BEATS_PER_LOOK * _PERIOD_NS:
                     self._look()
                     self._controller.shorten_interval(self)
                 quiet = 0 if busy else quiet + 1
                 beats += 1
-                cost += (used - before - cost) // 8
+                cost += (own - cost) // 8
                 period = min(max(_PERIOD_NS, round(cost / _OWN_SHARE)), _LONGEST_PERIOD_NS)
                 if beats < _FIRST_BEATS:
                     period = _PERIOD_NS // 2
@@ -289,8 +304,9 @@ class Watcher(threading.Thread):
                 task = worker.task_at(now - wait.ns // 2)
                 if task is not None and wait.seconds >= regulator.stall_s:
                     computed = used.pop(worker.native_id, 0) >= wait.ns // 2
-                    # Who is where it was, and was not waiting for the GIL, was in a call that had released it.
-                    moved = self._places.get(worker.ident) != places.get(worker.ident)
+                    # Who is where it was, and was not waiting for the GIL, was in a call that had released it. (Not who
+                    # has done its task meanwhile, and is back where it waits for the next.)
+                    moved = isinstance(task, EndedTask) or self._places.get(worker.ident) != places.get(worker.ident)
                     suspects.append(((computed, moved, task.begun), regulator, task))
         if not suspects:
             return
@@ -299,8 +315,8 @@ class Watcher(threading.Thread):
             return
         if TELLS_CPU_TIME and not computed:
             somebody_else = max(used.values(), default=0) >= wait.ns // 10
-            if somebody_else or wait.own_ns < _WAKE_UP_NS * wait.seconds / sys.getswitchinterval():
-                return  # it was no task, or this thread did not wait for the GIL: the process was stopped
+            if somebody_else or not wait.was_for_gil:
+                return
         # After the call, its thread kept the GIL for another switch interval.
         seconds = wait.seconds + wait.period_ns / 2e9 - sys.getswitchinterval()
         regulator.blame(task.function, min(seconds, (now - task.begun) / 1e9))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
-from ._initializer import run_unless_refused
+from ._initializer import run_task
 
 
 class Task(NamedTuple):
@@ -41,9 +41,10 @@ class EndedTask(NamedTuple):
 class Worker:
     """A worker thread. Only that thread writes here, others look."""
 
-    __slots__ = ("done", "empties", "ident", "last_long", "lifted", "native_id", "task", "used_ns")
+    __slots__ = ("at_leave", "done", "empties", "ident", "last_long", "lifted", "native_id", "task", "used_ns")
 
-    def __init__(self) -> None:
+    def __init__(self, at_leave: Callable[[], None] | None) -> None:
+        self.at_leave = at_leave
         self.ident = threading.get_ident()
         self.native_id = threading.get_native_id()
         self.task: Task | None = None
@@ -122,15 +123,20 @@ class Gate(queue.SimpleQueue[Any]):
 
     # --- for the workers
 
-    def enroll(self) -> Callable[[], None]:
+    def enroll(self, at_leave: Callable[[], None] | None = None) -> Callable[[], None]:
         """Make the calling thread a worker: what it gets from now on is limited and counted.
+
+        Parameters
+        ----------
+        at_leave : callable, optional
+            Called when it is one no more, in that thread.
 
         Returns
         -------
         callable
             To be called when the thread ends, if it has not got the None that ends it.
         """
-        worker = Worker()
+        worker = Worker(at_leave)
         with self._lock:
             self._workers[worker.ident] = worker
             self._through += 1
@@ -213,8 +219,12 @@ class Gate(queue.SimpleQueue[Any]):
             self._through -= 1
             self._admit()
             last = not self._workers
-        if last:
-            self.watch.end()
+        try:
+            if worker.at_leave is not None:
+                worker.at_leave()
+        finally:
+            if last:
+                self.watch.end()
 
     def _admit(self) -> None:
         while self._parked and self._through < self.limit:
@@ -283,7 +293,7 @@ def name_function(item: Any) -> str:
 def _function_of(item: Any) -> Any:
     # Up to 3.13 the item has these as attributes, from 3.14 on as one tuple.
     function, args = (item.fn, item.args) if hasattr(item, "fn") else item.task[:2]
-    if function is run_unless_refused:
+    if function is run_task:
         function = args[0]
     while isinstance(function, functools.partial):
         function = function.func

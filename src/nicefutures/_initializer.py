@@ -1,15 +1,56 @@
-"""What every worker runs first: the level, then the user's own initializer."""
+"""What every worker runs first: the level and what else it was asked for, then the user's own initializer."""
 
+import functools
+import os
 import threading
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
+from ._blas import ThreadCap, cap_process
 from ._platform import backend
+from ._platform._common import Group
 from ._priority import PriorityError, ProcessPriority, Shortfall, ThreadPriority
+from ._report import WorkerReport
+
+if TYPE_CHECKING:
+    from ._memory import TaskMemory
+    from ._transport import WorkerEnd
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_Level = TypeVar("_Level", ProcessPriority, ThreadPriority)
+
+
+class Demands(NamedTuple):
+    """What a worker process is asked to be content with.
+
+    Attributes
+    ----------
+    priority : ProcessPriority
+        Its level.
+    blas_threads : ThreadCap or None
+        How many threads its BLAS libraries get; None leaves them alone.
+    memory_limit : int or None
+        Bytes that it may use while a task runs.
+    forked : bool
+        Whether it starts with all that its parent has.
+    efficiency : bool
+        Whether it keeps to efficient cores and clocks.
+    group : Group, Shortfall or None
+        Task group to move to; or why there is none; or None: it stays where it is.
+    registry : Any
+        What it registers with the group's keeper with.
+    transport : WorkerEnd or None
+        What it sends and receives large buffers with.
+    """
+
+    priority: ProcessPriority
+    blas_threads: ThreadCap | None
+    memory_limit: int | None
+    forked: bool
+    efficiency: bool
+    group: Group | Shortfall | None
+    registry: Any
+    transport: "WorkerEnd | None"
 
 
 class _Worker(threading.local):
@@ -17,6 +58,7 @@ class _Worker(threading.local):
 
     refusal: Shortfall | None = None
     release: "_Release | None" = None
+    memory: "TaskMemory | None" = None
 
 
 _worker = _Worker()
@@ -34,13 +76,43 @@ class _Release:
 
 
 def start_process(
-    priority: ProcessPriority,
+    demands: Demands,
+    report: Callable[[WorkerReport], None],
     on_failure: Callable[[Shortfall], None],
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
 ) -> None:
     """Initialize a worker process."""
-    _start(backend.set_process, priority, on_failure, initializer, initargs)
+    # The libraries first: an import is slow at a low level, and Windows has a lock on it that others wait for.
+    blas_threads = cap_process(demands.blas_threads)
+    _settle(_steps(demands), on_failure)
+    report(WorkerReport(os.getpid(), blas_threads))
+    if demands.transport is not None:
+        demands.transport.connect()
+    _initialize(initializer, initargs)
+
+
+def _steps(demands: Demands) -> Iterator[Callable[[], Shortfall | None]]:
+    """Yield what is left to do, each of which returns what is missing."""
+    if demands.group is not None:
+        yield functools.partial(_join, demands.group, demands.registry)
+    if demands.memory_limit is not None:
+        yield functools.partial(_limit_memory, demands.memory_limit, demands.forked)
+    if demands.efficiency:
+        yield backend.set_efficiency
+    yield functools.partial(backend.set_background, demands.priority)
+    yield functools.partial(backend.set_process, demands.priority)
+
+
+def _join(group: Group | Shortfall, registry: Any) -> Shortfall | None:
+    return group if isinstance(group, Shortfall) else backend.join_group(group, registry)
+
+
+def _limit_memory(limit: int, forked: bool) -> Shortfall | None:
+    from ._memory import limit_tasks  # for those who ask for a limit
+
+    _worker.memory, shortfall = limit_tasks(limit, forked=forked)
+    return shortfall
 
 
 def start_thread(
@@ -52,7 +124,8 @@ def start_thread(
 ) -> None:
     """Initialize a worker thread; `enroll` is called last, and what it returns when the thread ends."""
     _worker.release = _Release()
-    _start(backend.set_thread, priority, on_failure, initializer, initargs)
+    _settle([functools.partial(backend.set_thread, priority)], on_failure)
+    _initialize(initializer, initargs)
     _worker.release.leave = enroll()
 
 
@@ -64,22 +137,29 @@ def lift_thread(own: ThreadPriority, lifted: bool) -> bool:
         return False
 
 
-def _start(
-    set_level: Callable[[_Level], Shortfall | None],
-    priority: _Level,
-    on_failure: Callable[[Shortfall], None],
-    initializer: Callable[..., object] | None,
-    initargs: tuple[Any, ...],
-) -> None:
+def _settle(steps: Iterable[Callable[[], Shortfall | None]], on_failure: Callable[[Shortfall], None]) -> None:
+    """Take all steps, and tell of what is missing, in one."""
+    shortfalls = [shortfall for step in steps if (shortfall := _try(step)) is not None]
+    if shortfalls:
+        on_failure(shortfalls[0] if len(shortfalls) == 1 else _combine(shortfalls))
+
+
+def _try(step: Callable[[], Shortfall | None]) -> Shortfall | None:
     try:
-        shortfall = set_level(priority)
+        return step()
     except PriorityError as error:
-        shortfall = error.args[0]
+        return error.args[0]
     except OSError as error:  # from a sandbox that forbids even to look: no reason to break the pool
         remedy = "Ask whoever runs this machine or container."
-        shortfall = Shortfall(f"priority {priority.name}", "unknown", str(error), remedy)
-    if shortfall is not None:
-        on_failure(shortfall)
+        return Shortfall("what this worker was asked for", "unknown", str(error), remedy)
+
+
+def _combine(shortfalls: list[Shortfall]) -> Shortfall:
+    """Return one shortfall that says all of several, each part once."""
+    return Shortfall(*("; ".join(dict.fromkeys(parts)) for parts in zip(*shortfalls, strict=True)))
+
+
+def _initialize(initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
     if initializer is not None and _worker.refusal is None:
         initializer(*initargs)
 
@@ -89,18 +169,22 @@ def ignore(shortfall: Shortfall) -> None:
 
 
 def refuse(shortfall: Shortfall) -> None:
-    """Let a worker that is not at its level answer every task with the reason; see :func:`run_unless_refused`."""
+    """Let a worker that is not at its level answer every task with the reason; see :func:`run_task`."""
     _worker.refusal = shortfall
 
 
-def run_unless_refused(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Run a task on a worker that is at its level.
+def run_task(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Run a task on a worker that is at its level, within the worker's memory limit.
 
     Raises
     ------
     PriorityError
-        If it is not.
+        If the worker is not.
+    MemoryError
+        If the task goes over the limit.
     """
     if _worker.refusal is not None:
         raise PriorityError(_worker.refusal)
+    if _worker.memory is not None:
+        return _worker.memory.run(fn, *args, **kwargs)
     return fn(*args, **kwargs)

@@ -1,18 +1,51 @@
 """A ProcessPoolExecutor whose workers run at a low priority."""
 
+import contextlib
 import multiprocessing
-from collections.abc import Callable, Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, process
 from multiprocessing.context import BaseContext
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 
-from ._arguments import check_context, check_initializer, check_max_workers
-from ._initializer import ignore, refuse, run_unless_refused, start_process
+from ._arguments import (
+    check_chunksize,
+    check_context,
+    check_efficiency,
+    check_initializer,
+    check_isolate,
+    check_max_workers,
+    parse_blas_threads,
+    parse_memory_limit,
+    parse_share_over,
+)
+from ._auto_map import AutoMap, AutoMaps
+from ._blas import find_libraries
+from ._breakage import explain_breakage
+from ._initializer import Demands, ignore, refuse, run_task, start_process
+from ._map import MAP_NOTE, check_buffersize, map_buffered_chunks
+from ._platform import Keeper, backend
+from ._platform._common import Group, count_cpus
 from ._priority import OnFailure, ProcessPriority, Shortfall, parse_on_failure, parse_priority
-from ._report import FailureChannel, WarnOnce
+from ._report import WarnOnce, WorkerChannel, manager_thread
+from ._results import with_size
+from ._transport import Transport, run_call
+
+if TYPE_CHECKING:
+    from ._workers import WorkerInfo
 
 # The method came with the fix of python/cpython#115634.
 _REPLACES_WORKERS: Final = hasattr(getattr(process, "_ExecutorManagerThread", None), "_replace_dead_worker")
+
+_CHUNKSIZE_NOTE: Final = """
+        With ``chunksize="auto"`` the chunks are as large as takes about 20 ms, by the time that the calls have taken so
+        far: cheap calls cost a few microseconds each, and a result waits for others of its chunk no longer than that,
+        unless a call takes much longer than those before it. A call that raises ends the results at its place, as with
+        chunks of one call. After ``shutdown(wait=False)`` no further chunks are sent.
+
+        The results have a `len`, for progress bars, if all the iterables have one.
+        """
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -22,7 +55,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     """A :class:`concurrent.futures.ProcessPoolExecutor` whose workers run at a low priority.
 
     Every thread of every worker is at the level before the first task: also the threads of a BLAS library that were
-    there before. The calling process stays as it is.
+    there before. The calling process stays as it is. The workers also come last at a disk whose scheduler knows
+    priorities, and when the memory runs out, the system takes them first.
 
     Parameters
     ----------
@@ -33,12 +67,33 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     on_failure : {"warn", "raise", "ignore"}, default "warn"
         What to do about a worker that could not be put at the level. "warn": it works all the same, and one
         PriorityWarning per executor says what is in force, why, and what would help. "raise": its
-        tasks end with a PriorityError that says so. "ignore": it works all the same.
+        tasks end with a PriorityError that says so. "ignore": it works all the same. The same holds for whatever
+        else is asked for below.
+    blas_threads : "auto", int or None, default "auto"
+        How many threads a BLAS or OpenMP library may use in each worker. "auto": the CPUs that this process may use
+        (its affinity and the CPU quota of its control groups count), shared out among the workers, and one at least;
+        a library that uses fewer is left alone. None: they are all left alone. It holds for libraries that a task
+        loads as well.
+    memory_limit : int, str, float or None, default None
+        How much memory a worker may use while a task runs: in bytes, as a text such as "2 GiB" or "500 MB", or as a
+        fraction of all the memory. A task that wants more ends with a MemoryError, and the worker goes on.
+    efficiency : bool, optional
+        Whether to keep the workers to efficient cores and clocks: EcoQoS on Windows, the efficiency cores on macOS.
+        They take longer for it, on an idle machine too. Linux has no interface for it, so nothing happens there.
+    isolate : "auto" or None, default None
+        Put the workers where a low level counts against the programs of all sessions (Linux): "auto" takes a scope of
+        systemd's user manager, a control group, or a session of their own, whatever is to be had. Nothing needs to be
+        done elsewhere.
+    share_over : int, str or None, default "256 KiB"
+        From this size on, in bytes or as a text, the buffers of arguments and results go through shared memory: of
+        arrays, and of whatever else supports protocol 5 of `pickle`. None: all goes through the stdlib's pipes.
 
     Raises
     ------
     ValueError
-        If `priority` or `on_failure` is unknown, `priority` is above NORMAL, or `max_workers` is not positive.
+        If `priority` or `on_failure` is unknown, `priority` is above NORMAL, `max_workers` is not positive,
+        or one of the others has no sense: no thread, a limit above the memory that there is or below what a worker
+        uses.
     TypeError
         If an argument has the wrong type.
 
@@ -49,8 +104,14 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
 
     Notes
     -----
-    IDLE is Windows' idle class, SCHED_IDLE and the idle I/O class on Linux, nice 20 on macOS. On Linux a level
-    ranks a process inside its own session or control group only (``sched(7)``, "The autogroup feature").
+    IDLE is Windows' idle class with very low I/O and memory priority, SCHED_IDLE and the idle I/O class on Linux, nice
+    20 and throttled I/O on macOS. On Linux a level ranks a process inside its own session or control group only
+    (``sched(7)``, "The autogroup feature"), which is what `isolate` is for.
+
+    The memory limit is RLIMIT_DATA on Linux, a job object on Windows, RLIMIT_AS on other systems; macOS enforces none.
+    It is in force while a task runs. The task's arguments on their way in and its result on the way out are not
+    limited, nor is what is shared with other processes, or was reserved without being used when the task started.
+    What a forked worker has from its parent does not count. A worker's memory is limited, not the pool's.
 
     Examples
     --------
@@ -70,6 +131,11 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         max_tasks_per_child: int | None = None,
         priority: ProcessPriority | str = ProcessPriority.IDLE,
         on_failure: OnFailure = "warn",
+        blas_threads: int | Literal["auto"] | None = "auto",
+        memory_limit: float | str | None = None,
+        efficiency: bool = False,
+        isolate: Literal["auto"] | None = None,
+        share_over: int | str | None = "256 KiB",
     ) -> None:
         level = parse_priority(ProcessPriority, priority)
         if level > ProcessPriority.NORMAL:
@@ -87,40 +153,117 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             # The stdlib's own default, needed here to make the channel for it.
             mp_context = multiprocessing.get_context("spawn" if max_tasks_per_child is not None else None)
 
-        self._refusing = on_failure == "raise"
-        self._failure_channel: FailureChannel | None = None
-        on_shortfall: Callable[[Shortfall], None] = refuse if self._refusing else ignore
-        if on_failure == "warn":
-            self._failure_channel = FailureChannel(mp_context, WarnOnce(depth=1))
-            on_shortfall = self._failure_channel.worker_end()
+        workers = count_cpus() if max_workers is None else max_workers
+        cap = parse_blas_threads(blas_threads, max(1, workers))  # the stdlib says what is wrong with less than 1
+        forked = mp_context.get_start_method() == "fork"
+        limit = parse_memory_limit(memory_limit)
+        check_efficiency(efficiency)
+        check_isolate(isolate)
+        least_shared = parse_share_over(share_over)
+        if forked and cap is not None:
+            find_libraries()  # imports for all of them what each would import
+
+        group = backend.find_group() if isolate is not None else None
+        keeper = backend.open_keeper(mp_context, group) if isinstance(group, Group) else None
+        self._keeper: Keeper | None = keeper
+        memory = backend.shared_memory() if least_shared is not None else None
+        transport = Transport(memory, least_shared) if memory is not None and least_shared is not None else None
+        self._transport: Transport | None = transport
+        worker_transport = transport.worker_end if transport is not None else None
+        at_end = [each.close for each in (keeper, transport) if each is not None]
+        self._channel = WorkerChannel(mp_context, WarnOnce(depth=1), at_end)
+        self._auto_maps = AutoMaps()
+        self._cap = cap
+        self._through_run_task = on_failure == "raise" or limit is not None
+        worker_end = self._channel.worker_end()
+        on_shortfall: Callable[[Shortfall], None] = worker_end
+        if on_failure != "warn":
+            on_shortfall = refuse if on_failure == "raise" else ignore
+        registry = keeper.registry if keeper is not None else None
+        demands = Demands(level, cap, limit, forked, efficiency, group, registry, worker_transport)
         super().__init__(
             max_workers,
             mp_context,
             start_process,
-            (level, on_shortfall, initializer, initargs),
+            (demands, worker_end.report, on_shortfall, initializer, initargs),
             max_tasks_per_child=max_tasks_per_child,
         )
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        if self._refusing:
-            return super().submit(run_unless_refused, fn, *args, **kwargs)
-        if self._failure_channel is None:
-            return super().submit(fn, *args, **kwargs)
-        self._failure_channel.raise_pending()
-        future = super().submit(fn, *args, **kwargs)
-        if not self._failure_channel.listening:
-            self._failure_channel.listen(self)
+        channel = self._channel
+        channel.raise_pending()
+        if self._keeper is not None:
+            self._keeper.start()
+        future: Future[_T]
+        if self._transport is not None:
+            pack = self._transport.call
+            call = pack(run_task, (fn, *args), kwargs) if self._through_run_task else pack(fn, args, kwargs)
+            future = super().submit(run_call, call)
+        elif self._through_run_task:
+            future = super().submit(run_task, fn, *args, **kwargs)
+        else:
+            future = super().submit(fn, *args, **kwargs)
+        if not channel.listening:
+            explain_breakage(self)
+            channel.listen(self)
         return future
 
     submit.__doc__ = ProcessPoolExecutor.submit.__doc__
 
+    def map(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | Literal["auto"] = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[_T]:
+        return with_size(self._map(fn, iterables, timeout, check_chunksize(chunksize), buffersize), iterables)
+
+    def _map(
+        self,
+        fn: Callable[..., _T],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int | Literal["auto"],
+        buffersize: int | None,
+    ) -> Iterator[_T]:
+        if chunksize == "auto":
+            check_buffersize(buffersize)
+            deadline = None if timeout is None else time.monotonic() + timeout
+            workers: int = getattr(self, "_max_workers", None) or count_cpus()
+            auto_map = AutoMap(self, workers, fn, iterables, buffersize)
+            self._auto_maps.add(auto_map)
+            return auto_map.results(deadline)
+        if buffersize is not None:
+            return map_buffered_chunks(self, fn, iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize)
+        at_one_time = self._transport.at_one_time(iterables) if self._transport else contextlib.nullcontext()
+        with at_one_time:
+            return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
+
+    map.__doc__ = f"{ProcessPoolExecutor.map.__doc__}{MAP_NOTE}{_CHUNKSIZE_NOTE}"  # noqa: A003, named as what it overrides
+
+    def workers(self) -> "list[WorkerInfo]":
+        """Return what the operating system says of each worker that there is now.
+
+        Returns
+        -------
+        list of WorkerInfo
+            Workers start as they are needed, so there are fewer than `max_workers` at first, and none after the
+            end. One that is still starting is not at its level yet.
+        """
+        from ._workers import describe_processes
+
+        self._channel.hear()
+        processes: dict[int, Any] = getattr(self, "_processes", None) or {}
+        return describe_processes(list(processes), self._channel.reports, self._cap)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        channel = self._failure_channel
-        if channel is None:
-            super().shutdown(wait, cancel_futures=cancel_futures)
-            return
+        channel = self._channel
         # A second shutdown waits for nothing in the stdlib, and may be called by a future's callback.
         waits = wait and not channel.closed
+        if threading.current_thread() is not manager_thread(self):
+            self._auto_maps.end(wait=waits, cancel=cancel_futures)
         super().shutdown(wait, cancel_futures=cancel_futures)
         channel.close(join=waits)
         if wait:  # kill_workers() of Python 3.14 shuts down without waiting, and has yet to kill then

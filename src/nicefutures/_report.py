@@ -1,20 +1,22 @@
-"""How a worker that is not at its level gets that said, once, in the parent.
+"""How a worker that is not at its level gets that said, once, in the parent; and what else a worker tells of itself.
 
 A worker thread warns directly. A worker process sends what is missing through a pipe and waits until the parent has
 said it, so that nobody sees a result of that worker first. A thread of the parent listens; it sleeps until a worker
-fails or the executor ends.
+starts or fails, or the executor ends.
 """
 
+import contextlib
 import contextvars
 import os
 import sys
 import threading
 import warnings
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ._priority import PriorityWarning, Shortfall
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:  # not every system has semaphores, and threads do without
 _PATIENCE: Final = 5.0
 # Seconds between two looks at a pool that was left to end by itself.
 _LINGER: Final = 0.1
+# How many workers' reports are kept: more than a pool has workers.
+_MOST_REPORTS: Final = 10_000
 
 
 class WarnOnce:
@@ -75,8 +79,23 @@ class WarnOnce:
             raise error
 
 
+class WorkerReport(NamedTuple):
+    """What only a worker itself knows.
+
+    Attributes
+    ----------
+    pid : int
+        Its process id.
+    blas_threads : int or None
+        How many threads its BLAS libraries use when its initializer has run; None if it has none.
+    """
+
+    pid: int
+    blas_threads: int | None
+
+
 class WorkerEnd:
-    """What a worker process needs to report a failure. It can be pickled while the process starts.
+    """What a worker process needs to report. It can be pickled while the process starts.
 
     `writer` is the sending end of a pipe, of the type that the system has for it.
     """
@@ -86,8 +105,13 @@ class WorkerEnd:
         self._lock = lock
         self._heard = heard
 
+    def report(self, report: WorkerReport) -> None:
+        """Report what a worker that has started is like, if anybody listens."""
+        with self._lock, contextlib.suppress(OSError):
+            self._writer.send(report)
+
     def __call__(self, shortfall: Shortfall) -> None:
-        """Report, and return when the parent has said it."""
+        """Report what is missing, and return when the parent has said it."""
         # Once heard, the semaphore is passed from worker to worker: none of them needs to report again.
         if not self._heard.acquire(block=False):
             with self._lock:
@@ -97,23 +121,33 @@ class WorkerEnd:
         self._heard.release()
 
 
-class FailureChannel:
-    """From the workers of one executor to `warn` in the parent.
+class WorkerChannel:
+    """From the workers of one executor to the parent.
 
     Parameters
     ----------
     context : multiprocessing.context.BaseContext
         Context that starts the workers.
     warn : WarnOnce
-        What to call with the failure.
+        What to call with a failure.
+    at_end : list of callable
+        Called once no worker is left.
+
+    Attributes
+    ----------
+    reports : dict of int to WorkerReport
+        By process id; of many workers that have been replaced, the last.
     """
 
-    def __init__(self, context: BaseContext, warn: WarnOnce) -> None:
+    def __init__(self, context: BaseContext, warn: WarnOnce, at_end: list[Callable[[], None]]) -> None:
         self._reader, self._writer = context.Pipe(duplex=False)
         self._closing, self._close = context.Pipe(duplex=False)
         self._lock = context.Lock()
         self._heard = context.Semaphore(0)
         self._warn = warn
+        self._at_end = at_end
+        self.reports: dict[int, WorkerReport] = {}
+        self._hear_lock = threading.Lock()
         self._owner = os.getpid()
         self._listener: threading.Thread | None = None
         self._start_lock = threading.Lock()
@@ -141,7 +175,7 @@ class FailureChannel:
             self._warn.heed_filters()
             # Daemonic: at the interpreter's exit nobody may have closed an executor.
             listener = threading.Thread(
-                target=self._listen, args=(_manager_thread(executor),), name="nicefutures-listener", daemon=True
+                target=self._listen, args=(manager_thread(executor),), name="nicefutures-listener", daemon=True
             )
             try:
                 listener.start()
@@ -170,27 +204,42 @@ class FailureChannel:
 
     def _listen(self, manager: threading.Thread | None) -> None:
         while self._closing not in wait([self._reader, self._closing]):
-            self._hear()
+            self.hear()
         # Shut down without waiting, or forgotten: the workers go on, and new ones may start, while the manager runs.
         while manager is not None and manager.is_alive():
-            self._hear(_LINGER)
+            wait([self._reader], _LINGER)
+            self.hear()
         self._drain()
 
-    def _hear(self, timeout: float = 0) -> bool:
-        if not self._reader.poll(timeout):
-            return False
-        self._warn(self._reader.recv())
-        self._heard.release()
-        return True
+    def hear(self) -> None:
+        """Take what has been reported by now."""
+        if os.getpid() != self._owner:  # it is not for a forked child
+            return
+        shortfalls = []
+        with self._hear_lock:  # two who find something in the pipe must not both wait for it
+            while not self._reader.closed and self._reader.poll():
+                said = self._reader.recv()
+                if isinstance(said, WorkerReport):
+                    self.reports.pop(said.pid, None)
+                    self.reports[said.pid] = said
+                    if len(self.reports) > _MOST_REPORTS:
+                        del self.reports[next(iter(self.reports))]
+                else:
+                    shortfalls.append(said)
+        for shortfall in shortfalls:  # without the lock: what shows warnings may want to know of the workers
+            self._warn(shortfall)
+            self._heard.release()
 
     def _drain(self) -> None:
-        while self._hear():
-            pass
-        for pipe in (self._reader, self._writer, self._closing, self._close):
-            pipe.close()
+        self.hear()
+        with self._hear_lock:
+            for pipe in (self._reader, self._writer, self._closing, self._close):
+                pipe.close()
+        for end in self._at_end:
+            end()
 
 
-def _manager_thread(executor: ProcessPoolExecutor) -> threading.Thread | None:
+def manager_thread(executor: ProcessPoolExecutor) -> threading.Thread | None:
     """Return the thread of the stdlib's executor that ends when its last worker has.
 
     It is private, under the same name from Python 3.9 to 3.15. Without it, failures that are reported

@@ -1,17 +1,25 @@
 """A ThreadPoolExecutor whose workers set their priority with the operating system."""
 
 import functools
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-from ._arguments import check_initializer, check_latency_target, check_max_workers
+from ._arguments import check_chunksize, check_initializer, check_latency_target, check_max_workers, parse_blas_threads
+from ._blas import ThreadCap, shared_cap
 from ._controller import controller, has_gil
 from ._gate import Gate, put_before
-from ._initializer import ignore, lift_thread, refuse, run_unless_refused, start_thread
+from ._initializer import ignore, lift_thread, refuse, run_task, start_thread
+from ._map import MAP_NOTE, map_buffered
+from ._platform._common import count_cpus
 from ._priority import OnFailure, Shortfall, ThreadPriority, parse_on_failure, parse_priority
 from ._regulator import PoolStats, Regulator, Stall, stats_of
 from ._report import WarnOnce
+from ._results import with_size
+
+if TYPE_CHECKING:
+    from ._workers import WorkerInfo
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -36,12 +44,18 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         Seconds that another Python thread, the one that draws your window say, may have to wait for the GIL because of
         this pool. The pool measures that wait, and lets fewer workers run while their tasks keep the GIL, which costs
         no work, for the GIL lets one of them run at a time anyway. None: all workers run, whatever their tasks do.
+    blas_threads : int, "auto" or None, default None
+        How many threads a BLAS library may use for each call, from now until the executor is shut down. It holds for
+        **the whole process**: a BLAS library has one number, so calls from other threads, the main one included, get as
+        few. "auto": the CPUs that this process may use, shared out among the workers, and one at least. Libraries
+        that are loaded when the executor is made, or when a worker starts, are limited; OpenMP's own threads are in the
+        workers only. Of several executors' limits the lowest counts.
 
     Raises
     ------
     ValueError
-        If `priority` or `on_failure` is unknown, `max_workers` is not positive, or `latency_target` is not above 0 and
-        at most 1 s.
+        If `priority` or `on_failure` is unknown, `max_workers` is not positive, `latency_target` is not above 0 and
+        at most 1 s, or `blas_threads` is no number of threads.
     TypeError
         If an argument has the wrong type.
 
@@ -88,6 +102,7 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         priority: ThreadPriority | str = ThreadPriority.BELOW_NORMAL,
         on_failure: OnFailure = "warn",
         latency_target: float | None = 0.005,
+        blas_threads: int | Literal["auto"] | None = None,
     ) -> None:
         level = parse_priority(ThreadPriority, priority)
         parse_on_failure(on_failure)
@@ -101,8 +116,17 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         if on_failure == "warn":
             on_shortfall = self._failure_warning = WarnOnce(depth=1)
         self._gate = gate = Gate()
-        initargs = (level, on_shortfall, gate.enroll, initializer, initargs)
+        enroll = gate.enroll
+        # As many workers as the stdlib has by default.
+        cap = parse_blas_threads(blas_threads, max(1, max_workers or min(32, count_cpus() + 4)))
+        if cap is not None:
+            enroll = functools.partial(_enroll_with_cap, gate, cap)
+        initargs = (level, on_shortfall, enroll, initializer, initargs)
         super().__init__(max_workers, thread_name_prefix, start_thread, initargs)
+        self._release_cap: Callable[[], object] | None = None
+        if cap is not None:
+            self._release_cap = finalizer = weakref.finalize(self, shared_cap.hold(cap, openmp=False))
+            finalizer.atexit = False
         self._regulator: Regulator | None = None
         if put_before(self, gate) and latency_target is not None and has_gil():
             self._regulator = Regulator(gate, latency_target, controller)
@@ -117,7 +141,7 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
             controller.start()
         try:
             if self._refusing:
-                return super().submit(run_unless_refused, fn, *args, **kwargs)
+                return super().submit(run_task, fn, *args, **kwargs)
             return super().submit(fn, *args, **kwargs)
         except RuntimeError:  # shut down, broken: no worker may come to use what was started
             controller.end()
@@ -125,9 +149,40 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
 
     submit.__doc__ = ThreadPoolExecutor.submit.__doc__
 
+    def map(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | Literal["auto"] = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[_T]:
+        check_chunksize(chunksize)
+        if buffersize is None:  # threads have no chunks
+            results = super().map(fn, *iterables, timeout=timeout)
+        else:
+            results = map_buffered(self, fn, iterables, timeout=timeout, buffersize=buffersize)
+        return with_size(results, iterables)
+
+    map.__doc__ = f"{ThreadPoolExecutor.map.__doc__}{MAP_NOTE}"  # noqa: A003, named as what it overrides
+
+    def workers(self) -> "list[WorkerInfo]":
+        """Return what the operating system says of each worker that there is now.
+
+        Returns
+        -------
+        list of WorkerInfo
+            Workers start as they are needed, so there are fewer than `max_workers` at first, and none after the end.
+        """
+        from ._workers import describe_threads
+
+        return describe_threads(list(getattr(self, "_threads", ())))
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         with self._gate.emptying():
             super().shutdown(wait, cancel_futures=cancel_futures)
+        if self._release_cap is not None:
+            self._release_cap()  # the workers that are left still hold it
         if wait:
             controller.end()
             if self._failure_warning is not None:
@@ -149,3 +204,8 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
             without a `latency_target`.
         """
         return self._regulator.stalls if self._regulator is not None else []
+
+
+def _enroll_with_cap(gate: Gate, cap: ThreadCap) -> Callable[[], None]:
+    """Make the calling thread a worker that holds the cap until it ends."""
+    return gate.enroll(shared_cap.hold(cap, openmp=True))

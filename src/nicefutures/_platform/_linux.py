@@ -15,8 +15,13 @@ Some facts:
   ``setpriority`` with EPERM means somebody else's process (setpriority(2)).
 * SCHED_RESET_ON_FORK cannot be cleared without CAP_SYS_NICE (sched_setscheduler(2)), so it is kept as it is.
 * musl's ``sched_setscheduler`` and ``sched_getscheduler`` always fail with ENOSYS, for POSIX means them for processes.
-* I/O priority ``IOPRIO_CLASS_NONE`` follows the CPU's policy and nice (ioprio_set(2)). The C library has no
-  function for ``ioprio_set``; the system call's number depends on the architecture.
+* I/O priority ``IOPRIO_CLASS_NONE`` follows the CPU's policy and nice: best effort, level (nice + 20) / 5
+  (ioprio_set(2)). The C library has no function for ``ioprio_set``; the system call's number depends on the
+  architecture.
+* ``oom_score_adj`` goes up without a privilege, and back to what it was (proc_pid_oom_score_adj(5)).
+* RLIMIT_DATA counts what a process may write to and does not share, mappings included, from Linux 4.7 on
+  (setrlimit(2)); ``data`` in ``/proc/self/statm`` is that and the stack. Only the soft limit is changed here, so that
+  it can be put back.
 * Policy and nice rank a thread within its own task group only (autogroup, CPU cgroup: sched(7)).
 * The second number of ``/proc/<pid>/task/<tid>/schedstat`` is the time that the thread was ready to run and had no CPU,
   in ns (Documentation/scheduler/sched-stats.rst).
@@ -28,10 +33,12 @@ import errno
 import functools
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol
+from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 from .._priority import (
     NotPermittedError,
@@ -40,26 +47,47 @@ from .._priority import (
     Shortfall,
     ThreadPriority,
 )
-from ._common import ProcessDescription, name_process, nearest, no_such_process
+from ._cgroups import cpu_quota, memory_limit
+from ._common import Group, ProcessDescription, count_cpus, name_process, nearest, no_such_process
 from ._common import wait_for_lock as pause
-from ._posix import become
+from ._posix import ResourceLimit, become
 
 __all__ = [
     "become",
+    "count_oom_kills",
+    "count_ready",
     "cpu_delay",
     "describe",
+    "find_group",
     "get_process",
     "get_thread",
+    "get_threads",
     "is_ready",
+    "join_group",
+    "library_threads",
+    "loaded_libraries",
+    "memory_in_use",
+    "memory_unused",
+    "open_keeper",
+    "open_memory_limit",
     "pause",
     "release_thread",
     "restore_process",
     "restore_thread",
+    "restore_threads",
     "save_process",
     "save_thread",
+    "save_threads",
+    "set_background",
+    "set_efficiency",
     "set_process",
     "set_thread",
+    "set_threads",
+    "shared_memory",
     "thread_cpu_time",
+    "thread_waits",
+    "total_memory",
+    "usable_cpus",
 ]
 
 
@@ -88,6 +116,7 @@ RESET_ON_FORK: Final = 0x40000000  # SCHED_RESET_ON_FORK, linux/sched.h
 IOPRIO_CLASS_SHIFT: Final = 13  # linux/ioprio.h
 LOWEST_RT_PRIORITY: Final = 1  # sched_get_priority_min(SCHED_RR), sched(7)
 LOWEST_NICE: Final = 19
+_LONGEST_NAME: Final = 15  # of a thread, TASK_COMM_LEN - 1
 
 _REALTIME_POLICIES: Final = (Policy.SCHED_FIFO, Policy.SCHED_RR, Policy.SCHED_DEADLINE)
 
@@ -117,16 +146,43 @@ class Scheduling(NamedTuple):
         return f"{policy}, nice {self.nice}"
 
 
+IO_LEVEL_MASK: Final = 7  # IOPRIO_LEVEL_MASK, linux/ioprio.h
+# What a process at nice 10 has anyway: (10 + 20) / 5.
+LOW_IO_LEVEL: Final = 6
+
+
+class Io(enum.IntEnum):
+    """What a level asks of a thread's I/O, as the I/O priority that is set for it."""
+
+    IDLE = IoClass.IDLE << IOPRIO_CLASS_SHIFT
+    BELOW_NORMAL = IoClass.BEST_EFFORT << IOPRIO_CLASS_SHIFT | LOW_IO_LEVEL
+    NORMAL = IoClass.NONE << IOPRIO_CLASS_SHIFT
+
+
+def _io_of(ioprio: int) -> Io:
+    """Return what an I/O priority amounts to. What is above NORMAL is somebody's choice, and left alone."""
+    io_class = ioprio >> IOPRIO_CLASS_SHIFT
+    if io_class == IoClass.IDLE:
+        return Io.IDLE
+    low = io_class == IoClass.BEST_EFFORT and ioprio & IO_LEVEL_MASK >= LOW_IO_LEVEL
+    return Io.BELOW_NORMAL if low else Io.NORMAL
+
+
 class Target(NamedTuple):
-    """What a level asks of one thread. A `nice` of None is left alone, and so is the I/O class if `io_idle` is None."""
+    """What a level asks of one thread. A `nice` or an `io` of None is left alone."""
 
     policy: Policy
     nice: int | None = None
-    io_idle: bool | None = None
+    io: Io | None = None
 
     def matches(self, now: Scheduling) -> bool:
         """Whether a thread that is scheduled by `now` is there."""
-        return self.matches_cpu(now) and self.io_idle in (None, now.io_class == IoClass.IDLE)
+        follows_nice = self.io == Io.BELOW_NORMAL and now.io_class == IoClass.NONE
+        return self.matches_cpu(now) and (self.matches_io(now) or follows_nice)
+
+    def matches_io(self, now: Scheduling) -> bool:
+        """Whether its I/O priority has been set to that."""
+        return self.io in (None, _io_of(now.ioprio))
 
     def matches_cpu(self, now: Scheduling) -> bool:
         """Whether it is there, I/O aside."""
@@ -134,12 +190,12 @@ class Target(NamedTuple):
 
 
 _PROCESS: Final = {
-    ProcessPriority.IDLE: Target(Policy.SCHED_IDLE, io_idle=True),
-    ProcessPriority.BELOW_NORMAL: Target(Policy.SCHED_BATCH, 10, io_idle=False),
-    ProcessPriority.NORMAL: Target(Policy.SCHED_OTHER, 0, io_idle=False),
-    ProcessPriority.ABOVE_NORMAL: Target(Policy.SCHED_OTHER, -5, io_idle=False),
-    ProcessPriority.HIGH: Target(Policy.SCHED_OTHER, -10, io_idle=False),
-    ProcessPriority.REALTIME: Target(Policy.SCHED_RR, io_idle=False),
+    ProcessPriority.IDLE: Target(Policy.SCHED_IDLE, io=Io.IDLE),
+    ProcessPriority.BELOW_NORMAL: Target(Policy.SCHED_BATCH, 10, io=Io.BELOW_NORMAL),
+    ProcessPriority.NORMAL: Target(Policy.SCHED_OTHER, 0, io=Io.NORMAL),
+    ProcessPriority.ABOVE_NORMAL: Target(Policy.SCHED_OTHER, -5, io=Io.NORMAL),
+    ProcessPriority.HIGH: Target(Policy.SCHED_OTHER, -10, io=Io.NORMAL),
+    ProcessPriority.REALTIME: Target(Policy.SCHED_RR, io=Io.NORMAL),
 }
 _THREAD: Final = {
     ThreadPriority.IDLE: Target(Policy.SCHED_IDLE),
@@ -165,9 +221,18 @@ class Kernel(Protocol):
     def set_nice(self, tid: int, nice: int) -> None: ...
     def set_ioprio(self, tid: int, ioprio: int) -> None: ...
     def cpu_time(self, tid: int) -> int: ...
+    def voluntary_switches(self) -> int: ...
     def run_state(self, tid: int) -> str: ...
     def open_schedstat(self) -> int: ...
     def read_schedstat(self, file: int) -> bytes: ...
+    def executable(self) -> str: ...
+    def read_text(self, path: str) -> str: ...
+    def write_text(self, path: str, text: str) -> None: ...
+    def get_data_limit(self) -> tuple[int, int]: ...
+    def set_data_limit(self, limits: tuple[int, int]) -> None: ...
+    def affinity(self) -> int: ...
+    def page_size(self) -> int: ...
+    def memory_pages(self) -> int: ...
 
 
 if not TYPE_CHECKING or sys.platform == "linux":
@@ -220,15 +285,50 @@ if not TYPE_CHECKING or sys.platform == "linux":
             # CPUCLOCK_SCHED), linux/posix-timers_types.h.
             return time.clock_gettime_ns(~tid << 3 | 6)
 
+        def voluntary_switches(self) -> int:
+            import resource  # for who watches threads
+
+            return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
         def run_state(self, tid: int) -> str:
             with open(f"/proc/self/task/{tid}/stat", encoding="ascii", errors="replace") as stat:
                 return stat.read().rpartition(")")[2].split(maxsplit=1)[0]
+
+        def executable(self) -> str:
+            return os.path.realpath("/proc/self/exe")
 
         def open_schedstat(self) -> int:
             return os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
 
         def read_schedstat(self, file: int) -> bytes:
             return os.pread(file, 100, 0)
+
+        def read_text(self, path: str) -> str:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+
+        def write_text(self, path: str, text: str) -> None:
+            with open(path, "w", encoding="ascii") as file:
+                file.write(text)
+
+        def get_data_limit(self) -> tuple[int, int]:
+            import resource  # for those who ask for a limit
+
+            return resource.getrlimit(resource.RLIMIT_DATA)
+
+        def set_data_limit(self, limits: tuple[int, int]) -> None:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_DATA, limits)
+
+        def affinity(self) -> int:
+            return len(os.sched_getaffinity(0))
+
+        def page_size(self) -> int:
+            return os.sysconf("SC_PAGE_SIZE")
+
+        def memory_pages(self) -> int:
+            return os.sysconf("SC_PHYS_PAGES")
 
         def _policy(self, tid: int) -> tuple[int, int]:
             try:
@@ -362,8 +462,9 @@ def set_thread(priority: ThreadPriority) -> Shortfall | None:
     return _shortfall(requested, target, [now], refusals, _thread_level(now), None)
 
 
-def get_thread() -> ThreadPriority:
-    return _nearest_thread(kernel.read(_SELF))
+def get_thread(thread: threading.Thread | None = None) -> ThreadPriority:
+    tid = _SELF if thread is None else thread.native_id
+    return _nearest_thread(kernel.read(_SELF if tid is None else tid))
 
 
 def save_thread() -> Scheduling:
@@ -376,6 +477,55 @@ def restore_thread(saved: Scheduling) -> Shortfall | None:
 
 def release_thread() -> None:
     """Nothing to do: a thread's level ends with it."""
+
+
+def count_ready() -> int | None:
+    try:  # "0.20 0.18 0.12 1/80 11206", proc_loadavg(5)
+        return int(kernel.read_text("/proc/loadavg").split()[3].partition("/")[0])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+# --- any threads of this process
+
+
+def library_threads() -> list[int]:
+    """Return the threads that Python did not start, and that have no name of their own.
+
+    A new thread has the name of the one that started it (``clone(2)``). Those of OpenBLAS, MKL and OpenMP keep it;
+    those of communication libraries tend to take a name.
+    """
+    found = _threads(kernel.process_id())[0]
+    python = [thread.native_id for thread in threading.enumerate()]
+    if None in python:  # it is just being started, and cannot be told from the others
+        return []
+    names = {_thread_name(tid) for tid in python if tid is not None}
+    # The main thread may have been given another name since.
+    names.update(os.path.basename(path)[:_LONGEST_NAME] for path in (sys.executable, kernel.executable(), sys.argv[0]))
+    return [tid for tid in found if tid not in python and _thread_name(tid) in names]
+
+
+def get_threads(tids: Iterable[int]) -> dict[int, ThreadPriority]:
+    return {tid: _nearest_thread(now) for tid, now in _read(tids).items()}
+
+
+def save_threads(tids: Iterable[int]) -> dict[int, Scheduling]:
+    return _read(tids)
+
+
+def set_threads(tids: Iterable[int], priority: ThreadPriority) -> None:
+    _set_each(tids, _THREAD[priority])
+
+
+def restore_threads(saved: dict[int, Scheduling]) -> Shortfall | None:
+    return _restore_each(saved, "the priority from before of a thread")
+
+
+def _thread_name(tid: int) -> str | None:
+    try:
+        return kernel.read_text(f"/proc/self/task/{tid}/comm").rstrip("\n")
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return None
 
 
 # --- setting
@@ -407,10 +557,10 @@ def _set_all(pid: int, target: Target) -> tuple[list[Scheduling], _Refusals]:
     refusals = _Refusals()
     tried: set[int] = set()
     while True:
-        behind = {tid: now for tid, now in _read(_threads(pid)[0]).items() if not target.matches(now)}
-        fresh = behind.keys() - tried
+        found = _read(_threads(pid)[0])
+        fresh = {tid for tid, now in found.items() if not (target.matches_cpu(now) and target.matches_io(now))} - tried
         if not fresh:
-            return list(behind.values()), refusals
+            return [now for now in found.values() if not target.matches(now)], refusals
         # The main thread last: in a worker it is the one that walks, and a lowered walk takes longer on a busy machine.
         refusals |= _set_each(sorted(fresh, reverse=True), target)
         tried |= fresh
@@ -437,10 +587,9 @@ def _set_one(tid: int, target: Target, refusals: _Refusals) -> None:
         if "policy" in refusals and target.policy == Policy.SCHED_IDLE:
             with refusals.collect("nice"):
                 kernel.set_nice(tid, LOWEST_NICE)
-    if target.io_idle not in (None, now.io_class == IoClass.IDLE):
-        io_class = IoClass.IDLE if target.io_idle else IoClass.NONE
+    if target.io is not None and not target.matches_io(now):
         with refusals.collect("I/O class"):
-            kernel.set_ioprio(tid, io_class << IOPRIO_CLASS_SHIFT)
+            kernel.set_ioprio(tid, target.io)
 
 
 def _restore_each(wanted: dict[int, Scheduling], requested: str) -> Shortfall | None:
@@ -542,11 +691,118 @@ def thread_cpu_time(tid: int) -> int | None:
         return None
 
 
+def thread_waits() -> int | None:
+    return kernel.voluntary_switches()
+
+
 def is_ready(tid: int) -> bool:
     try:
         return kernel.run_state(tid) == "R"
     except OSError:
         return False
+
+
+# --- what a process takes
+
+# Added to a thousandth for each thousandth of the memory that is used: at 1000 the process comes before any other.
+_OOM_SCORES: Final = {ProcessPriority.IDLE: 1000, ProcessPriority.BELOW_NORMAL: 800}
+
+
+def set_background(priority: ProcessPriority) -> Shortfall | None:
+    """Let the kernel take this process first when the memory runs out. I/O is part of the level, thread by thread."""
+    wanted = _OOM_SCORES.get(priority)
+    if wanted is None:
+        return None
+    path = "/proc/self/oom_score_adj"
+    try:
+        before = int(kernel.read_text(path))
+        if before < wanted:
+            kernel.write_text(path, str(wanted))
+        now = int(kernel.read_text(path))
+    except FileNotFoundError:  # not in this kernel, or /proc is not mounted, which the level has said
+        return None
+    except OSError as error:
+        requested, remedy = f"oom_score_adj {wanted}", "Ask whoever runs this machine or container."
+        return Shortfall(requested, "as before", f"the system forbids it ({error.strerror})", remedy)
+    if now >= wanted:
+        return None
+    reason = "the kernel accepted the call and did nothing"
+    return Shortfall(f"oom_score_adj {wanted}", str(now), reason, "Ask whoever runs this machine or container.")
+
+
+def set_efficiency() -> Shortfall | None:
+    """Nothing to ask for: Linux has no interface by which a program asks for efficient cores or a slower clock."""
+    return None
+
+
+def usable_cpus() -> float:
+    cpus = count_cpus()
+    with contextlib.suppress(OSError):
+        cpus = min(cpus, kernel.affinity())
+    return min(cpus, cpu_quota() or cpus)
+
+
+def total_memory() -> int:
+    total = kernel.page_size() * kernel.memory_pages()
+    return min(total, memory_limit() or total)
+
+
+def memory_in_use() -> int:
+    data = int(kernel.read_text("/proc/self/statm").split()[5])
+    return data * kernel.page_size()
+
+
+def memory_unused() -> int:
+    _, resident, file_backed, _, _, data, _ = map(int, kernel.read_text("/proc/self/statm").split())
+    return max(0, data - (resident - file_backed)) * kernel.page_size()
+
+
+def open_memory_limit() -> ResourceLimit:
+    return ResourceLimit(kernel.get_data_limit, kernel.set_data_limit)
+
+
+def find_group() -> Group | Shortfall:
+    from . import _linux_groups  # for those who ask for isolation
+
+    return _linux_groups.find_group()
+
+
+def join_group(group: Group, registry: Any) -> Shortfall | None:
+    from . import _linux_groups
+
+    return _linux_groups.join_group(group, registry)
+
+
+def open_keeper(context: BaseContext, group: Group) -> Any:
+    if not TYPE_CHECKING or sys.platform == "linux":
+        from ._linux_keeper import Keeper  # for those who ask for isolation
+
+        return Keeper(context, group)
+    raise AssertionError
+
+
+def shared_memory() -> Any:
+    if not TYPE_CHECKING or sys.platform == "linux":
+        from ._linux_sharing import find_shared_memory  # here and not in workers, which get it when they need it
+
+        return find_shared_memory()
+    raise AssertionError
+
+
+def loaded_libraries(pid: int) -> set[str]:
+    try:
+        maps = kernel.read_text(f"/proc/{pid}/maps")
+    except OSError:
+        return set()
+    return {line.rpartition("/")[2] for line in maps.splitlines() if "/" in line}
+
+
+def count_oom_kills() -> int | None:
+    try:
+        counters = dict(line.split() for line in kernel.read_text("/proc/vmstat").splitlines())
+    except OSError:
+        return None
+    return int(counters.get("oom_kill", 0))
 
 
 # --- saying what went wrong
@@ -634,7 +890,7 @@ def _describe_target(target: Target) -> str:
     parts = [target.policy.name]
     if target.nice is not None:
         parts.append(f"nice {target.nice}")
-    if target.io_idle:
+    if target.io == Io.IDLE:
         parts.append("I/O class idle")
     return ", ".join(parts)
 

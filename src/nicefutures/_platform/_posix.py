@@ -1,7 +1,7 @@
 """Other POSIX systems: nice for a process, nothing for a thread.
 
 ``setpriority(PRIO_PROCESS)`` is the whole process there (POSIX.1, ``setpriority``). Nice goes up to 20 on the BSDs and
-to 19 elsewhere; a value beyond the end becomes the end.
+to 19 elsewhere; a value beyond the end becomes the end. RLIMIT_AS is the whole address space (POSIX.1, ``getrlimit``).
 """
 
 import contextlib
@@ -9,7 +9,8 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from .._priority import (
@@ -19,28 +20,61 @@ from .._priority import (
     Shortfall,
     ThreadPriority,
 )
-from ._common import ProcessDescription, name_process, nearest, no_such_process
+from ._common import ProcessDescription, name_process, nearest, no_such_process, total_memory, usable_cpus
+from ._common import get_no_threads as get_threads
+from ._common import join_no_group as join_group
+from ._common import no_group_needed as find_group
+from ._common import no_keeper_needed as open_keeper
+from ._common import no_shared_memory as shared_memory
+from ._common import restore_no_threads as restore_threads
+from ._common import save_no_threads as save_threads
+from ._common import set_no_threads as set_threads
 from ._common import unknown_cpu_delay as cpu_delay
 from ._common import unknown_is_ready as is_ready
+from ._common import unknown_libraries as loaded_libraries
+from ._common import unknown_library_threads as library_threads
+from ._common import unknown_oom_kills as count_oom_kills
+from ._common import unknown_ready as count_ready
 from ._common import unknown_thread_cpu_time as thread_cpu_time
+from ._common import unknown_thread_waits as thread_waits
 from ._common import wait_for_lock as pause
 
 __all__ = [
     "become",
+    "count_oom_kills",
+    "count_ready",
     "cpu_delay",
     "describe",
+    "find_group",
     "get_process",
     "get_thread",
+    "get_threads",
     "is_ready",
+    "join_group",
+    "library_threads",
+    "loaded_libraries",
+    "memory_in_use",
+    "memory_unused",
+    "open_keeper",
+    "open_memory_limit",
     "pause",
     "release_thread",
     "restore_process",
     "restore_thread",
+    "restore_threads",
     "save_process",
     "save_thread",
+    "save_threads",
+    "set_background",
+    "set_efficiency",
     "set_process",
     "set_thread",
+    "set_threads",
+    "shared_memory",
     "thread_cpu_time",
+    "thread_waits",
+    "total_memory",
+    "usable_cpus",
 ]
 
 _NICE: Final = {
@@ -59,6 +93,10 @@ class System(Protocol):
 
     def get_nice(self, pid: int) -> int: ...
     def set_nice(self, pid: int, nice: int) -> None: ...
+    def get_address_limit(self) -> tuple[int, int]: ...
+    def set_address_limit(self, limits: tuple[int, int]) -> None: ...
+    def address_space(self) -> int: ...
+    def resident(self) -> int: ...
 
 
 if not TYPE_CHECKING or sys.platform != "win32":
@@ -71,6 +109,26 @@ if not TYPE_CHECKING or sys.platform != "win32":
 
         def set_nice(self, pid: int, nice: int) -> None:
             os.setpriority(os.PRIO_PROCESS, pid, nice)
+
+        def get_address_limit(self) -> tuple[int, int]:
+            import resource  # for those who ask for a limit
+
+            return resource.getrlimit(resource.RLIMIT_AS)
+
+        def set_address_limit(self, limits: tuple[int, int]) -> None:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_AS, limits)
+
+        def address_space(self) -> int:
+            import psutil
+
+            return int(psutil.Process().memory_info().vms)
+
+        def resident(self) -> int:
+            import psutil
+
+            return int(psutil.Process().memory_info().rss)
 
     system: System = _Calls()
 else:
@@ -127,7 +185,7 @@ def set_thread(priority: ThreadPriority) -> Shortfall | None:
     )
 
 
-def get_thread() -> ThreadPriority:
+def get_thread(thread: threading.Thread | None = None) -> ThreadPriority:
     return _AS_THREAD[get_process()]
 
 
@@ -150,6 +208,58 @@ def become(command: list[str], priority: ProcessPriority) -> int:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
     os.execvp(command[0], command)
+
+
+# --- what a process takes
+
+
+def set_background(priority: ProcessPriority) -> Shortfall | None:
+    """Nothing more to set: POSIX has no priority of I/O or memory."""
+    return None
+
+
+def set_efficiency() -> Shortfall | None:
+    """Nothing to ask for: POSIX knows one kind of core."""
+    return None
+
+
+def memory_in_use() -> int:
+    return system.address_space()
+
+
+def memory_unused() -> int:
+    return max(0, system.address_space() - system.resident())
+
+
+class ResourceLimit:
+    """A soft limit of this process. One that is there meanwhile counts if it is stricter, and is put back by `lift`.
+
+    Parameters
+    ----------
+    get, set_ : callable
+        Read and change the soft and the hard limit.
+    """
+
+    def __init__(self, get: Callable[[], tuple[int, int]], set_: Callable[[tuple[int, int]], None]) -> None:
+        self._get = get
+        self._set = set_
+        self._before = self._ours = get()
+
+    def hold(self, limit: int) -> None:
+        self._before = self._get()
+        stricter = [each for each in self._before if each >= 0]  # RLIM_INFINITY is -1 on some systems, else huge
+        self._ours = (min([limit, *stricter]), self._before[1])
+        self._set(self._ours)
+
+    def lift(self) -> None:
+        self._set(self._before)
+
+    def in_force(self) -> bool:
+        return self._get()[0] == self._ours[0]
+
+
+def open_memory_limit() -> ResourceLimit:
+    return ResourceLimit(system.get_address_limit, system.set_address_limit)
 
 
 _AS_THREAD: Final = {

@@ -1,0 +1,127 @@
+"""``map`` with a buffer of limited size: what Python 3.14 has, on every Python."""
+
+import functools
+import itertools
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Any, Final, TypeVar
+
+_T = TypeVar("_T")
+
+MAP_NOTE: Final = """
+        Of the stdlib's executors those of Python 3.14 have `buffersize`, these have it on all Pythons: how many tasks
+        are submitted ahead of the result that is yielded next. Arguments are taken from the iterables as results are
+        taken from the iterator, so neither have to fit into the memory. None, the default, submits all at once.
+        """
+
+
+def map_buffered(
+    executor: Executor,
+    fn: Callable[..., _T],
+    iterables: tuple[Iterable[Any], ...],
+    *,
+    timeout: float | None,
+    buffersize: int,
+) -> Iterator[_T]:
+    """Return the results of calls in the order of their arguments, with so many calls at most submitted ahead.
+
+    Parameters
+    ----------
+    executor, fn, iterables, timeout
+        As for :meth:`concurrent.futures.Executor.map`.
+    buffersize : int
+        How many calls may be submitted whose results have not been yielded.
+
+    Raises
+    ------
+    TypeError
+        If `buffersize` is no integer.
+    ValueError
+        If it is not positive.
+    """
+    check_buffersize(buffersize)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    arguments = zip(*iterables, strict=False)
+    pending = deque(executor.submit(fn, *args) for args in itertools.islice(arguments, buffersize))
+    # A generator of its own, so that calls are submitted now; the executor may be forgotten meanwhile.
+    return _results(weakref.ref(executor), fn, arguments, pending, deadline)
+
+
+def map_buffered_chunks(
+    executor: Executor,
+    fn: Callable[..., _T],
+    iterables: tuple[Iterable[Any], ...],
+    *,
+    timeout: float | None,
+    chunksize: int,
+    buffersize: int,
+) -> Iterator[_T]:
+    """As `map_buffered`, with `chunksize` calls in one task; `buffersize` counts tasks, as in Python 3.14."""
+    check_buffersize(buffersize)
+    if chunksize < 1:
+        msg = "chunksize must be >= 1."
+        raise ValueError(msg)
+    chunks = _batched(zip(*iterables, strict=False), chunksize)
+    run = functools.partial(_run_chunk, fn)
+    return _flatten(map_buffered(executor, run, (chunks,), timeout=timeout, buffersize=buffersize))
+
+
+def check_buffersize(buffersize: Any) -> None:
+    """Raise for what is neither None nor a positive integer."""
+    if buffersize is None:
+        return
+    if not isinstance(buffersize, int):
+        msg = f"buffersize must be an integer or None, not {buffersize!r}"
+        raise TypeError(msg)
+    if buffersize < 1:
+        msg = f"buffersize must be None or > 0, not {buffersize!r}"
+        raise ValueError(msg)
+
+
+def _results(
+    executor: weakref.ref[Executor],
+    fn: Callable[..., _T],
+    arguments: Iterator[tuple[Any, ...]],
+    pending: deque[Future[_T]],
+    deadline: float | None,
+) -> Iterator[_T]:
+    try:
+        while pending:
+            submitter = executor()
+            if submitter is not None:
+                pending.extend(submitter.submit(fn, *args) for args in itertools.islice(arguments, 1))
+                del submitter
+            # No reference to a result is kept while the generator waits for its caller.
+            yield _result_or_cancel(pending.popleft(), deadline)
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _result_or_cancel(future: Future[_T], deadline: float | None) -> _T:
+    try:
+        try:
+            return future.result(None if deadline is None else deadline - time.monotonic())
+        finally:
+            future.cancel()
+    finally:
+        del future  # an exception's traceback has this frame, and the future the exception
+
+
+def _run_chunk(fn: Callable[..., _T], chunk: tuple[tuple[Any, ...], ...]) -> list[_T]:
+    return [fn(*args) for args in chunk]
+
+
+def _batched(items: Iterator[_T], size: int) -> Iterator[tuple[_T, ...]]:
+    while batch := tuple(itertools.islice(items, size)):
+        yield batch
+
+
+def _flatten(chunks: Iterator[list[_T]]) -> Iterator[_T]:
+    for chunk in chunks:
+        chunk.reverse()
+        while chunk:
+            yield chunk.pop()

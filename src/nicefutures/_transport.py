@@ -1,0 +1,546 @@
+"""Large buffers go between a pool's processes in shared memory; everything else as the stdlib sends it.
+
+A task travels as one argument that pickles itself where the stdlib's feeder thread pickles what it sends: with
+protocol 5, whose out-of-band buffers (PEP 574) are copied to shared memory without the GIL, if they are large. The
+worker maps them, copy on write, so each task has an array of its own. Results come back the same way.
+
+What is in the pickle itself and large (bytes, bytearray) is copied to shared memory, too, and from there by whoever
+unpickles it, for these objects own their memory. When there is no memory, all of it goes into the pickle.
+"""
+
+import contextlib
+import functools
+import io
+import itertools
+import pickle
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.reduction import ForkingPickler
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from ._arrays import Copies
+    from ._platform._sharing import Exchange, Segment, Sender, SharedMemory
+
+# Buffers start at multiples of this many bytes, as NumPy's own do.
+_ALIGNMENT: Final = 64
+# A pickle is written in frames of 64 KiB; what is larger is one object.
+_LEAST_PART: Final = 2**17
+# These have no buffer.
+_ATOMS: Final = frozenset({type(None), bool, int, float, complex})
+# To iterate over these runs nobody's code.
+_BUILT_IN: Final = frozenset({list, tuple, range})
+
+
+class Place(NamedTuple):
+    """Where a buffer is: in the segment of that index, from that byte to that."""
+
+    segment: int
+    start: int
+    stop: int
+
+
+class Message(NamedTuple):
+    """What is sent.
+
+    Attributes
+    ----------
+    parts : list of bytes or Place
+        The pickle.
+    buffers : list of Place
+        Its out-of-band buffers.
+    segments : list
+        What the segments are opened by.
+    """
+
+    parts: list[bytes | Place]
+    buffers: list[Place]
+    segments: list[Any]
+
+
+class Snapshot:
+    """The content that an object's buffer had at some time.
+
+    Attributes
+    ----------
+    owner : weakref.ref
+        The object.
+    epoch : int
+        Of the epochs whose tasks may have this content, the last.
+    segment : Segment
+        Where it is.
+    start, stop : int
+        Where in there.
+    """
+
+    __slots__ = ("__weakref__", "epoch", "owner", "segment", "start", "stop")
+
+    def __init__(self, owner: weakref.ref[Any], epoch: int, segment: "Segment", start: int, stop: int) -> None:
+        self.owner = owner
+        self.epoch = epoch
+        self.segment = segment
+        self.start = start
+        self.stop = stop
+
+
+class Epoch:
+    """The time from one snapshot to the next.
+
+    What is submitted meanwhile may have what a buffer contains later on, as it may where each task is pickled for
+    itself; never what it contained before. This chain keeps a snapshot for as long as there is a task to be pickled
+    that may have it.
+    """
+
+    __slots__ = ("following", "number", "snapshots")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.following: Epoch | None = None
+        self.snapshots: list[Snapshot] = []
+
+
+# --- to pickle
+
+
+class _Pickler(pickle.Pickler):
+    """What multiprocessing pickles with, and out-of-band buffers."""
+
+    # Refers to the reducers that are registered with multiprocessing, those included that will be.
+    dispatch_table = ForkingPickler(io.BytesIO()).dispatch_table
+
+
+class _ArrayPickler(_Pickler):
+    """The same where there is NumPy."""
+
+    pickled: "_Pickled"
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, sys.modules["numpy"].ndarray) or obj.nbytes < self.pickled.limit:
+            return NotImplemented
+        if type(obj) in self.dispatch_table:
+            return NotImplemented
+        from ._arrays import reduce_array
+
+        return reduce_array(obj, self.pickled.copies())
+
+
+class _File:
+    """What a pickler writes to. What is large it writes as the object that it is, without a copy."""
+
+    __slots__ = ("write",)
+
+    def __init__(self, write: Callable[[Any], Any]) -> None:
+        self.write = write
+
+
+class _Large(NamedTuple):
+    """A large buffer: whose it is, what is in it, and where that is already."""
+
+    owner: Any
+    content: memoryview
+    snapshot: Snapshot | None
+
+
+class _Pickled:
+    """A pickle and its large buffers, in this process's memory.
+
+    Parameters
+    ----------
+    obj : Any
+        What to pickle.
+    limit : int
+        From so many bytes on a buffer is out of band.
+    find : callable
+        Returns the snapshot that may be taken for an object's buffer, if there is one.
+    """
+
+    def __init__(self, obj: Any, limit: int, find: Callable[[Any], Snapshot | None]) -> None:
+        self.parts: list[Any] = []
+        self.large: list[_Large] = []
+        self.limit = limit
+        self._find = find
+        self._known: dict[int, Snapshot] = {}  # keeps them
+        self._copies: Copies | None = None
+        try:
+            self._dump(obj)
+        finally:
+            self._copies = None  # a cycle: what is large shall go without the garbage collector
+        if len(self.parts) > 1:
+            self.parts = [part if type(part) is bytes else pickle.PickleBuffer(part).raw() for part in self.parts]
+
+    def _dump(self, obj: Any) -> None:
+        file = _File(self.parts.append)
+        if "numpy" not in sys.modules:
+            _Pickler(file, pickle.HIGHEST_PROTOCOL, buffer_callback=self._keep).dump(obj)
+            return
+        pickler = _ArrayPickler(file, pickle.HIGHEST_PROTOCOL, buffer_callback=self._keep)
+        pickler.pickled = self
+        pickler.dump(obj)
+
+    def copies(self) -> "Copies":
+        """Return the copies of arrays that are sent in their place."""
+        from ._arrays import Copies
+
+        if self._copies is None:
+            self._copies = Copies(self._is_known)
+        return self._copies
+
+    def small(self) -> bytes | None:
+        """Return the pickle, if there is nothing to share."""
+        if self.large or any(map(self._is_large, self.parts)):
+            return None
+        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+
+    def _is_large(self, part: Any) -> bool:
+        return len(part) >= _LEAST_PART and len(part) >= self.limit
+
+    def _is_known(self, owner: Any) -> bool:
+        snapshot = self._find(owner)
+        if snapshot is not None:
+            self._known[id(owner)] = snapshot
+        return snapshot is not None
+
+    def _keep(self, buffer: pickle.PickleBuffer) -> bool:
+        """Return whether a buffer shall be in the pickle."""
+        content = buffer.raw()
+        if content.nbytes < self.limit and self._copies is None:
+            return True
+        exporter = memoryview(buffer).obj
+        owner = exporter if self._copies is None else self._copies.original(exporter)
+        if content.nbytes < self.limit and owner is exporter:
+            return True
+        if id(owner) not in self._known:
+            self._is_known(owner)
+        snapshot = self._known.get(id(owner))
+        if snapshot is not None and owner is exporter and snapshot.stop - snapshot.start != content.nbytes:
+            snapshot = None  # a part of it
+        self.large.append(_Large(owner, content, snapshot))
+        return False
+
+    def share(self, memory: "SharedMemory") -> tuple[Message, list["Segment"], list[Place]]:
+        """Copy to a new segment what is large and not yet in one.
+
+        Returns
+        -------
+        message : Message
+            Without the segments' addresses.
+        segments : list of Segment
+            All that it needs, the new one first.
+        places : list of Place
+            Where each of `large` is.
+        """
+        copied: list[tuple[int, memoryview]] = []
+        segments: list[Any] = [None]
+        end = 0
+
+        def place(content: memoryview) -> Place:
+            nonlocal end
+            start, stop = end, end + content.nbytes
+            copied.append((start, content))
+            end = -(-stop // _ALIGNMENT) * _ALIGNMENT
+            return Place(0, start, stop)
+
+        def find(large: _Large) -> Place:
+            snapshot = large.snapshot
+            if snapshot is None:
+                return place(large.content)
+            if snapshot.segment not in segments:
+                segments.append(snapshot.segment)
+            return Place(segments.index(snapshot.segment), snapshot.start, snapshot.stop)
+
+        parts: list[bytes | Place] = []
+        for part in self.parts:
+            if self._is_large(part):
+                parts.append(place(memoryview(part)))
+            elif parts and isinstance(parts[-1], bytes):
+                parts[-1] += part
+            else:
+                parts.append(bytes(part))
+        places = [find(large) for large in self.large]
+        if copied:
+            segments[0] = memory.create(end)
+            for start, content in copied:
+                segments[0].write(content, start)
+        else:
+            del segments[0]
+            places = [each._replace(segment=each.segment - 1) for each in places]
+        return Message(parts, places, []), segments, places
+
+
+def _pickle_whole(obj: Any) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file, pickle.HIGHEST_PROTOCOL).dump(obj)
+    return file.getvalue()
+
+
+def _find_nothing(owner: Any) -> None:  # noqa: ARG001, a worker has sent nothing before
+    return None
+
+
+# --- to unpickle
+
+
+def _load(message: Message, segments: list["Segment"]) -> Any:
+    views: dict[int, tuple[int, memoryview]] = {}
+    for index in {place.segment for place in message.buffers}:
+        # One mapping of all that is needed of it.
+        start = min(place.start for place in message.buffers if place.segment == index)
+        stop = max(place.stop for place in message.buffers if place.segment == index)
+        views[index] = start, segments[index].view(start, stop)
+    buffers = [_part(*views[place.segment], place) for place in message.buffers]
+    return pickle.Unpickler(_Reader(message.parts, segments), buffers=buffers).load()  # noqa: S301, from ourselves
+
+
+def _part(base: int, view: memoryview, place: Place) -> memoryview:
+    return view[place.start - base : place.stop - base]
+
+
+class _Reader:
+    """What an unpickler reads from. It asks for what is large by itself, with the memory that this shall go to."""
+
+    def __init__(self, parts: list[bytes | Place], segments: list["Segment"]) -> None:
+        self._parts = [io.BytesIO(part) if isinstance(part, bytes) else part for part in parts]
+        self._segments = segments
+
+    def readinto(self, target: Any) -> int:
+        rest = memoryview(target).cast("B")
+        size = rest.nbytes
+        while self._parts and rest.nbytes:
+            part = self._parts[0]
+            if isinstance(part, Place):
+                count = min(part.stop - part.start, rest.nbytes)
+                self._segments[part.segment].read_into(rest[:count], part.start)
+                part = self._parts[0] = part._replace(start=part.start + count)
+                ended = part.start == part.stop
+            else:
+                count = part.readinto(rest)
+                ended = count < rest.nbytes
+            if ended:
+                del self._parts[0]
+            rest = rest[count:]
+        return size - rest.nbytes
+
+    def read(self, size: int) -> bytes:
+        data = bytearray(size)
+        return bytes(memoryview(data)[: self.readinto(data)])
+
+    def readline(self) -> bytes:
+        line = bytearray()
+        while not line.endswith(b"\n") and (byte := self.read(1)):
+            line += byte
+        return bytes(line)
+
+
+@contextlib.contextmanager
+def _closing(segments: list["Segment"]) -> Iterator[list["Segment"]]:
+    try:
+        yield segments
+    finally:
+        for segment in segments:
+            segment.close()
+
+
+# --- in the parent
+
+
+class Call:
+    """A task that pickles itself. While it exists, so does what its worker maps."""
+
+    __slots__ = ("_call", "_epoch", "_held", "_transport")
+
+    def __init__(self, transport: "Transport", call: tuple[Any, tuple[Any, ...], dict[str, Any]], epoch: Epoch) -> None:
+        self._transport = transport
+        self._call = call
+        self._epoch: Epoch | None = epoch
+        self._held: list[Segment] = []
+
+    def __reduce__(self) -> Any:
+        epoch, self._epoch = self._epoch, None
+        message, self._held = self._transport.pack(self._call, epoch)
+        return (pickle.loads, (message,)) if isinstance(message, bytes) else (_load_call, (message,))
+
+
+class _Here(threading.local):
+    """What a thread that submits has fixed."""
+
+    epoch: Epoch | None = None
+
+
+class Transport:
+    """What the parent needs for the buffers of one pool.
+
+    Parameters
+    ----------
+    memory : SharedMemory
+        What the system offers.
+    limit : int
+        From so many bytes on a buffer goes in shared memory.
+    """
+
+    def __init__(self, memory: "SharedMemory", limit: int) -> None:
+        self._memory = memory
+        self._limit = limit
+        self._exchange: Exchange = memory.exchange()
+        self._key = next(_keys)
+        self._epoch = Epoch(0)
+        self._here = _Here()
+        # By the owner's id. Only the feeder thread takes snapshots.
+        self._snapshots: weakref.WeakValueDictionary[int, Snapshot] = weakref.WeakValueDictionary()
+        _transports[self._key] = self
+
+    @property
+    def worker_end(self) -> "WorkerEnd":
+        """What a worker needs."""
+        return WorkerEnd(self._exchange.sender, self._memory, self._key, self._limit)
+
+    def close(self) -> None:
+        """Let go, when there is no worker any more, what they have sent and nobody has taken."""
+        self._exchange.close()
+
+    def call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """Return a task."""
+        return Call(self, (fn, args, kwargs), self._here.epoch or self._epoch)
+
+    @contextlib.contextmanager
+    def at_one_time(self, iterables: tuple[Iterable[Any], ...]) -> Iterator[None]:
+        """Let what this thread submits count as submitted now, if nobody's code runs in between."""
+        if all(type(iterable) in _BUILT_IN for iterable in iterables):
+            self._here.epoch = self._epoch
+        try:
+            yield
+        finally:
+            self._here.epoch = None
+
+    def pack(self, call: Any, epoch: Epoch | None) -> tuple[bytes | Message, list["Segment"]]:
+        """Return what to send, and what has to exist until it has been used."""
+        pickled = _Pickled(call, self._limit, functools.partial(self._find, epoch))
+        small = pickled.small()
+        if small is not None:
+            return small, []
+        # Whatever is submitted from here on must not have what is copied now.
+        now = self._epoch
+        self._epoch = now.following = Epoch(now.number + 1)
+        try:
+            message, segments, places = pickled.share(self._memory)
+        except OSError:  # no memory, or too many files
+            return _pickle_whole(call), []
+        for large, place in zip(pickled.large, places, strict=True):
+            if large.snapshot is None:
+                self._remember(large.owner, now, segments[place.segment], place)
+        return message._replace(segments=[segment.address for segment in segments]), segments
+
+    def _find(self, epoch: Epoch | None, owner: Any) -> Snapshot | None:
+        snapshot = self._snapshots.get(id(owner))
+        if snapshot is None or epoch is None or snapshot.epoch < epoch.number or snapshot.owner() is not owner:
+            return None
+        return snapshot
+
+    def _remember(self, owner: Any, epoch: Epoch, segment: "Segment", place: Place) -> None:
+        try:
+            reference = weakref.ref(owner)
+        except TypeError:  # it may not be the same at the next look
+            return
+        snapshot = Snapshot(reference, epoch.number, segment, place.start, place.stop)
+        epoch.snapshots.append(snapshot)
+        self._snapshots[id(owner)] = snapshot
+
+    def take(self, message: Message) -> Any:
+        """Return a worker's result."""
+        with _closing([self._exchange.take(ticket) for ticket in message.segments]) as segments:
+            return _load(message, segments)
+
+
+_keys: Final = itertools.count()
+# While a task has no result, there is a `Call`, and so its transport.
+_transports: Final[weakref.WeakValueDictionary[int, Transport]] = weakref.WeakValueDictionary()
+
+
+def _load_result(key: int, message: Message) -> Any:
+    return _transports[key].take(message)
+
+
+# --- in a worker
+
+
+class WorkerEnd:
+    """What a worker needs. It can be pickled while the process starts."""
+
+    def __init__(self, sender: "Sender", memory: "SharedMemory", key: int, limit: int) -> None:
+        self._sender = sender
+        self._memory = memory
+        self._key = key
+        self._limit = limit
+
+    def connect(self) -> None:
+        """Use it in this process from now on."""
+        _worker.end = self
+
+    def open(self, address: Any) -> "Segment":
+        """Return a segment of the parent's."""
+        return self._memory.open(address)
+
+    def pack(self, value: Any) -> Any:
+        """Return how a result is pickled."""
+        pickled = _Pickled(value, self._limit, _find_nothing)
+        small = pickled.small()
+        if small is not None:
+            return pickle.loads, (small,)
+        try:
+            message, segments, _ = pickled.share(self._memory)
+            tickets = [self._sender.send(segment) for segment in segments]
+        except OSError:  # no memory, too many files, or a parent that takes nothing
+            return pickle.loads, (_pickle_whole(value),)
+        return _load_result, (self._key, message._replace(segments=tickets))
+
+
+class _Worker:
+    end: WorkerEnd
+
+
+_worker: Final = _Worker()
+
+
+class Result:
+    """A result that pickles itself."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __reduce__(self) -> Any:
+        return _worker.end.pack(self._value)
+
+
+def _load_call(message: Message) -> Any:
+    try:
+        with _closing([_worker.end.open(address) for address in message.segments]) as segments:
+            return _load(message, segments)
+    except OSError as error:
+        # Here an error would end the worker, and with it the pool.
+        return _fail, (error,), {}
+
+
+def _fail(error: OSError) -> None:
+    error.add_note("This worker cannot use its parent's memory. Do without: share_over=None.")
+    raise error
+
+
+def run_call(call: Any) -> Any:
+    """Run a `Call` in a worker, where it is a tuple; what this returns or raises is what the task does."""
+    fn, args, kwargs = call
+    try:
+        value = fn(*args, **kwargs)
+    except BaseException as error:
+        with contextlib.suppress(Exception):  # an exception that takes no attributes goes as it is
+            if type(error) not in _Pickler.dispatch_table:
+                BaseException.__setattr__(error, "__reduce_ex__", functools.partial(_reduce_exception, error))
+        raise
+    return value if type(value) in _ATOMS else Result(value)
+
+
+def _reduce_exception(error: BaseException, protocol: int) -> Any:  # noqa: ARG001, as pickle calls it
+    BaseException.__delattr__(error, "__reduce_ex__")
+    return _worker.end.pack(error)

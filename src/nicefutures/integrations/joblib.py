@@ -1,0 +1,177 @@
+"""A joblib backend whose worker processes have a low priority."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, Final, NamedTuple
+
+from .._arguments import check_initializer
+from .._initializer import Demands, ignore, refuse, run_task, start_process
+from .._priority import OnFailure, ProcessPriority, Shortfall, parse_on_failure, parse_priority
+from .._report import WarnOnce, WorkerReport
+
+try:
+    from joblib import register_parallel_backend
+    from joblib._parallel_backends import LokyBackend  # joblib.parallel has it, too, without a promise either
+except ImportError as error:
+    msg = "nicefutures.integrations.joblib needs joblib: python -m pip install 'nicefutures[joblib]'"
+    raise ImportError(msg, name=error.name, path=error.path) from error
+
+__all__ = ["LowPriorityBackend", "register"]
+
+_NAME: Final = "nicefutures"
+
+
+def register() -> None:
+    """Make "nicefutures" a name for :class:`LowPriorityBackend` wherever joblib takes the name of a backend.
+
+    Examples
+    --------
+    >>> import joblib
+    >>> from nicefutures import get_process_priority
+    >>> from nicefutures.integrations.joblib import register
+    >>> register()
+    >>> with joblib.parallel_config("nicefutures", n_jobs=2, priority="below_normal"):
+    ...     joblib.Parallel()(joblib.delayed(get_process_priority)() for _ in range(2))
+    [<ProcessPriority.BELOW_NORMAL: 6>, <ProcessPriority.BELOW_NORMAL: 6>]
+    """
+    register_parallel_backend(_NAME, LowPriorityBackend)
+
+
+class LowPriorityBackend(LokyBackend):
+    """joblib's own backend, loky, whose worker processes put themselves at a low priority.
+
+    Batches, large arrays in shared files, nested calls and `inner_max_num_threads` are joblib's. Every thread of every
+    worker is at the level before the first task; the workers come last at the disk as well, and when the memory runs
+    out, the system takes them first. The calling process stays as it is; with ``n_jobs=1`` joblib runs the tasks there.
+
+    Parameters
+    ----------
+    nesting_level, inner_max_num_threads, **backend_kwargs
+        As for joblib's backends, `initializer` and `initargs` included.
+    priority : ProcessPriority or str, default ProcessPriority.IDLE
+        The workers' level, up to NORMAL.
+    on_failure : {"warn", "raise", "ignore"}, default "warn"
+        What to do about a worker that could not be put at the level. "warn": it works all the same, and one
+        PriorityWarning says so in the parent. "raise": its tasks end with a PriorityError. "ignore": it works all the
+        same.
+
+    Raises
+    ------
+    ValueError
+        If `priority` or `on_failure` is unknown, or `priority` is above NORMAL.
+    TypeError
+        If an argument has the wrong type.
+    """
+
+    def __init__(
+        self,
+        nesting_level: int | None = None,
+        inner_max_num_threads: int | None = None,
+        *,
+        priority: ProcessPriority | str = ProcessPriority.IDLE,
+        on_failure: OnFailure = "warn",
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        **backend_kwargs: Any,
+    ) -> None:
+        level = parse_priority(ProcessPriority, priority)
+        if level > ProcessPriority.NORMAL:
+            msg = f"priority must be 'idle', 'below_normal' or 'normal', not {priority!r}: this backend only lowers"
+            raise ValueError(msg)
+        parse_on_failure(on_failure)
+        on_shortfall = {"warn": _keep, "raise": refuse, "ignore": ignore}[on_failure]
+        initargs = (level, on_shortfall, initializer, check_initializer(initializer, initargs))
+        super().__init__(
+            nesting_level=nesting_level,
+            inner_max_num_threads=inner_max_num_threads,
+            initializer=_start_worker,
+            initargs=initargs,
+            **backend_kwargs,
+        )
+        self._warn = WarnOnce(depth=_depth_of_user())
+        self._refusing = on_failure == "raise"
+        self._expected = 0
+        self._heard: set[int] = set()
+
+    def configure(self, *args: Any, **kwargs: Any) -> int:
+        """Get the workers ready, and return how many there are."""
+        self._expected = super().configure(*args, **kwargs)
+        return self._expected
+
+    def submit(self, func: Callable[[], Any], callback: Callable[[Any], object] | None = None) -> Future[Any]:
+        """Let a worker run a batch of tasks."""
+        self._warn.heed_filters()
+        # Once all workers have told what they lack, batches go as they are: to wrap one is not free.
+        if self._refusing or len(self._heard) < self._expected:
+            func = functools.partial(_run_batch, func)
+        future: Future[Any] = super().submit(func, callback)
+        return future
+
+    def retrieve_result_callback(self, out: Future[Any]) -> Any:
+        """Return the results of a batch."""
+        results = super().retrieve_result_callback(out)
+        if not isinstance(results, _Report):
+            return results
+        self._heard.add(results.pid)
+        if results.shortfall is not None:
+            self._warn(results.shortfall)
+        return results.results
+
+    def stop_call(self) -> None:
+        """Raise the warning, if the filters make it an error."""
+        super().stop_call()
+        self._warn.raise_pending()
+
+
+# --- in the worker
+
+
+class _Report(NamedTuple):
+    """What a batch of tasks returned, on which worker, and what is missing there, if that has not been said."""
+
+    results: Any
+    pid: int
+    shortfall: Shortfall | None
+
+
+class _Worker:
+    shortfall: Shortfall | None = None
+
+
+def _start_worker(
+    priority: ProcessPriority,
+    on_shortfall: Callable[[Shortfall], None],
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+) -> None:
+    register()  # a task may ask for the backend by its name
+    # joblib has its own rules for BLAS threads and for large arrays.
+    demands = Demands(priority, None, None, forked=False, efficiency=False, group=None, registry=None, transport=None)
+    start_process(demands, _report_nothing, on_shortfall, initializer, initargs)
+
+
+def _report_nothing(report: WorkerReport) -> None:
+    """Joblib has no way for it."""
+
+
+def _keep(shortfall: Shortfall) -> None:
+    """Let it go along with the worker's first batch."""
+    _Worker.shortfall = shortfall
+
+
+def _run_batch(batch: Callable[[], Any]) -> _Report:
+    results = run_task(batch)
+    shortfall, _Worker.shortfall = _Worker.shortfall, None
+    return _Report(results, os.getpid(), shortfall)
+
+
+def _depth_of_user() -> int:
+    """Return how many calls up from the caller the line is that named the backend."""
+    depth = 1
+    frame = sys._getframe(depth + 1)  # noqa: SLF001, as logging and warnings do
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "joblib":
+        frame, depth = frame.f_back, depth + 1
+    return depth
