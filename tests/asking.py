@@ -31,7 +31,7 @@ needs_privilege = pytest.mark.skipif(not may_raise, reason="raising a priority n
 if LINUX:
     PROCESS = {
         ProcessPriority.IDLE: ("SCHED_IDLE", 0, "IDLE"),
-        ProcessPriority.BELOW_NORMAL: ("SCHED_BATCH", 10, "NONE"),
+        ProcessPriority.BELOW_NORMAL: ("SCHED_BATCH", 10, "BE"),
         ProcessPriority.NORMAL: ("SCHED_OTHER", 0, "NONE"),
         ProcessPriority.ABOVE_NORMAL: ("SCHED_OTHER", -5, "NONE"),
         ProcessPriority.HIGH: ("SCHED_OTHER", -10, "NONE"),

@@ -1,6 +1,7 @@
 """No test leaves a process, a thread or a lowered test run behind."""
 
 import multiprocessing
+import signal
 import threading
 import time
 
@@ -9,6 +10,10 @@ import pytest
 
 from asking import PROCESS, ask_threads
 from nicefutures import ProcessPriority
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would the programs that the tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _processes():

@@ -76,6 +76,8 @@ class FakeKernel:
         self.ours = True
         self.ignores = False
         self.proc = True
+        self.files = {"/proc/self/oom_score_adj": "0", "/proc/self/statm": "9 8 7 6 0 4 0"}
+        self.data_limit = (-1, -1)
 
     def add(self, tid, pid=OWN, **scheduling):
         self.state[tid] = Scheduling(Policy.SCHED_OTHER, 0, 0, 0)._replace(**scheduling)
@@ -131,12 +133,44 @@ class FakeKernel:
         self.read(tid)
         return 5_000_000
 
+    def voluntary_switches(self):
+        return 3
+
     def run_state(self, tid):
         self.read(tid)
         return "R" if tid == OWN else "S"
 
+    def executable(self):
+        return "/usr/bin/python3.11"
+
     def open_schedstat(self):
         raise FileNotFoundError
+
+    def read_text(self, path):
+        if path not in self.files:
+            raise FileNotFoundError
+        return self.files[path]
+
+    def write_text(self, path, text):
+        if "file" in self.forbidden:
+            refuse(self.forbidden["file"])
+        if not self.ignores:
+            self.files[path] = text
+
+    def get_data_limit(self):
+        return self.data_limit
+
+    def set_data_limit(self, limits):
+        self.data_limit = limits
+
+    def affinity(self):
+        refuse(errno.ENOSYS)
+
+    def page_size(self):
+        return 4096
+
+    def memory_pages(self):
+        return 1000
 
 
 @pytest.fixture
@@ -158,7 +192,7 @@ def test_linux_levels(kernel):
         found[level.name] = kernel.state[OWN]
     assert found == {
         "IDLE": Scheduling(Policy.SCHED_IDLE, 0, 0, IDLE_IO),
-        "BELOW_NORMAL": Scheduling(Policy.SCHED_BATCH, 0, 10, 0),
+        "BELOW_NORMAL": Scheduling(Policy.SCHED_BATCH, 0, 10, IoClass.BEST_EFFORT << 13 | 6),
         "NORMAL": Scheduling(Policy.SCHED_OTHER, 0, 0, 0),
         "ABOVE_NORMAL": Scheduling(Policy.SCHED_OTHER, 0, -5, 0),
         "HIGH": Scheduling(Policy.SCHED_OTHER, 0, -10, 0),
@@ -344,8 +378,39 @@ def test_linux_activity(kernel):
     kernel.add(7)
     assert (linux.thread_cpu_time(7), linux.is_ready(7), linux.is_ready(OWN)) == (5_000_000, False, True)
     assert (linux.thread_cpu_time(8), linux.is_ready(8)) == (None, False)
+    assert linux.thread_waits() == 3
     with linux.cpu_delay() as delay:
         assert delay() == delay() == 0
+
+
+def test_linux_library_threads(kernel, monkeypatch):
+    """Threads that neither Python started nor anybody named are libraries'; they go down, and back as they were."""
+    kernel.processes[OWN] = [threading.get_native_id()]
+    for tid in (71, 72, 73, 74):
+        kernel.add(tid)
+    kernel.state[72] = kernel.state[72]._replace(nice=3)
+    names = {threading.get_native_id(): "a-program", 71: "a-program", 72: "python3.11", 73: "grpc_poll", 74: None}
+    kernel.files |= {f"/proc/self/task/{tid}/comm": f"{name}\n" for tid, name in names.items() if name}
+    only = [threading.current_thread()]
+    monkeypatch.setattr(threading, "enumerate", lambda: only)
+    assert linux.library_threads() == [71, 72]
+    saved = linux.save_threads([71, 72, 99])
+    linux.set_threads([71, 72, 99], ThreadPriority.IDLE)
+    assert linux.get_threads([71, 72, 99]) == dict.fromkeys((71, 72), ThreadPriority.IDLE)
+    assert linux.restore_threads(saved) is None
+    assert [kernel.state[tid].nice for tid in (71, 72)] == [0, 3]
+    linux.set_threads(saved, ThreadPriority.IDLE)
+    kernel.forbidden = {"policy": errno.EPERM}
+    assert linux.restore_threads(saved).in_force.startswith("IDLE")
+    only.append(threading.Thread())  # it has not started yet
+    assert linux.library_threads() == []
+
+
+def test_linux_ready_threads(kernel):
+    """How many threads want a CPU is told, where the system tells it."""
+    assert linux.count_ready() is None
+    kernel.files["/proc/loadavg"] = "0.20 0.18 0.12 7/80 11206\n"
+    assert linux.count_ready() == 7
 
 
 @linux_only
@@ -373,8 +438,71 @@ def test_linux_activity_of_the_system():
     assert not ready
     assert linux.is_ready(threading.get_native_id())
     assert linux.thread_cpu_time(busy.native_id) is None
+    waits = linux.thread_waits()
+    time.sleep(0.01)
+    assert linux.thread_waits() > waits
     with linux.cpu_delay() as delay:
         assert 0 <= delay() <= delay()
+
+
+OOM_SCORE = "/proc/self/oom_score_adj"
+
+
+def test_linux_background(kernel):
+    """A lowered worker is the kernel's first choice when the memory runs out; what is higher already stays."""
+    assert linux.set_background(ProcessPriority.NORMAL) is None
+    assert kernel.files[OOM_SCORE] == "0"
+    assert linux.set_background(ProcessPriority.BELOW_NORMAL) is None
+    assert kernel.files[OOM_SCORE] == "800"
+    assert linux.set_background(ProcessPriority.IDLE) is None
+    assert linux.set_background(ProcessPriority.BELOW_NORMAL) is None
+    assert kernel.files[OOM_SCORE] == "1000"
+
+
+def test_linux_background_refused(kernel):
+    """A kernel that refuses is named, one that has no such thing is not."""
+    kernel.forbidden["file"] = errno.EACCES
+    assert "forbids" in linux.set_background(ProcessPriority.IDLE).reason
+    del kernel.forbidden["file"]
+    kernel.ignores = True
+    assert linux.set_background(ProcessPriority.IDLE).in_force == "0"
+    del kernel.files[OOM_SCORE]
+    assert linux.set_background(ProcessPriority.IDLE) is None
+
+
+def test_linux_implied_io(kernel):
+    """Where the I/O class cannot be set, nice 10 implies what BELOW_NORMAL asks for: nothing is missing."""
+    kernel.forbidden["ioprio"] = errno.EPERM
+    assert linux.set_process(ProcessPriority.BELOW_NORMAL) is None
+    assert kernel.state[OWN] == Scheduling(Policy.SCHED_BATCH, 0, 10, 0)
+
+
+def test_linux_memory_limit(kernel):
+    """The limit comes and goes; a stricter one stays."""
+    limit = linux.open_memory_limit()
+    limit.hold(10**9)
+    assert kernel.data_limit == (10**9, -1)
+    assert limit.in_force()
+    limit.lift()
+    assert kernel.data_limit == (-1, -1)
+    assert not limit.in_force()
+    kernel.data_limit = (10**8, 10**10)
+    limit = linux.open_memory_limit()
+    limit.hold(10**9)
+    assert kernel.data_limit == (10**8, 10**10)
+    assert linux.memory_in_use() == 4 * 4096
+    assert linux.memory_unused() == 3 * 4096
+
+
+def test_linux_without_affinity(kernel, monkeypatch):
+    """A C library that has no affinity leaves Python's own count; a quota counts."""
+    monkeypatch.setattr(linux, "count_cpus", lambda: 4)
+    monkeypatch.setattr(linux, "cpu_quota", lambda: None)
+    assert linux.usable_cpus() == 4
+    monkeypatch.setattr(linux, "cpu_quota", lambda: 1.5)
+    assert linux.usable_cpus() == 1.5
+    monkeypatch.setattr(linux, "memory_limit", lambda: 5000)
+    assert linux.total_memory() == 5000
 
 
 class FakeWindows:
@@ -385,6 +513,9 @@ class FakeWindows:
         self.thread_priorities = {None: 0, 11: 0, 12: -2}
         self.privileged = False
         self.denied = set()
+        self.refusals = {}
+        self.noted = {}
+        self.forgets = False
 
     def _known(self, pid):
         if pid not in self.classes:
@@ -411,13 +542,53 @@ class FakeWindows:
             refuse(errno.EINVAL)
         return self.thread_priorities[tid]
 
-    def set_thread_priority(self, priority):
-        self.thread_priorities[None] = priority
+    def set_thread_priority(self, priority, tid=None):
+        if tid not in self.thread_priorities:
+            refuse(errno.EINVAL)
+        self.thread_priorities[tid] = priority
+
+    def start_of_thread(self, tid):
+        return {11: r"C:\Env\numpy.libs\libopenblas.dll", 12: r"C:\Windows\System32\ntdll.dll"}.get(tid, "")
 
     def thread_cycles(self, tid):
         if tid not in self.thread_priorities:
             refuse(errno.EINVAL)
         return 12_345
+
+    def _note(self, what, value):
+        if what in self.refusals:
+            error = OSError(errno.EINVAL, "refused")
+            error.winerror = self.refusals[what]
+            raise error
+        self.noted[what] = value
+
+    def get_io_priority(self, pid):
+        return self.noted.get("io", 2)
+
+    def set_io_priority(self, priority):
+        self._note("io", priority)
+
+    def set_memory_priority(self, priority):
+        self._note("memory", priority)
+
+    def set_power_throttling(self):
+        self._note("power", True)
+
+    def open_job(self):
+        return 77
+
+    def set_job_limit(self, job, limit):
+        assert job == 77
+        self._note("job", limit)
+
+    def get_job_limit(self, job):
+        return None if self.forgets else self.noted.get("job")
+
+    def affinity(self):
+        return 3
+
+    def committed(self):
+        return 10**8
 
 
 @pytest.fixture
@@ -511,6 +682,17 @@ def test_windows_activity(win32):
     assert (windows.thread_cpu_time(11), windows.thread_cpu_time(99), windows.is_ready(11)) == (12_345, None, False)
 
 
+def test_windows_library_threads(win32, monkeypatch):
+    """Threads that start in a library that is not Windows' own are put down, and back as they were."""
+    monkeypatch.setenv("SYSTEMROOT", r"C:\Windows")
+    assert windows.library_threads() == [11]
+    saved = windows.save_threads([11, 99])
+    windows.set_threads([11, 99], ThreadPriority.IDLE)
+    assert windows.get_threads([11, 99]) == {11: ThreadPriority.IDLE}
+    assert windows.restore_threads(saved) is None
+    assert win32.thread_priorities[11] == 0
+
+
 @pytest.mark.parametrize("backend", [linux, macos, posix, windows], ids=lambda module: module.__name__)
 def test_pause(backend):
     """It lasts as long as was asked for, unless the lock is to be had."""
@@ -525,9 +707,63 @@ def test_pause(backend):
 def test_unknown_activity(backend):
     """Where the system does not tell, nothing is claimed."""
     assert backend.thread_cpu_time(1) is None
+    assert backend.thread_waits() is None
     assert not backend.is_ready(1)
     with backend.cpu_delay() as delay:
         assert delay() == 0
+    assert backend.count_ready() is None
+    assert backend.library_threads() == []
+
+
+@pytest.mark.parametrize("backend", [macos, posix], ids=lambda module: module.__name__)
+def test_other_threads(backend):
+    """Where a thread sets its own level only, the others are left alone."""
+    assert backend.save_threads([1]) == backend.get_threads([1]) == {}
+    backend.set_threads([1], ThreadPriority.IDLE)
+    assert backend.restore_threads({}) is None
+
+
+def test_windows_background(win32):
+    """I/O and memory go with the level."""
+    assert windows.set_background(ProcessPriority.NORMAL) is None
+    assert win32.noted == {}
+    assert windows.set_background(ProcessPriority.BELOW_NORMAL) is None
+    assert win32.noted == {"io": 1, "memory": 4}
+    assert windows.set_background(ProcessPriority.IDLE) is None
+    assert win32.noted == {"io": 0, "memory": 1}
+    assert windows.describe().io_class == "very_low"
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, False), (50, False), (120, False), (5, True)])
+@pytest.mark.parametrize("what", ["io", "memory"])
+def test_windows_background_refused(win32, what, number, said):
+    """A refusal is said; that this Windows has no such thing is not."""
+    win32.refusals[what] = number
+    shortfall = windows.set_background(ProcessPriority.IDLE)
+    assert (shortfall is not None) is said
+
+
+def test_windows_efficiency(win32):
+    """EcoQoS is asked for, and a Windows without it is said, for it was asked for by itself."""
+    assert windows.set_efficiency() is None
+    assert win32.noted == {"power": True}
+    win32.refusals["power"] = 87
+    assert "1709" in windows.set_efficiency().remedy
+
+
+def test_windows_memory_limit(win32):
+    """The limit of the job comes and goes, and is read back."""
+    limit = windows.open_memory_limit()
+    limit.hold(10**9)
+    assert win32.noted["job"] == 10**9
+    assert limit.in_force()
+    limit.lift()
+    assert win32.noted["job"] is None
+    limit.hold(10**9)
+    win32.forgets = True
+    assert not limit.in_force()
+    assert windows.memory_in_use() == 10**8
+    assert windows.usable_cpus() == min(3, windows.count_cpus())
 
 
 class FakeNice:
@@ -538,6 +774,19 @@ class FakeNice:
         self.error = None
         self.last = 20
         self.ignores = False
+        self.address_limit = (-1, -1)
+
+    def get_address_limit(self):
+        return self.address_limit
+
+    def set_address_limit(self, limits):
+        self.address_limit = limits
+
+    def address_space(self):
+        return 10**9
+
+    def resident(self):
+        return 10**8
 
     def get_nice(self, pid):
         if pid not in self.nice:
@@ -613,18 +862,62 @@ def test_posix_threads(nice):
     assert posix.restore_thread(None) is None
 
 
-# --- macOS threads
+def test_posix_memory_limit(nice):
+    """The address space is limited, whatever stands for no limit; a stricter limit stays."""
+    for infinity in (-1, 2**63 - 1):
+        nice.address_limit = (infinity, infinity)
+        limit = posix.open_memory_limit()
+        limit.hold(10**9)
+        assert nice.address_limit == (10**9, infinity)
+        assert limit.in_force()
+        limit.lift()
+        assert nice.address_limit == (infinity, infinity)
+    nice.address_limit = (10**8, 10**10)
+    posix.open_memory_limit().hold(10**9)
+    assert nice.address_limit == (10**8, 10**10)
+    assert posix.memory_in_use() == 10**9
+    assert posix.memory_unused() == 9 * 10**8
+
+
+@pytest.mark.parametrize("backend", [posix, macos, windows])
+def test_no_groups(backend):
+    """Only Linux has task groups that a level counts in."""
+    assert backend.find_group() is None
+    assert backend.join_group(None, None) is None
+
+
+# --- macOS threads, I/O and efficiency
 
 
 class FakeQos:
-    """The calling thread's QoS class."""
+    """The calling thread's QoS class, and what its process has."""
 
     def __init__(self):
         self.qos = macos.Qos(0x21)
         self.error = None
         self.ignores = False
+        self.io_policy = 0
+        self.background = 0
 
-    def get_qos(self):
+    def get_io_policy(self):
+        return self.io_policy
+
+    def set_io_policy(self, policy):
+        if self.error:
+            refuse(self.error)
+        if not self.ignores:
+            self.io_policy = policy
+
+    def get_darwin_background(self):
+        return self.background
+
+    def set_darwin_background(self, value):
+        if self.error:
+            refuse(self.error)
+        if not self.ignores:
+            self.background = int(value == 0x1000)
+
+    def get_qos(self, thread=None):
         return self.qos
 
     def set_qos(self, qos):
@@ -679,6 +972,34 @@ def test_macos_restore(qos):
     assert macos.get_thread() == ThreadPriority.NORMAL
     assert macos.restore_thread(macos.Qos(0)) is None
     assert qos.qos == (0x15, 0)
+
+
+def test_macos_background(qos):
+    """I/O goes with the level."""
+    assert macos.set_background(ProcessPriority.NORMAL) is None
+    assert qos.io_policy == 0
+    assert macos.set_background(ProcessPriority.BELOW_NORMAL) is None
+    assert qos.io_policy == 4
+    assert macos.set_background(ProcessPriority.IDLE) is None
+    assert qos.io_policy == 3
+
+
+def test_macos_efficiency(qos):
+    """The whole process is put in the background."""
+    assert macos.set_efficiency() is None
+    assert qos.background == 1
+
+
+def test_macos_refusals(qos):
+    """What is refused or ignored is said; and there is no memory limit."""
+    qos.ignores = True
+    assert "something else" in macos.set_background(ProcessPriority.IDLE).reason
+    assert "did nothing" in macos.set_efficiency().reason
+    qos.error = errno.EPERM
+    assert "refused" in macos.set_background(ProcessPriority.IDLE).reason
+    assert "refused" in macos.set_efficiency().reason
+    with pytest.raises(OSError, match="does not enforce"):
+        macos.open_memory_limit()
 
 
 # --- what no backend foresees

@@ -16,7 +16,7 @@ for _needed in ("numpy", "scipy", "rich", "matplotlib", "pyperf", "threadpoolctl
     pytest.importorskip(_needed)  # the last is in the source tree only
 
 import numpy as np  # noqa: E402
-from benchmarks import _available, _cli, _overhead, _record, _run  # noqa: E402
+from benchmarks import _available, _cli, _cluster, _overhead, _record, _run  # noqa: E402
 from benchmarks._bootstrap import Interval, compare_medians, quantile_ratio  # noqa: E402
 from benchmarks._compare import compare  # noqa: E402
 from benchmarks._condition import Condition  # noqa: E402
@@ -488,6 +488,21 @@ class TestSuites:
         assert len(names) == 2
         assert sum(version in name for name in names) == 1
 
+    def test_cluster(self, tmp_path):
+        """Dask's workers beside busy programs."""
+        pytest.importorskip("distributed")
+        suite = _cluster.make_suite(1.0)
+        few = [cell for cell in suite.cells if cell.name.startswith("products")]
+        record = _run.run_suite(dataclasses.replace(suite, cells=few), 1, 0, tmp_path / "results.json")
+        _check_schema(record)
+        assert [cell for cell in record["cells"] if "error" in cell] == []
+        assert {tuple(cell["cluster"]) for cell in record["cells"] if "cluster" in cell} == {
+            ("products", None),
+            ("products", "idle"),
+        }
+        assert [len(table.rows) for table in summarise(record).tables] == [2, 3]
+        assert write_report(record, tmp_path / "report").exists()
+
     def test_overhead(self, tmp_path):
         """Costs by pyperf, and work."""
         wanted = [
@@ -496,6 +511,7 @@ class TestSuites:
             "start low-spawn",
             "import low-spawn",
             "map joblib",
+            "map joblib-low",
             "map pool",
         ]
         suite = _overhead.make_suite(0.2)
@@ -506,7 +522,7 @@ class TestSuites:
         assert len(_overhead.values(record, "call", "low-spawn")) == 3
         titles = [table.title for table in summarise(record).tables]
         assert titles[0] == "a call and its result"
-        assert titles[-1] == "products of 700 x 700, nothing beside"
+        assert titles[-2:] == ["through joblib", "products of 700 x 700, nothing beside"]
         assert write_report(record, tmp_path / "report").exists()
 
 

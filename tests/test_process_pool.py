@@ -138,7 +138,7 @@ def test_failure_channel(context):
     shortfall = Shortfall("IDLE", "NORMAL", "a test", "None.")
     executor = LowPriorityProcessPoolExecutor(1, context)
     executor.submit(abs, -1).result()
-    reporters = [context.Process(target=executor._failure_channel.worker_end(), args=(shortfall,)) for _ in range(2)]
+    reporters = [context.Process(target=executor._channel.worker_end(), args=(shortfall,)) for _ in range(2)]
     with pytest.warns(PriorityWarning, match="IDLE is not to be had: a test") as log:
         report_and_shut_down(reporters, executor)
     # From 3.12 on, Python warns of forks beside threads too.
