@@ -49,7 +49,7 @@ def missing_parts(
                 reasons[condition] = kind.problem
             elif kind.needs and importlib.util.find_spec(kind.needs) is None:
                 reasons[condition] = f"{kind.needs} is not installed"
-        if condition.foreground == "other-session" and sys.platform == "win32":
+        if condition.foreground in ("other-session", "busy-session") and sys.platform == "win32":
             reasons[condition] = "Windows has no sessions of that kind"
         if condition.ui in ("tk", "qt"):
             key = (condition.python, condition.ui)

@@ -23,7 +23,7 @@ from nicefutures import PriorityThreadPoolExecutor
 
 from ._background import start_work, warm_up
 from ._condition import NOTHING, Condition
-from ._executors import EXECUTORS, open_executor
+from ._executors import EXECUTORS, open_executor, usable_cpus
 from ._levels import process_levels, thread_levels
 from ._loads import FIT
 from ._ui import UIS, RunWindow
@@ -179,8 +179,9 @@ def _pipe(pipe: Any) -> Any:
 def _foreground(condition: Condition, seconds: float) -> "Iterator[subprocess.Popen[str]]":
     """Start the foreground process, and end it."""
     frames_s = seconds * _FRAMES_SHARE
-    command = [sys.executable, "-m", "benchmarks._foreground", str(frames_s), str(seconds - frames_s)]
-    other_session = condition.foreground == "other-session"
+    others = usable_cpus() - 1 if condition.foreground == "busy-session" else 0
+    command = [sys.executable, "-m", "benchmarks._foreground", str(frames_s), str(seconds - frames_s), str(others)]
+    other_session = condition.foreground != "same-session"
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=other_session
     ) as process:

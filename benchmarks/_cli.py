@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from . import _overhead
 from ._available import find_pythons, missing_parts, open_screen
 from ._condition import Condition
 from ._designs import DESIGNS, THREAD_LEVELS, Axes, Design, conditions_of
 from ._executors import EXECUTORS
 from ._loads import TITLES
+from ._plain import PLAIN
 from ._record import load
 from ._run import Suite, expected_s, make_cell, run_suite
 from ._ui import UIS
@@ -22,7 +22,7 @@ _DESCRIPTION: Final = """\
 How responsive a user interface stays under heavy NumPy loads, and what the GIL does to thread priority.
 Without a command: the quick suite, in a minute.
 """
-SUITES: Final = (*DESIGNS, _overhead.NAME)
+SUITES: Final = (*DESIGNS, *PLAIN)
 # Rounds and length of windows over those of the suite.
 _PRESETS: Final = {"quick": (1, 0.5), "full": (5, 1.5)}
 _MOST_SECONDS: Final = 3600
@@ -150,11 +150,12 @@ def _run(options: argparse.Namespace) -> int:
     seed = random.SystemRandom().randrange(2**31) if options.seed is None else int(options.seed)
     path = options.output or Path(f"nicefutures-{options.suite}.json")
     axes = _axes(options)
-    if options.suite == _overhead.NAME:
+    if options.suite in PLAIN:
         if axes.chosen or options.python:
-            options.parser.error("overhead has no --ui, --load and so on: it compares all peers")
-        suite = _overhead.make_suite(options.seconds)
-        return _finish(run_suite(suite, _rounds(options, _overhead.ROUNDS), seed, path), path, options)
+            options.parser.error(f"{options.suite} has no --ui, --load and so on: it compares all that it has")
+        plain = PLAIN[options.suite]
+        suite = plain.make(options.seconds)
+        return _finish(run_suite(suite, _rounds(options, plain.rounds), seed, path), path, options)
     design = DESIGNS[options.suite]
     seconds = options.seconds or design.seconds * _PRESETS.get(options.preset, (0, 1.0))[1]
     pythons, skipped = find_pythons(options.python)
@@ -252,7 +253,8 @@ def _compare(options: argparse.Namespace) -> int:
 def _list(_options: argparse.Namespace) -> int:
     for design in DESIGNS.values():
         print(f"{design.name:8}  {design.question} ({_time(design)})")
-    print(f"{_overhead.NAME:8}  {_overhead.QUESTION}")
+    for name, plain in PLAIN.items():
+        print(f"{name:8}  {plain.question}")
     with open_screen([*UIS]) as environment:
         for title, names, field in (("ui", UIS, "ui"), ("executor", EXECUTORS, "executor")):
             print(f"\n--{title}")

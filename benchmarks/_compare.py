@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from . import _overhead
 from ._machine import describe_in_a_line
+from ._plain import PLAIN
 from ._rows import SAME, Row, Rows
 from ._tables import Column, Table, Value
 
@@ -39,8 +39,8 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[list[T
     if first["suite"] != second["suite"]:
         msg = f"two suites: {first['suite']} and {second['suite']}; give two files of the same suite"
         raise ValueError(msg)
-    if first["suite"] == _overhead.NAME:
-        msg = "overhead has no verdicts to compare: look at the two with python -m benchmarks show"
+    if first["suite"] in PLAIN:
+        msg = f"{first['suite']} has no verdicts to compare: look at the two with python -m benchmarks show"
         raise ValueError(msg)
     ours, theirs = Rows(first), Rows(second)
     lines: list[list[Value]] = []

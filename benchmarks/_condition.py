@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 NOTHING: Final = "nothing"
+_SESSIONS: Final = {"other-session": "another session", "busy-session": "another session, busy"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,9 @@ class Condition:
         Limit of BLAS threads in each process, from its environment; None leaves them alone.
     ui : str or None
         A key of :data:`benchmarks._ui.UIS`: what beats in the main thread of the process that has the executor.
-    foreground : {"same-session", "other-session"} or None
-        The process beside it that computes and then beats, and whose session it runs in.
+    foreground : {"same-session", "other-session", "busy-session"} or None
+        The process beside it that computes and then beats, and whose session it runs in. "busy-session": another
+        one, whose other programs keep all other CPUs busy, so that it wants the whole machine.
     foreign : int
         Busy processes of normal priority beside it all.
     switch_ms : float or None
@@ -53,7 +55,7 @@ class Condition:
             self.ui and f"ui {self.ui}",
             f"{self.workers} workers" if self.workers else None,
             None if self.blas_threads is None else f"BLAS threads {self.blas_threads}",
-            "another session" if self.foreground == "other-session" else None,
+            _SESSIONS.get(self.foreground or ""),
             f"foreign {self.foreign}" if self.foreign else None,
             None if self.switch_ms is None else f"switch {self.switch_ms:g} ms",
             f"Python {self.python}" if self.python else None,

@@ -14,6 +14,8 @@ from ._condition import Condition
 from ._executors import (
     AWARE_THREAD,
     EXECUTORS,
+    LOW_ISOLATED,
+    LOW_LEVEL_ONLY,
     LOW_PROCESS,
     PRIORITY_THREAD,
     STDLIB_PROCESS,
@@ -30,6 +32,14 @@ _LOWERED: Final = ("below_normal", "lowest", "idle")
 GIL_LOADS: Final = ("python", "ufuncs", "sorted", "quad")
 # What the limit of running workers is judged by.
 AWARE_LOADS: Final = ("python-1ms", "python", "python-50ms", "ufuncs", "matmul", "exp", "svd", "fft", "mixed")
+# Who works beside a program in use: in its session, and in another one.
+NEIGHBOURS: Final = ((STDLIB_PROCESS, None), ("recipe-psutil", None), (LOW_LEVEL_ONLY, "idle"), (LOW_PROCESS, "idle"))
+FAR_NEIGHBOURS: Final = (
+    (STDLIB_PROCESS, None),
+    ("every-thread-nice", None),
+    (LOW_PROCESS, "idle"),
+    (LOW_ISOLATED, "idle"),
+)
 FREE_LOADS: Final = tuple(name for name, load in LOADS.items() if load.holds_gil is False)
 _GIL_WORKERS: Final = 4
 
@@ -152,7 +162,17 @@ def _make_desktop(pythons: Sequence[str]) -> list[Condition]:
     ]
     capped = [*few, ("loky-recipe", None), ("joblib-recipe", None)]
     found += [dataclasses.replace(base, blas_threads=1).with_executor(*each) for each in capped]
-    found += [other.with_executor(*each) for each in few]
+    found += [other.with_executor(*each) for each in (*few, (LOW_ISOLATED, "idle"))]
+    return found
+
+
+def _make_neighbour(pythons: Sequence[str]) -> list[Condition]:
+    del pythons
+    base = _desktop_base()
+    busy = dataclasses.replace(base, foreground="busy-session")
+    found = [base.without_background(), busy.without_background()]
+    found += [base.with_executor(*each) for each in NEIGHBOURS]
+    found += [busy.with_executor(*each) for each in FAR_NEIGHBOURS]
     return found
 
 
@@ -234,6 +254,16 @@ DESIGNS: Final = {
             ("matmul",),
             seconds=4.0,
             rounds=3,
+        ),
+        Design(
+            "neighbour",
+            "what does another program lose, and what is done meanwhile? By default, and against another session",
+            _make_neighbour,
+            _desktop_base(),
+            (STDLIB_PROCESS, LOW_PROCESS),
+            ("matmul",),
+            seconds=4.0,
+            rounds=5,
         ),
         Design(
             "ui",

@@ -138,10 +138,10 @@ def _stdlib(initializer: Callable[[], None] | None = None) -> Callable[[int, str
     return lambda workers, _: ProcessPoolExecutor(workers, get_context("spawn"), initializer)
 
 
-def _low(workers: int, priority: str | None) -> Executor:
+def _low(**options: Any) -> Callable[[int, str | None], Executor]:
     # Where a level is not to be had, the table shows the one in force.
-    return LowPriorityProcessPoolExecutor(
-        workers, get_context("spawn"), priority=priority or "idle", on_failure="ignore"
+    return lambda workers, priority: LowPriorityProcessPoolExecutor(
+        workers, get_context("spawn"), priority=priority or "idle", on_failure="ignore", **options
     )
 
 
@@ -154,6 +154,9 @@ def _priority_thread(latency_target: float | None) -> Callable[[int, str | None]
 STDLIB_PROCESS: Final = "stdlib-process"
 STDLIB_THREAD: Final = "stdlib-thread"
 LOW_PROCESS: Final = "low-process"
+# With its level only; and where the level counts against other sessions.
+LOW_LEVEL_ONLY: Final = "low-process-level"
+LOW_ISOLATED: Final = "low-process-isolated"
 # With its level only, and as it is by default.
 PRIORITY_THREAD: Final = "priority-thread"
 AWARE_THREAD: Final = "aware-thread"
@@ -175,7 +178,16 @@ EXECUTORS: Final = {
     "loky-recipe": ExecutorKind(
         "loky, psutil nice()", lambda workers, _: _loky(workers, lower_as_everyone_does), needs="loky"
     ),
-    LOW_PROCESS: ExecutorKind("LowPriorityProcessPoolExecutor", _low, priorities=("idle", "below_normal", "normal")),
+    LOW_PROCESS: ExecutorKind("LowPriorityProcessPoolExecutor", _low(), priorities=("idle", "below_normal", "normal")),
+    LOW_LEVEL_ONLY: ExecutorKind(
+        "LowPriorityProcessPoolExecutor, BLAS threads left alone", _low(blas_threads=None), priorities=("idle",)
+    ),
+    LOW_ISOLATED: ExecutorKind(
+        "LowPriorityProcessPoolExecutor, isolated",
+        _low(isolate="auto"),
+        priorities=("idle",),
+        problem="" if sys.platform == "linux" else "only Linux ranks sessions apart",
+    ),
     STDLIB_THREAD: ExecutorKind("ThreadPoolExecutor", lambda workers, _: ThreadPoolExecutor(workers), processes=False),
     PRIORITY_THREAD: ExecutorKind(
         "PriorityThreadPoolExecutor without a latency target",

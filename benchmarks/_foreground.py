@@ -1,4 +1,4 @@
-"""The program in use, beside which the background work runs: ``python -m benchmarks._foreground FRAMES_S BEATS_S``.
+"""The program in use, beside the background: ``python -m benchmarks._foreground FRAMES_S BEATS_S [OTHERS]``.
 
 It says "ready" on standard output, waits for a line on standard input, and then, at normal priority and in one thread:
 
@@ -6,12 +6,15 @@ It says "ready" on standard output, waits for a line on standard input, and then
    second is the speed that is left to it;
 2. for `BEATS_S` seconds beats 60 times a second on a fixed schedule and sleeps in between, as a window does.
 
+`OTHERS` processes keep other CPUs busy meanwhile: the rest of its session.
+
 The two are apart because a scheduler treats them apart: a thread that sleeps is favoured when it wakes, one that
 computes has to share. The answer is one line of JSON, with times in ns of `time.perf_counter_ns`, which
 all processes of a machine have in common.
 """
 
 import json
+import subprocess
 import sys
 import time
 from typing import Final
@@ -22,6 +25,8 @@ from ._statistics import thin
 # About 0.4 ms on a desktop of 2020: well below a frame, well above what the clock costs.
 _FRAME_STEPS: Final = 8_000
 _WARM_UP_FRAMES: Final = 50
+# Ends with its parent, that may be killed.
+_BUSY: Final = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(10000))"
 
 
 def compute(steps: int) -> int:
@@ -55,8 +60,18 @@ def run_frames(seconds: float) -> list[int]:
     return times
 
 
-def main(frames_s: float, beats_s: float) -> None:
+def main(frames_s: float, beats_s: float, others: int = 0) -> None:
     """Answer as the module says."""
+    busy = [subprocess.Popen([sys.executable, "-S", "-c", _BUSY]) for _ in range(others)]
+    try:
+        _answer(frames_s, beats_s)
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def _answer(frames_s: float, beats_s: float) -> None:
     for _ in range(_WARM_UP_FRAMES):
         compute(_FRAME_STEPS)
     print("ready", flush=True)
@@ -77,4 +92,4 @@ def main(frames_s: float, beats_s: float) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(float, sys.argv[1:]))
+    main(float(sys.argv[1]), float(sys.argv[2]), *map(int, sys.argv[3:]))

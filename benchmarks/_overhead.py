@@ -56,6 +56,9 @@ _TARGETS: Final = {
     ("start", "low-spawn"): Target("start of two spawned workers, ms more", most=25),
     ("import", "low-spawn"): Target("import, ms more", most=25),
 }
+# What the backend is measured by, beside joblib's own.
+_THROUGH_JOBLIB: Final = ("joblib", "joblib-low")
+_JOBLIB_TARGET: Final = Target("a call through joblib", most=1.1)
 _WORK: Final = ((STDLIB_PROCESS, None), (LOW_PROCESS, "idle"), (LOW_PROCESS, "normal"))
 _WORK_TARGET: Final = Target("background work on an idle machine", least=0.97)
 _COLUMNS: Final = (
@@ -66,6 +69,9 @@ _COLUMNS: Final = (
     Column("minus the stdlib"),
     Column("target"),
     Column("met"),
+)
+_JOBLIB_COLUMNS: Final = tuple(
+    Column(column.title.replace("the stdlib", "loky's"), column.digits) for column in _COLUMNS
 )
 NOTE: Final = (
     "over, minus: the medians compared with those of the stdlib's executor, started in the same way, with 99 % "
@@ -103,7 +109,7 @@ def _why_not(peer: str) -> str | None:
 
 def _cost(kind: str, peer: str) -> Cell:
     # joblib starts a call of its machinery for every single one.
-    loops = KINDS[kind].loops // (30 if (kind, peer) == ("call", "joblib") else 1)
+    loops = KINDS[kind].loops // (30 if kind == "call" and peer in _THROUGH_JOBLIB else 1)
     spec = OverheadSpec(kind, peer, loops, _VALUES)
     return Cell(f"{kind} {peer}", "benchmarks._overhead_cell", asdict(spec), 1.3, record={"cost": [kind, peer]})
 
@@ -119,7 +125,9 @@ def _work_conditions() -> list[Condition]:
 def tables(record: Mapping[str, Any]) -> list[Table]:
     """Return a table of costs for each kind, and one of the work."""
     found = [Table(kind.title, _COLUMNS, rows) for name, kind in KINDS.items() if (rows := _cost_rows(record, name))]
-    work = _work_rows(record)
+    through, work = _joblib_rows(record), _work_rows(record)
+    if through:
+        found.append(Table("through joblib", _JOBLIB_COLUMNS, through))
     return [*found, *([Table("products of 700 x 700, nothing beside", _COLUMNS, work)] if work else [])]
 
 
@@ -136,6 +144,8 @@ def values(record: Mapping[str, Any], kind: str, peer: str) -> list[float]:
 def _cost_rows(record: Mapping[str, Any], kind: str) -> list[Sequence[Value]]:
     rows: list[Sequence[Value]] = []
     for peer in KINDS[kind].peers:
+        if peer == _THROUGH_JOBLIB[1]:
+            continue  # it has a table of its own
         measured = values(record, kind, peer)
         if measured:
             reference = values(record, kind, PEERS[peer].reference) if PEERS[peer].reference else []
@@ -145,12 +155,24 @@ def _cost_rows(record: Mapping[str, Any], kind: str) -> list[Sequence[Value]]:
     return rows
 
 
+def _joblib_rows(record: Mapping[str, Any]) -> list[Sequence[Value]]:
+    rows: list[Sequence[Value]] = []
+    for name, kind in KINDS.items():
+        theirs, ours = (values(record, name, peer) for peer in _THROUGH_JOBLIB)
+        if theirs and ours:
+            target = _JOBLIB_TARGET if kind.unit == "us" else None
+            for peer, measured, reference in zip(_THROUGH_JOBLIB, (theirs, ours), ([], theirs), strict=True):
+                title = f"{kind.title}: {PEERS[peer].title}"
+                rows.append(_row(title, kind.unit, measured, reference, target, False, record))
+    return rows
+
+
 def _work_rows(record: Mapping[str, Any]) -> list[Sequence[Value]]:
     rows, by_condition = [], Rows(record)
     for condition in _work_conditions():
         row, reference = by_condition.get(condition), by_condition.get(condition.with_executor(STDLIB_PROCESS))
         if row is not None:
-            blas = "BLAS threads left alone" if condition.blas_threads is None else "one BLAS thread a worker"
+            blas = "as by default" if condition.blas_threads is None else "one BLAS thread in the environment"
             ours, is_reference = [*row.rates.values()], condition.executor == STDLIB_PROCESS
             theirs = [*reference.rates.values()] if reference is not None and not is_reference else []
             title = f"{title_of(condition.executor, condition.priority)}, {blas}"

@@ -89,9 +89,11 @@ def _pool() -> Iterator[Opened]:
 
 
 @contextlib.contextmanager
-def _joblib() -> Iterator[Opened]:
+def _joblib(backend: str = "loky") -> Iterator[Opened]:
     joblib: Any = importlib.import_module("joblib")
-    with joblib.Parallel(WORKERS) as parallel:
+    if backend != "loky":
+        importlib.import_module("nicefutures.integrations.joblib").register()
+    with joblib.Parallel(WORKERS, backend=backend) as parallel:
         yield Opened(
             lambda fn, *args: parallel([joblib.delayed(fn)(*args)]),
             lambda fn, items: parallel(joblib.delayed(fn)(item) for item in items),
@@ -134,6 +136,12 @@ PEERS: Final = {
     "pool": Peer("multiprocessing.Pool, spawn", _pool, "multiprocessing.pool", "stdlib-spawn"),
     "loky": Peer("loky", _loky, "loky", "stdlib-spawn"),
     "joblib": Peer("joblib", _joblib, "joblib", "stdlib-spawn"),
+    "joblib-low": Peer(
+        "joblib, backend nicefutures",
+        functools.partial(_joblib, "nicefutures"),
+        "nicefutures.integrations.joblib",
+        "joblib",
+    ),
     "pebble": Peer("pebble, spawn", _pebble, "pebble", "stdlib-spawn"),
 }
 

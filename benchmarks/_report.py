@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ._designs import DESIGNS
 from ._figures import draw_figures, save_figures, to_svg
-from ._overhead import NAME, QUESTION
+from ._plain import PLAIN
 from ._summary import Summary, summarise
 from ._tables import to_html
 
@@ -66,7 +66,7 @@ def write_report(record: Mapping[str, Any], folder: Path) -> Path:
 
 
 def _page(record: Mapping[str, Any], summary: Summary, figures: str) -> str:
-    question = QUESTION if record["suite"] == NAME else DESIGNS[record["suite"]].question
+    question = (PLAIN.get(record["suite"]) or DESIGNS[record["suite"]]).question
     first, *others = summary.verdict or ["The numbers are in the tables."]
     warnings = [note for note in summary.notes if note.startswith(("The machine was noisy", "Not complete"))]
     notes = [note for note in summary.notes if note not in warnings]

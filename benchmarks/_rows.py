@@ -191,6 +191,14 @@ class Row:
         ]
         return self._ratio_by_round(*speeds)
 
+    def frame_ratio(self, reference: "Row", percent: float = 95) -> Interval | None:
+        """Return a percentile of what the foreground's equal computations took, over that beside the reference."""
+        times = [
+            {number: quantile(seen["frame_ns"], percent / 100) for number in row.results if (seen := row._seen(number))}  # noqa: SLF001
+            for row in (self.in_view("frames"), reference.in_view("frames"))
+        ]
+        return self._ratio_by_round(*times)
+
     def _ratio_by_round(self, ours: Mapping[int, float], theirs: Mapping[int, float]) -> Interval | None:
         pairs = [(ours[number], theirs[number]) for number in sorted(ours.keys() & theirs.keys())]
         if not pairs or not all(below for _, below in pairs):

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import _overhead
 from ._condition import NOTHING, Condition
-from ._designs import AWARE_LOADS, DESIGNS, FREE_LOADS, GIL_LOADS, THREAD_LEVELS
+from ._designs import AWARE_LOADS, DESIGNS, FAR_NEIGHBOURS, FREE_LOADS, GIL_LOADS, NEIGHBOURS, THREAD_LEVELS
 from ._executors import (
     AWARE_THREAD,
     EXECUTORS,
+    LOW_ISOLATED,
+    LOW_LEVEL_ONLY,
     LOW_PROCESS,
     PRIORITY_THREAD,
     STDLIB_PROCESS,
@@ -22,6 +23,7 @@ from ._executors import (
 )
 from ._loads import PHASE_S, PHASES, TITLES
 from ._machine import describe_in_a_line, find_noise
+from ._plain import PLAIN
 from ._rows import FRAME_MS, LIMITS_MS, VISIBLE_MS, Row, Rows, View
 from ._tables import Column, Table, Value
 from ._targets import Target, target_table
@@ -64,9 +66,10 @@ class Summary:
 def summarise(record: Mapping[str, Any]) -> Summary:
     """Return what a record says, whether or not its run came to its end."""
     notes = [*_failures(record), *_noise(record), *_incomplete(record), describe_in_a_line(record["machine"])]
-    if record["suite"] == _overhead.NAME:
-        tables = _overhead.tables(record)
-        return Summary([], tables, tables, [_overhead.NOTE, *notes])
+    if record["suite"] in PLAIN:
+        plain = PLAIN[record["suite"]]
+        tables = plain.tables(record)
+        return Summary([], tables, tables, [plain.note, *notes])
     rows = Rows(record)
     extra = [*_choice_tables(rows), *_brief_tables(rows), *_target_tables(rows), *_pair_tables(rows)]
     return Summary(
@@ -317,7 +320,63 @@ def _brief_tables(rows: Rows) -> list[Table]:
     """Return the desktop suite in a few rows, and the p99 of the gil suite by load and level."""
     if rows.record["suite"] == "desktop":
         return _brief_desktop(rows)
+    if rows.record["suite"] == "neighbour":
+        return _neighbour_tables(rows)
     return _levels_table(rows) if rows.record["suite"] == "gil" else []
+
+
+_NEIGHBOUR_COLUMNS: Final = (
+    Column("background"),
+    Column("speed/alone"),
+    Column("frame p95 ms", 2),
+    Column("frame p95/alone"),
+    Column("products/s", 1),
+    Column("products/stdlib"),
+)
+
+
+def _neighbour_tables(rows: Rows) -> list[Table]:
+    """Return what a program loses to its neighbours, in its session and in another one, and what was hoped for."""
+    near = DESIGNS["neighbour"].base
+    far = dataclasses.replace(near, foreground="busy-session")
+    ours, isolated = (
+        rows.get(near.with_executor(LOW_PROCESS, "idle")),
+        rows.get(far.with_executor(LOW_ISOLATED, "idle")),
+    )
+    alone, stdlib = rows.get(near.without_background()), rows.get(near.with_executor(STDLIB_PROCESS))
+    far_alone = rows.get(far.without_background())
+    hoped: list[Sequence[Value]] = []
+    if ours is not None and alone is not None and stdlib is not None:
+        hoped += [
+            Target("the program's speed over alone", least=0.98).judge(ours.speed_ratio(alone)),
+            Target("frame p95 over alone", most=1.2).judge(ours.frame_ratio(alone)),
+            Target("work over ProcessPoolExecutor's", least=1.6).judge(ours.work_ratio(stdlib)),
+        ]
+    if isolated is not None and far_alone is not None:
+        text = "frame p95 over alone, in another session, isolated"
+        hoped.append(Target(text, most=1.3).judge(isolated.frame_ratio(far_alone)))
+    return [
+        _neighbour_table(rows, near, NEIGHBOURS, f"A program beside {near.workers} workers"),
+        _neighbour_table(rows, far, FAR_NEIGHBOURS, "A program in another session, that wants the whole machine"),
+        target_table("What was hoped for", hoped),
+    ]
+
+
+def _neighbour_table(rows: Rows, place: Condition, neighbours: Sequence[tuple[str, str | None]], title: str) -> Table:
+    lines = []
+    alone, stdlib = rows.get(place.without_background()), rows.get(place.with_executor(STDLIB_PROCESS))
+    for condition in [place.without_background(), *(place.with_executor(*each) for each in neighbours)]:
+        row = rows.get(condition)
+        if row is not None:
+            beside = None if row is alone else alone
+            ratios = (
+                beside and row.speed_ratio(beside),
+                beside and row.frame_ratio(beside),
+                stdlib and row.work_ratio(stdlib),
+            )
+            speed, frame, work = (ratio.text if ratio else None for ratio in ratios)
+            lines.append((_title(condition), speed, row.frame_ms(95), frame, row.rate, work))
+    return Table(title, _NEIGHBOUR_COLUMNS, lines)
 
 
 def _brief_desktop(rows: Rows) -> list[Table]:
@@ -434,8 +493,8 @@ def _desktop_pairs() -> dict[str, list[_Pair]]:
             *((place.with_executor("recipe-psutil"), place.with_executor(STDLIB_PROCESS)) for place in (base, capped)),
         ],
         "SCHED_IDLE, as LowPriorityProcessPoolExecutor sets it, over nice 19 on every thread": [
-            (place.with_executor(LOW_PROCESS, "idle"), place.with_executor("every-thread-nice"))
-            for place in (*places, capped)
+            (base.with_executor(LOW_LEVEL_ONLY, "idle"), base.with_executor("every-thread-nice")),
+            (capped.with_executor(LOW_PROCESS, "idle"), capped.with_executor("every-thread-nice")),
         ],
         "The window in another session": [
             (other.with_executor(*each), other.with_executor(STDLIB_PROCESS))
@@ -619,6 +678,28 @@ def _verdict_desktop(rows: Rows) -> list[str]:
     return [*sentences, f"Work done over ProcessPoolExecutor's: {'; '.join(work)}."] if work else sentences
 
 
+def _verdict_neighbour(rows: Rows) -> list[str]:
+    near = DESIGNS["neighbour"].base
+    far = dataclasses.replace(near, foreground="busy-session")
+    places = (
+        (near, "beside", NEIGHBOURS),
+        (far, "in another session, which wants the whole machine, beside", FAR_NEIGHBOURS),
+    )
+    sentences = []
+    for place, where, neighbours in places:
+        alone, parts = rows.get(place.without_background()), []
+        for each in neighbours:
+            row = rows.get(place.with_executor(*each))
+            speed = row.speed_ratio(alone) if row is not None and alone is not None else None
+            if row is not None and speed is not None:
+                frames, rate = row.frame_ms(95) or 0.0, row.rate or 0.0
+                did = f"frames of {frames:.2f} ms (p95), {rate:.0f} products/s"
+                parts.append(f"{_title(row.condition)} {speed.value:.0%}, {did}")
+        if parts:
+            sentences.append(f"A program keeps of its speed {where}: {'; '.join(parts)}.")
+    return sentences
+
+
 def _verdict_ui(rows: Rows) -> list[str]:
     ui = next((ui for ui in UIS if rows.where(ui=ui)), None)
     executors = (
@@ -725,6 +806,7 @@ def _verdict_gil(rows: Rows) -> list[str]:
 _VERDICTS: Final[Mapping[str, Callable[[Rows], list[str]]]] = {
     "quick": _verdict_quick,
     "desktop": _verdict_desktop,
+    "neighbour": _verdict_neighbour,
     "ui": _verdict_ui,
     "gil": _verdict_gil,
 }

@@ -12,7 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("benchmarks.md", "latency.md", "threads.md"))]
+_NAMES = ("benchmarks.md", "cluster.md", "latency.md", "resources.md", "threads.md")
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / name for name in _NAMES)]
 _PART = re.compile(
     r"(<!-- results:begin (?P<file>[\w-]+\.json)(?:: (?P<title>[^\n]*?))? -->\n).*?(<!-- results:end -->)", re.DOTALL
 )
