@@ -23,6 +23,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
+autodoc_mock_imports = ["dask", "distributed", "joblib", "tornado"]  # extras
 autodoc_typehints = "none"  # the docstrings have them
 napoleon_google_docstring = False
 napoleon_preprocess_types = True
@@ -47,4 +48,7 @@ nitpick_ignore_regex = [
     (r"py:(class|exc)", r"(OSError|PermissionError|ProcessLookupError|RuntimeWarning|TypeError|ValueError)"),
     (r"py:class", r"(bool|callable|default|int|None|optional|str|tuple)"),
     (r"py:.*", r"nicefutures\._.*"),
+    # The integrations' docstrings name the levels as the others do; from their modules that is no link.
+    (r"py:class", r"(ProcessPriority|ThreadPriority)(\.\w+)?"),
+    (r"py:class", r"(distributed|joblib)\..*"),
 ]
