@@ -438,30 +438,30 @@ def _is_broken(executor):
 PROGRAM = """
 import multiprocessing, os, sys, time
 import numpy as np
-from handing_over import linger, make, same
+from handing_over import linger
 from nicefutures import LowPriorityProcessPoolExecutor
 if __name__ == "__main__":
-    context = multiprocessing.get_context(sys.argv[1])
+    context, seconds = multiprocessing.get_context(sys.argv[1]), float(sys.argv[2])
     with LowPriorityProcessPoolExecutor(2, context) as executor:
         [future.result() for future in [executor.submit(linger, 0, 0.5) for _ in range(2)]]
         print(*[process.pid for process in executor._processes.values()], flush=True)
         kept = []
         while True:
-            kept += executor.map(same, [np.zeros(100_000)] * 4)
+            kept += executor.map(linger, [np.zeros(100_000)] * 4, [seconds] * 4)
             kept = kept[-20:]
 """
 
 
 @posix_only
-@pytest.mark.parametrize("how", ["kill", "interrupt"])
-def test_end_of_the_program(context, how, tmp_path):
+@pytest.mark.parametrize(("how", "seconds"), [("kill", 0), ("kill", 1), ("interrupt", 0)])
+def test_end_of_the_program(context, how, seconds, tmp_path):
     """A program that is killed or interrupted leaves no memory, and says nothing of it."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM, encoding="utf-8")
     here = os.path.dirname(__file__)
     before = set(os.listdir("/dev/shm")) if LINUX else set()
     with subprocess.Popen(
-        [sys.executable, program, context.get_start_method()],
+        [sys.executable, program, context.get_start_method(), str(seconds)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([here, *sys.path])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -490,6 +490,8 @@ class WorkerEnd:
         try:
             message, segments, _ = pickled.share(self._memory)
             tickets = [self._sender.send(segment) for segment in segments]
+        except ConnectionError:  # the parent is gone, and would never empty the pipe
+            return type(None), ()
         except OSError:  # no memory, too many files, or a parent that takes nothing
             return pickle.loads, (_pickle_whole(value),)
         return _load_result, (self._key, message._replace(segments=tickets))

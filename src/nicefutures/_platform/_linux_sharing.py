@@ -95,12 +95,14 @@ if not TYPE_CHECKING or sys.platform == "linux":
         """The parent's end of the socket."""
 
         def __init__(self) -> None:
+            _close_in_children()
             # A connection of messages, so that those of several workers do not mix.
             self._end, workers_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self.sender = LinuxSender(workers_end)
             self._workers_end = workers_end
             self._taken: dict[bytes, LinuxSegment] = {}
             self._lock = threading.Lock()
+            _own_ends.add(self._end)
 
         def take(self, ticket: bytes) -> LinuxSegment:
             with self._lock:
@@ -160,16 +162,18 @@ if not TYPE_CHECKING or sys.platform == "linux":
                 raise
             return os.memfd_create("nicefutures", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 
-    # A forked child would keep the memory of its parent's segments for as long as it lives.
+    # A forked child would keep the memory of its parent's segments for as long as it lives, and that of the segments
+    # which are on their way to a parent that has ended.
     _own_segments: weakref.WeakSet[LinuxSegment] = weakref.WeakSet()
+    _own_ends: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     @functools.cache
     def _close_in_children() -> None:
-        os.register_at_fork(after_in_child=_close_segments)
+        os.register_at_fork(after_in_child=_close_all)
 
-    def _close_segments() -> None:
-        for segment in list(_own_segments):
-            segment.close()
+    def _close_all() -> None:
+        for each in [*_own_segments, *_own_ends]:
+            each.close()
 
     _count = itertools.count()
 

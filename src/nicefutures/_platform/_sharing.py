@@ -39,7 +39,7 @@ class Sender(Protocol):
     def send(self, segment: Any) -> Any:
         """Hand a segment over, and return the ticket that the parent gets it by. It is closed here.
 
-        OSError if that cannot be done now.
+        OSError if that cannot be done now, a ConnectionError if never again.
         """
 
 
