@@ -15,6 +15,7 @@ import itertools
 import pickle
 import sys
 import threading
+import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.reduction import ForkingPickler
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
 _ALIGNMENT: Final = 64
 # A pickle is written in frames of 64 KiB; what is larger is one object.
 _LEAST_PART: Final = 2**17
-# These have no buffer.
-_ATOMS: Final = frozenset({type(None), bool, int, float, complex})
+# These have no buffer; functions and classes are pickled by their names.
+_ATOMS: Final = frozenset({type(None), bool, int, float, complex, type, types.FunctionType, types.BuiltinFunctionType})
+# How much is looked at to find out that nothing can be shared: a call of `map` is (function, ((argument, ...),)).
+_FEW: Final = 8
+_DEPTH: Final = 4
+_SHORT: Final = 2**14
 # To iterate over these runs nobody's code.
 _BUILT_IN: Final = frozenset({list, tuple, range})
 
@@ -102,6 +107,20 @@ class Epoch:
 
 
 # --- to pickle
+
+
+def _is_plain(obj: Any, depth: int = _DEPTH) -> bool:
+    """Return whether an object is small and has no buffers; False as well if that takes time to find out."""
+    kind = type(obj)
+    if kind in _ATOMS:
+        return True
+    if kind is str or kind is bytes:
+        return len(obj) < _SHORT
+    if kind is tuple or kind is list:
+        return depth > 0 and len(obj) <= _FEW and all(_is_plain(each, depth - 1) for each in obj)
+    if kind is functools.partial:
+        return not obj.keywords and _is_plain((obj.func, *obj.args), depth - 1)
+    return False
 
 
 class _Pickler(pickle.Pickler):
@@ -399,8 +418,10 @@ class Transport:
         """Let go, when there is no worker any more, what they have sent and nobody has taken."""
         self._exchange.close()
 
-    def call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        """Return a task."""
+    def call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return a task; one that cannot have anything large goes as it is."""
+        if not kwargs and _is_plain(fn) and _is_plain(args):
+            return fn, args, kwargs
         return Call(self, (fn, args, kwargs), self._here.epoch or self._epoch)
 
     @contextlib.contextmanager
@@ -531,7 +552,7 @@ def _fail(error: OSError) -> None:
 
 
 def run_call(call: Any) -> Any:
-    """Run a `Call` in a worker, where it is a tuple; what this returns or raises is what the task does."""
+    """Run a task in a worker, where it is a tuple; what this returns or raises is what the task does."""
     fn, args, kwargs = call
     try:
         value = fn(*args, **kwargs)
@@ -540,7 +561,7 @@ def run_call(call: Any) -> Any:
             if type(error) not in _Pickler.dispatch_table:
                 BaseException.__setattr__(error, "__reduce_ex__", functools.partial(_reduce_exception, error))
         raise
-    return value if type(value) in _ATOMS else Result(value)
+    return value if _is_plain(value) else Result(value)
 
 
 def _reduce_exception(error: BaseException, protocol: int) -> Any:  # noqa: ARG001, as pickle calls it

@@ -172,8 +172,10 @@ if not TYPE_CHECKING or sys.platform == "linux":
         os.register_at_fork(after_in_child=_close_all)
 
     def _close_all() -> None:
-        for each in [*_own_segments, *_own_ends]:
-            each.close()
+        for segment in list(_own_segments):
+            segment.close()
+        for end in list(_own_ends):
+            end.close()
 
     _count = itertools.count()
 
