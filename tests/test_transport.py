@@ -195,6 +195,22 @@ def test_large(context, limit):
         assert result["a"][0] is result["a"][1]
 
 
+def test_plain():
+    """What looks small, and what only looks so."""
+    itself = [1]
+    itself.append(itself)
+    deep = functools.reduce(lambda inner, _: (inner,), range(50), bytes(MB))
+    kinds = [1, None, True, "text", b"", (), [], [1, "a", (2.5, None)], len, dict, same, functools.partial(same, 5)]
+    kinds += [functools.partial(dict, a=1), deep, [deep, itself], ("é" * MB, 1), [bytes(MB)], list(range(1000))]
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        for kind, result in zip(kinds, executor.map(same, kinds), strict=True):
+            assert pickle.dumps(result) == pickle.dumps(pickle.loads(pickle.dumps(kind)))
+        result = executor.submit(same, itself).result()
+        assert result[1] is result
+        assert executor.submit(dict, [("a", bytes(MB))], b=2).result() == {"a": bytes(MB), "b": 2}
+        assert executor.submit(functools.partial(divmod, 7), 2).result() == (3, 1)
+
+
 def test_memmap(tmp_path):
     """A file that is mapped arrives as an array in memory, as through pickle."""
     np.save(tmp_path / "a.npy", np.arange(100_000.0))
@@ -404,12 +420,12 @@ class TestNothingIsLeft:
         """Hand-overs with workers that are killed at any moment."""
         chance = random.Random(7)
         done = 0
-        while done < 1000:
+        while done < 10_000:
             with LowPriorityProcessPoolExecutor(2, share_over=1) as executor:
-                futures = [executor.submit(same, np.full(chance.randrange(1, 50_000), 3.0)) for _ in range(200)]
+                futures = [executor.submit(same, np.full(chance.randrange(1, 5000), 3.0)) for _ in range(1000)]
                 with contextlib.suppress(BrokenProcessPool):
                     futures[0].result()  # the worker has started
-                killer = threading.Timer(chance.uniform(0, 0.1), _kill_one, (executor, chance))
+                killer = threading.Timer(chance.uniform(0, 0.4), _kill_one, (executor, chance))
                 killer.start()
                 for future in futures:
                     with contextlib.suppress(BrokenProcessPool):
