@@ -59,7 +59,7 @@ def run_cell(condition: Condition, seconds: float, seed: int) -> dict[str, Any]:
         "python", "gil" and "blas" (what threadpoolctl tells).
     """
     with contextlib.ExitStack() as stack:
-        control = stack.enter_context(_control())
+        control = stack.enter_context(control_machine())
         # What is not lowered starts before the load: beside a load of normal priority it would take long to.
         foreground = stack.enter_context(_foreground(condition, seconds)) if condition.foreground else None
         run_window = stack.enter_context(UIS[condition.ui]()) if condition.ui else None
@@ -72,7 +72,7 @@ def run_cell(condition: Condition, seconds: float, seed: int) -> dict[str, Any]:
         if condition.switch_ms is not None:
             sys.setswitchinterval(condition.switch_ms / 1e3)
         measured = _measure(condition, seconds, seed, executor, foreground, run_window, foreign)
-        machine = _ask_control(control)
+        machine = ask_control(control)
     gil = bool(getattr(sys, "_is_gil_enabled", lambda: True)())
     return {
         **measured,
@@ -195,7 +195,7 @@ def _foreground(condition: Condition, seconds: float) -> "Iterator[subprocess.Po
 
 
 @contextlib.contextmanager
-def _control() -> "Iterator[subprocess.Popen[str]]":
+def control_machine() -> "Iterator[subprocess.Popen[str]]":
     """Start the process that tells when the machine itself stands still, and end it."""
     command = [sys.executable, "-S", "-m", "benchmarks._control"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -205,7 +205,8 @@ def _control() -> "Iterator[subprocess.Popen[str]]":
             process.kill()
 
 
-def _ask_control(control: "subprocess.Popen[str]") -> dict[str, Any] | None:
+def ask_control(control: "subprocess.Popen[str]") -> dict[str, Any] | None:
+    """Return what that process has seen, None if it could not; it ends."""
     if _pipe(control.stdout).readline() != "ready\n":
         return None
     _pipe(control.stdin).close()

@@ -57,28 +57,39 @@ class Schedule:
         Called to show a beat.
     look : callable, optional
         Called after each beat that was shown; what it returns is in the result.
+    period_ns : int
+        From beat to beat, in ns.
     """
 
     def __init__(
-        self, seconds: float, draw: Callable[[], object] | None = None, look: Callable[[], int] | None = None
+        self,
+        seconds: float,
+        draw: Callable[[], object] | None = None,
+        look: Callable[[], int] | None = None,
+        period_ns: int = PERIOD_NS,
     ) -> None:
-        self._beats = max(1, round(seconds * 1e9 / PERIOD_NS))
+        self._period = period_ns
+        self._beats = max(1, round(seconds * 1e9 / period_ns))
         self._draw = draw
         self._look = look
         self._frames: list[tuple[int, int]] = []
         self._seen: list[tuple[int, int]] = []
         self._due = 0
         self._cpu_start = time.thread_time_ns()
-        self._start = time.perf_counter_ns() + PERIOD_NS
+        self._start = time.perf_counter_ns() + period_ns
 
     @property
     def is_over(self) -> bool:
         """Whether the last beat was shown."""
         return self._due >= self._beats
 
+    def stop(self) -> None:
+        """Let this have been all beats: what has fallen due so far."""
+        self._beats = self._due
+
     def wait_ns(self) -> int:
         """Return how long it is until the next beat is due, in ns; 0 if it is."""
-        return max(0, self._start + self._due * PERIOD_NS - time.perf_counter_ns())
+        return max(0, self._start + self._due * self._period - time.perf_counter_ns())
 
     def wait_ms(self) -> int:
         """Return the same in ms, rounded up: for timers that know whole milliseconds only."""
@@ -92,7 +103,7 @@ class Schedule:
         self._frames.append((begun, time.perf_counter_ns()))
         if self._look is not None:
             self._seen.append((begun, self._look()))
-        self._due = (begun - self._start) // PERIOD_NS + 1
+        self._due = (begun - self._start) // self._period + 1
 
     def result(self) -> dict[str, Any]:
         """Return what was seen.
@@ -106,7 +117,7 @@ class Schedule:
         elapsed = time.perf_counter_ns() - self._start
         return {
             "first_due_ns": self._start,
-            "lateness_ns": charge(self._frames, self._start, PERIOD_NS, self._beats),
+            "lateness_ns": charge(self._frames, self._start, self._period, self._beats),
             "cpu_share": round((time.thread_time_ns() - self._cpu_start) / elapsed, 5),
             "seen": self._seen,
         }

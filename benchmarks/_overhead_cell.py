@@ -50,24 +50,26 @@ class OverheadSpec:
 
 
 class Opened(NamedTuple):
-    """A pool at work."""
+    """A pool at work: a call and its result, `map` as it is by default, and one that yields results one by one."""
 
     call: Callable[..., Any]
     map: Callable[..., Iterable[Any]]
+    stream: Callable[..., Iterable[Any]]
 
 
 @contextlib.contextmanager
-def _open_executor(make: Callable[..., Executor]) -> Iterator[Opened]:
+def _open_executor(make: Callable[..., Executor], **of_map: Any) -> Iterator[Opened]:
     with make(WORKERS) as executor:
-        yield Opened(lambda fn, *args: executor.submit(fn, *args).result(), executor.map)
+        many = functools.partial(executor.map, **of_map)
+        yield Opened(lambda fn, *args: executor.submit(fn, *args).result(), many, executor.map)
 
 
 def _executor(make: Callable[..., Executor]) -> Callable[..., Any]:
     return functools.partial(_open_executor, make)
 
 
-def _process(make: Callable[..., Executor], context: str) -> Callable[..., Any]:
-    return lambda: _open_executor(functools.partial(make, mp_context=multiprocessing.get_context(context)))
+def _process(make: Callable[..., Executor], context: str, **of_map: Any) -> Callable[..., Any]:
+    return lambda: _open_executor(functools.partial(make, mp_context=multiprocessing.get_context(context)), **of_map)
 
 
 def _loky() -> Any:
@@ -79,13 +81,17 @@ def _pebble() -> Iterator[Opened]:
     pebble: Any = importlib.import_module("pebble")
     context = multiprocessing.get_context("spawn")
     with pebble.ProcessPool(WORKERS, context=context) as pool:
-        yield Opened(lambda fn, *args: pool.schedule(fn, args).result(), lambda fn, items: pool.map(fn, items).result())
+
+        def many(fn: Callable[..., Any], items: Iterable[Any]) -> Any:
+            return pool.map(fn, items).result()
+
+        yield Opened(lambda fn, *args: pool.schedule(fn, args).result(), many, many)
 
 
 @contextlib.contextmanager
 def _pool() -> Iterator[Opened]:
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
-        yield Opened(lambda fn, *args: pool.apply(fn, args), pool.map)
+        yield Opened(lambda fn, *args: pool.apply(fn, args), pool.map, pool.imap)
 
 
 @contextlib.contextmanager
@@ -93,10 +99,16 @@ def _joblib(backend: str = "loky") -> Iterator[Opened]:
     joblib: Any = importlib.import_module("joblib")
     if backend != "loky":
         importlib.import_module("nicefutures.integrations.joblib").register()
+    stream = joblib.Parallel(WORKERS, backend=backend, return_as="generator", batch_size=1)
     with joblib.Parallel(WORKERS, backend=backend) as parallel:
+
+        def calls(fn: Callable[..., Any], items: Iterable[Any]) -> Iterator[Any]:
+            return (joblib.delayed(fn)(item) for item in items)
+
         yield Opened(
             lambda fn, *args: parallel([joblib.delayed(fn)(*args)]),
-            lambda fn, items: parallel(joblib.delayed(fn)(item) for item in items),
+            lambda fn, items: parallel(calls(fn, items)),
+            lambda fn, items: stream(calls(fn, items)),
         )
     # joblib keeps its workers for the next call; a new pool shall be a new one.
     importlib.import_module("joblib.externals.loky").get_reusable_executor().shutdown()
@@ -124,6 +136,18 @@ PEERS: Final = {
     "normal-spawn": Peer(
         "LowPriorityProcessPoolExecutor, spawn, normal",
         _process(functools.partial(LowPriorityProcessPoolExecutor, priority="normal"), "spawn"),
+        "",
+        "stdlib-spawn",
+    ),
+    "low-spawn-pipe": Peer(
+        "LowPriorityProcessPoolExecutor, spawn, share_over=None",
+        _process(functools.partial(LowPriorityProcessPoolExecutor, share_over=None), "spawn"),
+        "",
+        "stdlib-spawn",
+    ),
+    "low-spawn-auto": Peer(
+        'LowPriorityProcessPoolExecutor, spawn, chunksize="auto"',
+        _process(LowPriorityProcessPoolExecutor, "spawn", chunksize="auto"),
         "",
         "stdlib-spawn",
     ),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import _cluster, _overhead
+from . import _cluster, _overhead, _transport
 from ._run import Suite
 from ._tables import Table
 
@@ -36,5 +36,5 @@ class PlainSuite:
 
 PLAIN: Final = {
     module.NAME: PlainSuite(module.QUESTION, module.NOTE, module.ROUNDS, module.make_suite, module.tables)
-    for module in (_overhead, _cluster)
+    for module in (_overhead, _transport, _cluster)
 }

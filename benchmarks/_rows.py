@@ -31,6 +31,19 @@ _MANY: Final = 1000
 BETTER, WORSE, SAME = "better", "worse", "not significant"
 
 
+def stood_still(
+    beats: Mapping[str, Any], machine: Mapping[str, Any] | None, period_ns: int = PERIOD_NS
+) -> NDArray[np.bool_]:
+    """Return which beats fell into a time in which the machine itself stood still."""
+    late = np.asarray(beats["lateness_ns"])
+    due = beats["first_due_ns"] + period_ns * np.arange(len(late))
+    out = np.zeros(len(late), dtype=np.bool_)
+    for begun, ended in machine["stalls_ns"] if machine else ():
+        out |= (due <= ended) & (due + late >= begun)
+    # A round without any beat would be none.
+    return out if not out.all() else ~out
+
+
 @dataclass(frozen=True, eq=False)
 class Row:
     """One condition of a record, over all rounds.
@@ -72,15 +85,7 @@ class Row:
         return np.asarray(self._seen(number)["lateness_ns"])[~self._stood_still(number)] / 1e6
 
     def _stood_still(self, number: int) -> NDArray[np.bool_]:
-        """Return which beats of a round fell into a time in which the machine itself stood still."""
-        seen, machine = self._seen(number), self.results[number]["machine"]
-        late = np.asarray(seen["lateness_ns"])
-        due = seen["first_due_ns"] + PERIOD_NS * np.arange(len(late))
-        out = np.zeros(len(late), dtype=np.bool_)
-        for begun, ended in machine["stalls_ns"] if machine else ():
-            out |= (due <= ended) & (due + late >= begun)
-        # A round without any beat would be none.
-        return out if not out.all() else ~out
+        return stood_still(self._seen(number), self.results[number]["machine"])
 
     @property
     def left_out(self) -> tuple[int, int]:
