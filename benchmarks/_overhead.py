@@ -21,7 +21,7 @@ from ._overhead_cell import PEERS, WORKERS, OverheadSpec
 from ._rows import Rows
 from ._run import Cell, Suite, make_cell
 from ._tables import Column, Table, Value
-from ._targets import Target
+from ._targets import Target, target_table
 
 NAME: Final = "overhead"
 QUESTION: Final = "what does it cost? Start, import, a call, map and work, beside the stdlib, loky, joblib and pebble"
@@ -40,13 +40,22 @@ class Kind(NamedTuple):
     peers: tuple[str, ...]
 
 
-_ALL: Final = tuple(PEERS)
+_AUTO: Final = "low-spawn-auto"
+# Those that send several calls at a time, where it pays.
+_CHUNKING: Final = (_AUTO, "pool", "joblib", "joblib-low")
+_ALL: Final = tuple(name for name in PEERS if name != _AUTO)
+_STARTED: Final = tuple(name for name in _ALL if not name.endswith(("thread", "fork", "pipe")))
+_FEW: Final = ("stdlib-spawn", "low-spawn", _AUTO, "pool", "loky", "joblib")
 KINDS: Final = {
     "call": Kind("a call and its result", "us", 1e6, 300, _ALL),
-    "map": Kind("an item of map, chunks as each library chooses", "us", 1e6, 1500, _ALL),
-    "start": Kind(
-        "start of two workers", "ms", 1e3, 1, tuple(name for name in _ALL if not name.endswith(("thread", "fork")))
+    "map": Kind("an item of map, chunks as each library chooses", "us", 1e6, 1500, tuple(PEERS)),
+    "map 10 us": Kind("a call of 10 us through map", "us", 1e6, 3000, _FEW),
+    "map 1 ms": Kind("a call of 1 ms through map", "us", 1e6, 400, _FEW),
+    "map 100 ms": Kind("a call of 100 ms through map", "us", 1e6, 10, _FEW),
+    "map mixed": Kind(
+        "a call through map: 0.1 ms, one in fifty 1 s", "us", 1e6, 200, ("stdlib-spawn", "low-spawn", _AUTO)
     ),
+    "start": Kind("start of two workers", "ms", 1e3, 1, _STARTED),
     "import": Kind("import", "ms", 1e3, 1, tuple(name for name, peer in PEERS.items() if peer.module)),
 }
 _TARGETS: Final = {
@@ -110,8 +119,11 @@ def _why_not(peer: str) -> str | None:
 def _cost(kind: str, peer: str) -> Cell:
     # joblib starts a call of its machinery for every single one.
     loops = KINDS[kind].loops // (30 if kind == "call" and peer in _THROUGH_JOBLIB else 1)
+    if kind == "map" and peer in _CHUNKING:
+        loops *= 20
     spec = OverheadSpec(kind, peer, loops, _VALUES)
-    return Cell(f"{kind} {peer}", "benchmarks._overhead_cell", asdict(spec), 1.3, record={"cost": [kind, peer]})
+    expected_s = {"map 100 ms": 3.5, "map mixed": 9.0}.get(kind, 1.3)
+    return Cell(f"{kind} {peer}", "benchmarks._overhead_cell", asdict(spec), expected_s, record={"cost": [kind, peer]})
 
 
 def _work_conditions() -> list[Condition]:
@@ -125,7 +137,9 @@ def _work_conditions() -> list[Condition]:
 def tables(record: Mapping[str, Any]) -> list[Table]:
     """Return a table of costs for each kind, and one of the work."""
     found = [Table(kind.title, _COLUMNS, rows) for name, kind in KINDS.items() if (rows := _cost_rows(record, name))]
-    through, work = _joblib_rows(record), _work_rows(record)
+    small, through, work = _small_rows(record), _joblib_rows(record), _work_rows(record)
+    if small:
+        found.append(target_table("what was hoped for of small calls", small))
     if through:
         found.append(Table("through joblib", _JOBLIB_COLUMNS, through))
     return [*found, *([Table("products of 700 x 700, nothing beside", _COLUMNS, work)] if work else [])]
@@ -152,6 +166,26 @@ def _cost_rows(record: Mapping[str, Any], kind: str) -> list[Sequence[Value]]:
             target = _TARGETS.get((kind, peer))
             by_difference = KINDS[kind].unit == "ms"
             rows.append(_row(PEERS[peer].title, KINDS[kind].unit, measured, reference, target, by_difference, record))
+    return rows
+
+
+def _small_rows(record: Mapping[str, Any]) -> list[Sequence[Value]]:
+    """Return what was hoped for of calls that are sent together, and of what a call costs with the transport."""
+    empty = values(record, "map", _AUTO)
+    rows = (
+        [Target("an empty call, in chunks of automatic size, us", most=4).judge(statistics.median(empty))]
+        if empty
+        else []
+    )
+    for what, kind, ours, theirs, most in (
+        ("a call of 100 ms, in chunks of automatic size over chunks of one", "map 100 ms", _AUTO, "low-spawn", 1.02),
+        ("a call of 0.1 ms or 1 s, in the same way", "map mixed", _AUTO, "low-spawn", 1.1),
+        ("a call through map at normal priority over the stdlib's", "map", "normal-spawn", "stdlib-spawn", 1.1),
+        ("a call through map at idle over the same without shared memory", "map", "low-spawn", "low-spawn-pipe", 1.1),
+    ):
+        pairs = [*zip(values(record, kind, ours), values(record, kind, theirs), strict=False)]
+        if pairs:
+            rows.append(Target(what, most=most).judge(compare_medians(pairs, _over, record["seed"])))
     return rows
 
 

@@ -10,11 +10,12 @@ import importlib
 import json
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,8 +34,9 @@ class OverheadSpec:
 
     Parameters
     ----------
-    kind : {"call", "map", "start", "import"}
-        One call and its result; one item of a `map`; the start of two workers; the import.
+    kind : {"call", "map", "map 10 us", "map 1 ms", "map 100 ms", "map mixed", "start", "import"}
+        One call and its result; one item of a `map` that does nothing, or computes for so long; the start of two
+        workers; the import.
     peer : str
         A key of :data:`PEERS`.
     loops : int
@@ -171,18 +173,37 @@ PEERS: Final = {
 
 
 def _time_calls(spec: OverheadSpec, opened: Opened, loops: int) -> float:
+    function = _nothing if spec.kind in ("call", "map") else _compute
+    items = _ITEMS[spec.kind](loops)
     start = time.perf_counter()
-    if spec.kind == "map":
-        for _ in opened.map(_nothing, range(loops)):
-            pass
+    if spec.kind == "call":
+        for item in items:
+            opened.call(function, item)
     else:
-        for number in range(loops):
-            opened.call(_nothing, number)
+        for _ in opened.map(function, items):
+            pass
     return time.perf_counter() - start
 
 
-def _nothing(argument: int) -> None:
+# What is computed for so many seconds. One in fifty takes much longer than the others.
+_ITEMS: Final[Mapping[str, Callable[[int], Sequence[float]]]] = {
+    "call": range,
+    "map": range,
+    "map 10 us": lambda loops: [1e-5] * loops,
+    "map 1 ms": lambda loops: [1e-3] * loops,
+    "map 100 ms": lambda loops: [0.1] * loops,
+    "map mixed": lambda loops: random.Random(loops).choices([1e-4, 1.0], [49, 1], k=loops),
+}
+
+
+def _nothing(argument: float) -> None:
     pass
+
+
+def _compute(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
 
 
 def _time_starts(spec: OverheadSpec, loops: int) -> float:
@@ -217,7 +238,7 @@ def _time_imports(spec: OverheadSpec, loops: int) -> float:
 
 @contextlib.contextmanager
 def _time_function(spec: OverheadSpec) -> Iterator[Callable[[int], float]]:
-    if spec.kind in ("call", "map"):
+    if spec.kind in _ITEMS:
         with PEERS[spec.peer].open() as opened:
             yield functools.partial(_time_calls, spec, opened)
     else:

@@ -16,7 +16,7 @@ for _needed in ("numpy", "scipy", "rich", "matplotlib", "pyperf", "threadpoolctl
     pytest.importorskip(_needed)  # the last is in the source tree only
 
 import numpy as np  # noqa: E402
-from benchmarks import _available, _cli, _cluster, _overhead, _record, _run  # noqa: E402
+from benchmarks import _available, _cli, _cluster, _overhead, _record, _run, _transport  # noqa: E402
 from benchmarks._bootstrap import Interval, compare_medians, quantile_ratio  # noqa: E402
 from benchmarks._compare import compare  # noqa: E402
 from benchmarks._condition import Condition  # noqa: E402
@@ -503,6 +503,20 @@ class TestSuites:
         assert [len(table.rows) for table in summarise(record).tables] == [2, 3]
         assert write_report(record, tmp_path / "report").exists()
 
+    @pytest.mark.parametrize(("kind", "peer"), [("results", "pool"), ("arguments", "joblib"), ("one", "low-spawn")])
+    def test_transport(self, kind, peer, tmp_path):
+        """Arrays of one size, one way, through one pool and the standard library's."""
+        suite = _transport.make_suite(0.1)
+        wanted = [[kind, 10**8 if kind == "one" else 10**6, each] for each in (peer, "stdlib-spawn")]
+        few = [cell for cell in suite.cells if cell.record["transport"] in wanted]
+        record = _run.run_suite(dataclasses.replace(suite, cells=few), 1, 0, tmp_path / "results.json")
+        _check_schema(record)
+        assert [cell for cell in record["cells"] if "error" in cell] == []
+        rows = summarise(record).tables[0].rows
+        assert len(rows) == 2
+        assert all(number > 0 for row in rows for number in row if isinstance(number, float))
+        assert write_report(record, tmp_path / "report").exists()
+
     def test_overhead(self, tmp_path):
         """Costs by pyperf, and work."""
         wanted = [
@@ -513,6 +527,10 @@ class TestSuites:
             "map joblib",
             "map joblib-low",
             "map pool",
+            "map low-spawn-auto",
+            "map 10 us low-spawn",
+            "map 100 ms low-spawn",
+            "map 100 ms low-spawn-auto",
         ]
         suite = _overhead.make_suite(0.2)
         few = [cell for cell in suite.cells if cell.name in wanted or cell.name.startswith("stdlib-process")]
@@ -522,7 +540,11 @@ class TestSuites:
         assert len(_overhead.values(record, "call", "low-spawn")) == 3
         titles = [table.title for table in summarise(record).tables]
         assert titles[0] == "a call and its result"
-        assert titles[-2:] == ["through joblib", "products of 700 x 700, nothing beside"]
+        assert titles[-3:] == [
+            "what was hoped for of small calls",
+            "through joblib",
+            "products of 700 x 700, nothing beside",
+        ]
         assert write_report(record, tmp_path / "report").exists()
 
 
