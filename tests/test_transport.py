@@ -611,15 +611,34 @@ if __name__ == "__main__":
 
 @linux_only
 def test_other_user():
-    """A worker that may not look into its parent says so, task by task; small tasks do not need it."""
+    """A worker that may not look into its parent gets the memory handed over."""
     if os.geteuid() != 0:
         pytest.skip("may not become another user")
-    with LowPriorityProcessPoolExecutor(1, initializer=os.setuid, initargs=(65534,)) as executor:
+    array = np.ones(MB)
+    with LowPriorityProcessPoolExecutor(2, initializer=os.setuid, initargs=(65534,)) as executor:
         assert executor.submit(abs, -1).result() == 1
-        with pytest.raises(PermissionError) as caught:
-            executor.submit(total, np.ones(MB)).result()
-        assert "share_over=None" in caught.value.__notes__[0]
+        assert list(executor.map(total, [array] * 50)) == [MB] * 50
+        assert list(executor.map(write, [array] * 4)) == [(1, -1, True)] * 4
         assert executor.submit(make, MB).result()[0] == 1
+        assert executor.submit(os.geteuid).result() == 65534
+    assert array[0] == 1
+
+
+@linux_only
+@pytest.mark.usefixtures("nothing_shared")
+def test_other_user_ends():
+    """A parent that is asked and a worker that asks: either may end meanwhile."""
+    if os.geteuid() != 0:
+        pytest.skip("may not become another user")
+    for _ in range(5):
+        executor = LowPriorityProcessPoolExecutor(2, initializer=os.setuid, initargs=(65534,))
+        futures = [executor.submit(total, np.ones(MB)) for _ in range(10)]
+        assert futures[0].result() == MB
+        _kill_one(executor, random)
+        for future in futures:
+            with contextlib.suppress(BrokenProcessPool):
+                assert future.result(PATIENCE) == MB
+        executor.shutdown()
 
 
 # --- the argument

@@ -10,7 +10,7 @@ from ._blas import ThreadCap, cap_process
 from ._platform import backend
 from ._platform._common import Group
 from ._priority import PriorityError, ProcessPriority, Shortfall, ThreadPriority
-from ._report import WorkerReport
+from ._report import Question, WorkerReport
 
 if TYPE_CHECKING:
     from ._memory import TaskMemory
@@ -77,7 +77,7 @@ class _Release:
 
 def start_process(
     demands: Demands,
-    report: Callable[[WorkerReport], None],
+    report: Callable[[WorkerReport | Question], None],
     on_failure: Callable[[Shortfall], None],
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
@@ -88,7 +88,7 @@ def start_process(
     _settle(_steps(demands), on_failure)
     report(WorkerReport(os.getpid(), blas_threads))
     if demands.transport is not None:
-        demands.transport.connect()
+        demands.transport.connect(report)
     _initialize(initializer, initargs)
 
 

@@ -171,7 +171,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         self._transport: Transport | None = transport
         worker_transport = transport.worker_end if transport is not None else None
         at_end = [each.close for each in (keeper, transport) if each is not None]
-        self._channel = WorkerChannel(mp_context, WarnOnce(depth=1), at_end)
+        answer = transport.answer if transport is not None else None
+        self._channel = WorkerChannel(mp_context, WarnOnce(depth=1), answer, at_end)
         self._auto_maps = AutoMaps()
         self._cap = cap
         self._through_run_task = on_failure == "raise" or limit is not None

@@ -94,6 +94,21 @@ class WorkerReport(NamedTuple):
     blas_threads: int | None
 
 
+class Question(NamedTuple):
+    """What a worker asks its parent for.
+
+    Attributes
+    ----------
+    what : Any
+        What it wants to have.
+    reply_to : Any
+        Where it waits for that.
+    """
+
+    what: Any
+    reply_to: Any
+
+
 class WorkerEnd:
     """What a worker process needs to report. It can be pickled while the process starts.
 
@@ -105,8 +120,8 @@ class WorkerEnd:
         self._lock = lock
         self._heard = heard
 
-    def report(self, report: WorkerReport) -> None:
-        """Report what a worker that has started is like, if anybody listens."""
+    def report(self, report: WorkerReport | Question) -> None:
+        """Report what a worker that has started is like, or ask, if anybody listens."""
         with self._lock, contextlib.suppress(OSError):
             self._writer.send(report)
 
@@ -130,6 +145,8 @@ class WorkerChannel:
         Context that starts the workers.
     warn : WarnOnce
         What to call with a failure.
+    answer : callable or None
+        What to call with a `Question`; None if nobody asks.
     at_end : list of callable
         Called once no worker is left.
 
@@ -139,12 +156,19 @@ class WorkerChannel:
         By process id; of many workers that have been replaced, the last.
     """
 
-    def __init__(self, context: BaseContext, warn: WarnOnce, at_end: list[Callable[[], None]]) -> None:
+    def __init__(
+        self,
+        context: BaseContext,
+        warn: WarnOnce,
+        answer: Callable[[Question], object] | None,
+        at_end: list[Callable[[], None]],
+    ) -> None:
         self._reader, self._writer = context.Pipe(duplex=False)
         self._closing, self._close = context.Pipe(duplex=False)
         self._lock = context.Lock()
         self._heard = context.Semaphore(0)
         self._warn = warn
+        self._answer = answer
         self._at_end = at_end
         self.reports: dict[int, WorkerReport] = {}
         self._hear_lock = threading.Lock()
@@ -215,7 +239,7 @@ class WorkerChannel:
         """Take what has been reported by now."""
         if os.getpid() != self._owner:  # it is not for a forked child
             return
-        shortfalls = []
+        shortfalls, questions = [], []
         with self._hear_lock:  # two who find something in the pipe must not both wait for it
             while not self._reader.closed and self._reader.poll():
                 said = self._reader.recv()
@@ -224,8 +248,13 @@ class WorkerChannel:
                     self.reports[said.pid] = said
                     if len(self.reports) > _MOST_REPORTS:
                         del self.reports[next(iter(self.reports))]
+                elif isinstance(said, Question):
+                    questions.append(said)
                 else:
                     shortfalls.append(said)
+        for question in questions:
+            if self._answer is not None:
+                self._answer(question)
         for shortfall in shortfalls:  # without the lock: what shows warnings may want to know of the workers
             self._warn(shortfall)
             self._heard.release()

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ._report import Question
+
 if TYPE_CHECKING:
     from ._arrays import Copies
     from ._platform._sharing import Exchange, Segment, Sender, SharedMemory
@@ -418,6 +420,10 @@ class Transport:
         """Let go, when there is no worker any more, what they have sent and nobody has taken."""
         self._exchange.close()
 
+    def answer(self, question: Question) -> None:
+        """Let a worker have the segment that it asks for."""
+        self._exchange.answer(question.what, question.reply_to)
+
     def call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return a task; one that cannot have anything large goes as it is."""
         if not kwargs and _is_plain(fn) and _is_plain(args):
@@ -493,14 +499,19 @@ class WorkerEnd:
         self._memory = memory
         self._key = key
         self._limit = limit
+        self._put: Callable[[Question], None]
 
-    def connect(self) -> None:
-        """Use it in this process from now on."""
+    def connect(self, put: Callable[[Question], None]) -> None:
+        """Use it in this process from now on, and put questions to the parent with this."""
+        self._put = put
         _worker.end = self
 
     def open(self, address: Any) -> "Segment":
         """Return a segment of the parent's."""
-        return self._memory.open(address)
+        try:
+            return self._memory.open(address)
+        except OSError:
+            return self._sender.ask(address, lambda *question: self._put(Question(*question)))
 
     def pack(self, value: Any) -> Any:
         """Return how a result is pickled."""

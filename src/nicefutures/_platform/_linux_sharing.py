@@ -4,12 +4,14 @@ A ``memfd`` (memfd_create(2)) is memory that exists as long as some process has 
 and whenever, nothing stays behind. It is not in ``/dev/shm`` and not limited by the size of that, and to write to it
 is an error where the memory is short (``ENOSPC``, ``ENOMEM``), not a signal.
 
-* A worker opens what its parent has through ``/proc/<pid>/fd`` (proc_pid_fd(5)).
+* A worker opens what its parent has through ``/proc/<pid>/fd`` (proc_pid_fd(5)). If it may not, for it has become
+  another user, or a sandbox forbids it, it asks the parent.
 * What a worker has it sends to its parent through a socket (SCM_RIGHTS, unix(7)), before the result that goes with it:
   so the worker may end as soon as it has sent that.
 * Segments are sealed before anybody else sees them (F_ADD_SEALS, fcntl(2)): nobody can change what another maps.
 """
 
+import contextlib
 import errno
 import fcntl
 import functools
@@ -20,6 +22,7 @@ import socket
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ._sharing import view_of
@@ -31,11 +34,14 @@ if TYPE_CHECKING:
 _MFD_NOEXEC_SEAL: Final = 0x8
 _PAGE: Final = mmap.ALLOCATIONGRANULARITY
 _TICKET_BYTES: Final = 16
+# Seconds that a worker waits for an answer.
+_PATIENCE: Final = 30.0
 
 Address = tuple[int, int]
 
 
 if not TYPE_CHECKING or sys.platform == "linux":
+    _AT_ONCE: Final = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
     class LinuxSegment:
         """An open file; `fd` is its descriptor."""
@@ -85,11 +91,23 @@ if not TYPE_CHECKING or sys.platform == "linux":
 
         def send(self, segment: LinuxSegment) -> bytes:
             segment.seal()
-            ticket = _next_ticket()
-            # Not blocking: if nobody takes anything, then there is another way.
-            socket.send_fds(self._end, [ticket], [segment.fd], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            ticket = self._send(segment.fd)
             segment.close()
             return ticket
+
+        def _send(self, fd: int) -> bytes:
+            ticket = _next_ticket()
+            # Not blocking: if nobody takes anything, then there is another way.
+            socket.send_fds(self._end, [ticket], [fd], _AT_ONCE)
+            return ticket
+
+        def ask(self, address: Address, put: Callable[[Any, Any], None]) -> LinuxSegment:
+            own, parents = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with own:
+                with parents:
+                    put(address, self._send(parents.fileno()))
+                own.settimeout(_PATIENCE)
+                return _receive(own, 1)[1]
 
     class LinuxExchange:
         """The parent's end of the socket."""
@@ -107,12 +125,17 @@ if not TYPE_CHECKING or sys.platform == "linux":
         def take(self, ticket: bytes) -> LinuxSegment:
             with self._lock:
                 while ticket not in self._taken:
-                    flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-                    other, fds, _, _ = socket.recv_fds(self._end, _TICKET_BYTES, 1, flags)
-                    if not fds:
-                        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-                    self._taken[other] = LinuxSegment(fds[0])
+                    other, segment = _receive(self._end, _TICKET_BYTES, socket.MSG_DONTWAIT)
+                    self._taken[other] = segment
                 return self._taken.pop(ticket)
+
+        def answer(self, address: Address, reply_to: bytes) -> None:
+            with contextlib.suppress(OSError):
+                taken, segment = self.take(reply_to), _own_segments.get(address[1])
+                with socket.fromfd(taken.fd, socket.AF_UNIX, socket.SOCK_SEQPACKET) as reply:
+                    taken.close()
+                    if segment is not None:
+                        socket.send_fds(reply, [b"0"], [segment.fd], _AT_ONCE)
 
         def close(self) -> None:
             with self._lock:
@@ -128,7 +151,7 @@ if not TYPE_CHECKING or sys.platform == "linux":
         def create(self, size: int) -> LinuxSegment:
             _close_in_children()
             segment = LinuxSegment(_memfd())
-            _own_segments.add(segment)
+            _own_segments[segment.fd] = segment
             os.ftruncate(segment.fd, size)
             return segment
 
@@ -164,7 +187,7 @@ if not TYPE_CHECKING or sys.platform == "linux":
 
     # A forked child would keep the memory of its parent's segments for as long as it lives, and that of the segments
     # which are on their way to a parent that has ended.
-    _own_segments: weakref.WeakSet[LinuxSegment] = weakref.WeakSet()
+    _own_segments: weakref.WeakValueDictionary[int, LinuxSegment] = weakref.WeakValueDictionary()
     _own_ends: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     @functools.cache
@@ -172,10 +195,18 @@ if not TYPE_CHECKING or sys.platform == "linux":
         os.register_at_fork(after_in_child=_close_all)
 
     def _close_all() -> None:
-        for segment in list(_own_segments):
+        for segment in list(_own_segments.values()):
             segment.close()
         for end in list(_own_ends):
             end.close()
+
+    def _receive(end: socket.socket, size: int, flags: int = 0) -> tuple[bytes, LinuxSegment]:
+        """Return a message and what came with it."""
+        message, fds, _, _ = socket.recv_fds(end, size, 1, flags | socket.MSG_CMSG_CLOEXEC)
+        if not fds:
+            code = errno.EMFILE if message else errno.ENOENT
+            raise OSError(code, os.strerror(code))
+        return message, LinuxSegment(fds[0])
 
     _count = itertools.count()
 

@@ -42,6 +42,12 @@ class Sender(Protocol):
         OSError if that cannot be done now, a ConnectionError if never again.
         """
 
+    def ask(self, address: Any, put: Callable[[Any, Any], None]) -> "Segment":
+        """Get from the parent what cannot be opened here; OSError if that gives nothing.
+
+        `put` sends it the address, and what its `Exchange.answer` is to be called with.
+        """
+
 
 class Exchange(Protocol):
     """Where the workers of one pool hand over to their parent: a segment belongs to one of them at any time.
@@ -56,6 +62,9 @@ class Exchange(Protocol):
 
     def take(self, ticket: Any) -> Segment:
         """Return what a worker has handed over."""
+
+    def answer(self, address: Any, reply_to: Any) -> None:
+        """Let a worker have what it asks for, if it still exists."""
 
     def close(self) -> None:
         """Let go whatever nobody has taken."""

@@ -12,13 +12,14 @@ never.
 
 import contextlib
 import ctypes
+import errno
 import functools
 import mmap
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ctypes import wintypes
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Final
@@ -124,6 +125,10 @@ if not TYPE_CHECKING or sys.platform == "win32":
             _state.last, segment.handle = segment.handle, 0
             return ticket
 
+        def ask(self, address: Address, put: Callable[[Any, Any], None]) -> WindowsSegment:  # noqa: ARG002
+            """Give nothing: who may not duplicate the parent's handles has given up its own user's rights."""
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
     class WindowsExchange:
         """The parent's end: there is nothing to keep."""
 
@@ -132,6 +137,9 @@ if not TYPE_CHECKING or sys.platform == "win32":
 
         def take(self, ticket: Address) -> WindowsSegment:
             return WindowsSegment(_duplicate(*ticket, DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE))
+
+        def answer(self, address: Address, reply_to: Any) -> None:
+            """Do nothing: nobody asks."""
 
         def close(self) -> None:
             """Do nothing: what nobody has taken went with its worker."""

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from .._arguments import check_initializer
 from .._initializer import Demands, ignore, refuse, run_task, start_process
 from .._priority import OnFailure, ProcessPriority, Shortfall, parse_on_failure, parse_priority
-from .._report import WarnOnce, WorkerReport
+from .._report import WarnOnce
 
 try:
     from joblib import register_parallel_backend
@@ -153,7 +153,7 @@ def _start_worker(
     start_process(demands, _report_nothing, on_shortfall, initializer, initargs)
 
 
-def _report_nothing(report: WorkerReport) -> None:
+def _report_nothing(report: object) -> None:
     """Joblib has no way for it."""
 
 
