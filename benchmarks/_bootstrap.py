@@ -33,7 +33,7 @@ class Interval(NamedTuple):
 
 
 def _short(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}" if abs(value) >= 10 else f"{value:.2f}"  # noqa: PLR2004
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2f}"  # noqa: PLR2004
 
 
 def _interval(value: float, resampled: Samples, confidence: float) -> Interval:

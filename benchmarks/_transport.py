@@ -89,7 +89,7 @@ def tables(record: Mapping[str, Any]) -> list[Table]:
         Column("late, p99 ms", 1),
         Column("late, most ms", 0),
     )
-    found = []
+    found = _brief_tables(record)
     for kind, title in KINDS.items():
         rows = [
             _row(record, kind, size, peer)
@@ -113,6 +113,20 @@ def tables(record: Mapping[str, Any]) -> list[Table]:
     return [*found, *([target_table("what was hoped for of large arrays", targets)] if targets else [])]
 
 
+def _brief_tables(record: Mapping[str, Any]) -> list[Table]:
+    """Return both ways of arrays of one size side by side, if there are both."""
+    rows = []
+    for peer in SOME_PEERS:
+        ways = [_results(record, kind, _SIZE, peer) for kind in KINDS]
+        if all(ways):
+            numbers = [(_median_rate(results), _late_ms(results, 95), _late_ms(results, 99)) for results in ways]
+            rows.append((PEERS[peer].title, *numbers[0], *numbers[1]))
+    columns = [Column("pool")]
+    for way in ("returned", "sent"):
+        columns += [Column(f"{way}, MB/s", 0), Column("late, p95 ms", 1), Column("late, p99 ms", 1)]
+    return [Table(f"arrays of {_text(_SIZE)}, both ways", columns, rows)] if rows else []
+
+
 def _results(record: Mapping[str, Any], kind: str, size: int, peer: str) -> list[Mapping[str, Any]]:
     wanted = [kind, size, peer]
     return [cell["result"] for cell in record["cells"] if cell.get("transport") == wanted and "result" in cell]
@@ -121,7 +135,7 @@ def _results(record: Mapping[str, Any], kind: str, size: int, peer: str) -> list
 def _row(record: Mapping[str, Any], kind: str, size: int, peer: str) -> Sequence[Value]:
     results = _results(record, kind, size, peer)
     ratio = _compare(record, kind, size, peer, _rate)
-    rate = statistics.median(map(_rate, results))
+    rate = _median_rate(results)
     over = ratio.text if ratio is not None else None
     return (_text(size), PEERS[peer].title, rate, over, *(_late_ms(results, percent) for percent in (50, 95, 99, 100)))
 
@@ -143,6 +157,10 @@ def _rate(result: Mapping[str, Any]) -> float:
     return float(
         sum(wave["bytes"] for wave in result["waves"]) / 1e6 / sum(wave["seconds"] for wave in result["waves"])
     )
+
+
+def _median_rate(results: Sequence[Mapping[str, Any]]) -> float:
+    return statistics.median(map(_rate, results))
 
 
 def _tasks_per_s(result: Mapping[str, Any]) -> float:

@@ -175,7 +175,7 @@ def _count_copies(opened: Opened, workers: set[int], array: Array) -> float | No
 
 def _memory(workers: set[int]) -> int | None:
     """Return the memory of this process and the workers in bytes, what they share counted once; None if not told."""
-    told = [psutil.Process(pid).memory_full_info() for pid in (os.getpid(), *workers)]
+    told: list[Any] = [psutil.Process(pid).memory_full_info() for pid in (os.getpid(), *workers)]
     return sum(each.pss for each in told) if hasattr(told[0], "pss") else None
 
 
