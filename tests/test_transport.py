@@ -32,6 +32,7 @@ from hypothesis import strategies as st  # noqa: E402
 
 from handing_over import (  # noqa: E402
     ArrayError,
+    become,
     end_worker,
     fail,
     linger,
@@ -615,7 +616,7 @@ def test_other_user():
     if os.geteuid() != 0:
         pytest.skip("may not become another user")
     array = np.ones(MB)
-    with LowPriorityProcessPoolExecutor(2, initializer=os.setuid, initargs=(65534,)) as executor:
+    with LowPriorityProcessPoolExecutor(2, initializer=become, initargs=(65534,)) as executor:
         assert executor.submit(abs, -1).result() == 1
         assert list(executor.map(total, [array] * 50)) == [MB] * 50
         assert list(executor.map(write, [array] * 4)) == [(1, -1, True)] * 4
@@ -631,7 +632,7 @@ def test_other_user_ends():
     if os.geteuid() != 0:
         pytest.skip("may not become another user")
     for _ in range(5):
-        executor = LowPriorityProcessPoolExecutor(2, initializer=os.setuid, initargs=(65534,))
+        executor = LowPriorityProcessPoolExecutor(2, initializer=become, initargs=(65534,))
         futures = [executor.submit(total, np.ones(MB)) for _ in range(10)]
         assert futures[0].result() == MB
         _kill_one(executor, random)

@@ -303,14 +303,18 @@ def _find_nothing(owner: Any) -> None:  # noqa: ARG001, a worker has sent nothin
 # --- to unpickle
 
 
-def _load(message: Message, segments: list["Segment"]) -> Any:
+def _map(message: Message, segments: list["Segment"]) -> list[memoryview]:
+    """Return the out-of-band buffers."""
     views: dict[int, tuple[int, memoryview]] = {}
     for index in {place.segment for place in message.buffers}:
         # One mapping of all that is needed of it.
         start = min(place.start for place in message.buffers if place.segment == index)
         stop = max(place.stop for place in message.buffers if place.segment == index)
         views[index] = start, segments[index].view(start, stop)
-    buffers = [_part(*views[place.segment], place) for place in message.buffers]
+    return [_part(*views[place.segment], place) for place in message.buffers]
+
+
+def _load(message: Message, segments: list["Segment"], buffers: list[memoryview]) -> Any:
     return pickle.Unpickler(_Reader(message.parts, segments), buffers=buffers).load()  # noqa: S301, from ourselves
 
 
@@ -476,7 +480,7 @@ class Transport:
     def take(self, message: Message) -> Any:
         """Return a worker's result."""
         with _closing([self._exchange.take(ticket) for ticket in message.segments]) as segments:
-            return _load(message, segments)
+            return _load(message, segments, _map(message, segments))
 
 
 _keys: Final = itertools.count()
@@ -549,12 +553,15 @@ class Result:
 
 
 def _load_call(message: Message) -> Any:
-    try:
-        with _closing([_worker.end.open(address) for address in message.segments]) as segments:
-            return _load(message, segments)
-    except OSError as error:
-        # Here an error would end the worker, and with it the pool.
-        return _fail, (error,), {}
+    with contextlib.ExitStack() as stack:
+        try:
+            segments = [_worker.end.open(address) for address in message.segments]
+            stack.enter_context(_closing(segments))
+            buffers = _map(message, segments)
+        except OSError as error:
+            # Here an error would end the worker, and with it the pool.
+            return _fail, (error,), {}
+        return _load(message, segments, buffers)
 
 
 def _fail(error: OSError) -> None:
