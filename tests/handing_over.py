@@ -31,6 +31,16 @@ def total(array):
     return float(np.sum(array))
 
 
+def first_of(array, *_):
+    """Return the first element."""
+    return float(array.flat[0])
+
+
+def length(content, *_):
+    """Return how long it is."""
+    return len(content)
+
+
 def write(array):
     """Overwrite the task's own array; return what it was, and what it is."""
     before = float(array.flat[0])

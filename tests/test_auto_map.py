@@ -1,5 +1,6 @@
 """``map(chunksize="auto")`` gives what ``chunksize=1`` gives, in the same order, and fails in the same place."""
 
+import contextlib
 import gc
 import itertools
 import operator
@@ -35,6 +36,28 @@ def note(path, number):
         file.write(f"{number}\n")
     time.sleep(0.02)
     return number
+
+
+def sleep_longer_from_300(number):
+    """Take a short time, and from 300 on a longer one; return the number."""
+    time.sleep(0.0002 if number < 300 else 0.03)
+    return number
+
+
+def end_at_three(number):
+    """Let the worker end at 3; return the number."""
+    time.sleep(0.02)
+    if number == 3:
+        os._exit(1)
+    return number
+
+
+def wait_for(condition):
+    """Wait until something holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("buffersize", [None, 1, 3])
@@ -102,6 +125,59 @@ def test_cancel_futures():
         list(results)
 
 
+def test_cancel_futures_in_part():
+    """Where a chunk comes back in part and its rest is not sent any more, the results end with an error, not a hole."""
+    for count in (303, 310, 316, 330):
+        with LowPriorityProcessPoolExecutor(1) as executor:
+            results = executor.map(sleep_longer_from_300, range(count), chunksize="auto")
+            auto_map = next(iter(executor._auto_maps._maps))
+            wait_for(lambda auto_map=auto_map: not auto_map._sending)
+            executor.shutdown(cancel_futures=True)
+            found = []
+            with contextlib.suppress(CancelledError):
+                found.extend(results)
+                assert len(found) == count
+            assert found == list(range(len(found)))
+
+
+def test_input_uses_the_executor():
+    """An input may wait for results of the same executor."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        inputs = (executor.submit(abs, -number).result(PATIENCE) for number in itertools.count())
+        results = executor.map(abs, inputs, chunksize="auto", buffersize=4)
+        assert list(itertools.islice(results, 200)) == list(range(200))
+        results.close()
+
+
+def test_input_that_waits():
+    """Who shuts the executor down does not ask an input for its next item."""
+
+    def wait_for_ever():
+        yield from range(8)
+        raise AssertionError
+
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        results = executor.map(abs, wait_for_ever(), chunksize="auto", buffersize=8)
+        assert next(results) == 0
+        executor.shutdown(cancel_futures=True)
+
+
+def test_broken_while_sending():
+    """The pool breaks while the one who takes the results sends more."""
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        inputs = (time.sleep(0.2 * (number > 3)) or number for number in range(100))
+        with pytest.raises(BrokenProcessPool):
+            list(executor.map(end_at_three, inputs, chunksize="auto", buffersize=3))
+
+
+@pytest.mark.parametrize("chunksize", [1, "auto"])
+def test_broken_and_forgotten(chunksize):
+    """The pool breaks while nobody but its results has it."""
+    for _ in range(5):
+        with pytest.raises(BrokenProcessPool):
+            list(LowPriorityProcessPoolExecutor(2).map(end_at_three, [3] * 20, chunksize=chunksize))
+
+
 def test_broken():
     """A pool that breaks says so."""
     with LowPriorityProcessPoolExecutor(2) as executor:
@@ -133,6 +209,29 @@ def test_size(kind):
             assert list(endless) == [0, 1, 2]
         with pytest.raises(ValueError, match="'auto'"):
             executor.map(abs, [1], chunksize="many")
+
+
+@pytest.mark.parametrize("chunksize", [1, "auto"])
+def test_size_of_strange_inputs(chunksize):
+    """An input that is used up, one that is too large to tell, one that does not know, one that says too little."""
+
+    class Strange(list):
+        def __len__(self):
+            raise RuntimeError
+
+    class Less(list):
+        def __len__(self):
+            return 1
+
+    with LowPriorityProcessPoolExecutor(1) as executor, PriorityThreadPoolExecutor(1) as threads:
+        for each in (executor, threads):
+            results = each.map(abs, each.map(abs, range(5), chunksize=chunksize), chunksize=chunksize)
+            assert next(results) == 0
+            assert list(results) == [1, 2, 3, 4]
+            assert list(each.map(pow, [1, 2, 3], range(10**30), chunksize=chunksize)) == [1, 2, 9]
+            assert list(each.map(abs, Strange([1, 2]), chunksize=chunksize)) == [1, 2]
+            results = each.map(abs, Less([1, 2]), chunksize=chunksize)
+            assert (len(results), next(results), next(results), len(results)) == (1, 1, 2, 0)
 
 
 @pytest.mark.parametrize("chunksize", [1, "auto"])

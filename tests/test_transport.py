@@ -31,10 +31,13 @@ from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from handing_over import (  # noqa: E402
+    MARK,
     ArrayError,
     become,
     end_worker,
     fail,
+    first_of,
+    length,
     linger,
     make,
     mapped,
@@ -212,6 +215,15 @@ def test_plain():
         assert executor.submit(functools.partial(divmod, 7), 2).result() == (3, 1)
 
 
+def test_masked_read_only():
+    """A masked array of read-only data arrives as its own pickle does: writable."""
+    array = np.zeros(MB)
+    array.flags.writeable = False
+    masked = np.ma.masked_array(array, mask=False)
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        assert executor.submit(write, masked).result() == (0, -1, pickle.loads(pickle.dumps(masked)).flags.writeable)
+
+
 def test_memmap(tmp_path):
     """A file that is mapped arrives as an array in memory, as through pickle."""
     np.save(tmp_path / "a.npy", np.arange(100_000.0))
@@ -275,6 +287,84 @@ def test_later_changes():
         [future.result() for future in futures]
         array[:] = 1
         assert executor.submit(total, array).result() == array.size
+
+
+class Waits:
+    """What pickles itself when it may."""
+
+    def __init__(self):
+        self.begun, self.may = threading.Event(), threading.Event()
+
+    def __reduce__(self):
+        self.begun.set()
+        assert self.may.wait(PATIENCE)
+        return int, ()
+
+
+def test_changes_between():
+    """What is submitted after a change has it, also while an array is pickled that has been copied before."""
+    array, waits = np.zeros(400_000)[::2], Waits()
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        before = executor.submit(first_of, array, waits)
+        assert waits.begun.wait(PATIENCE)
+        array[:] = 7
+        after = executor.submit(first_of, array)
+        waits.may.set()
+        assert before.result() in (0, 7)
+        assert after.result() == 7
+
+
+@pytest.mark.parametrize("size", [10, MB, 20 * MB])
+def test_resized(size):
+    """A bytearray may get another size while its task is under way."""
+    content, waits = bytearray(size), Waits()
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        future = executor.submit(length, content, waits)
+        assert waits.begun.wait(PATIENCE)
+        content.extend(b"x" * 1000)
+        waits.may.set()
+        assert future.result() in (size, size + 1000)
+        future = executor.submit(length, content)
+        while not future.done():
+            content.append(1)
+        assert size + 1000 <= future.result() <= len(content)
+
+
+@pytest.mark.parametrize("numpy", ["None", "types.ModuleType('numpy')"])
+def test_half_a_numpy(numpy):
+    """A NumPy that is blocked, or not yet there in full, because it is being imported."""
+    said = run_python(
+        f"""
+import sys, types
+sys.modules["numpy"] = {numpy}
+from nicefutures import LowPriorityProcessPoolExecutor
+if __name__ == "__main__":
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        print(executor.submit(len, {{"a": [bytes(1_000_000)]}}).result())
+"""
+    )
+    assert said.strip() == "1"
+
+
+@linux_only
+def test_a_list_of_arrays():
+    """Arrays of which each goes to one task are not kept for others: neither their memory, nor their descriptors."""
+    arrays = [np.full(10**6, float(number)) for number in range(300)]
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        waits = Waits()
+        futures = [executor.submit(first_of, array) for array in arrays]
+        futures.append(executor.submit(first_of, arrays[0], waits))
+        assert waits.begun.wait(PATIENCE)
+        kept = len([name for name in os.listdir("/proc/self/fd") if MARK in _target_of(name)])
+        waits.may.set()
+        assert [future.result() for future in futures] == [*range(300), 0]
+    assert kept < 40
+
+
+def _target_of(fd):
+    with contextlib.suppress(FileNotFoundError):
+        return os.readlink(f"/proc/self/fd/{fd}")
+    return ""
 
 
 @linux_only
@@ -347,12 +437,14 @@ class TestNothingIsLeft:
 
     @linux_only
     def test_collected(self, context):
-        """The memory goes with the last array on it."""
+        """The memory of each array goes with the last array on it."""
         with LowPriorityProcessPoolExecutor(2, context) as executor:
             first, second = executor.submit(same, [np.zeros(MB), np.ones(MB)]).result()
-            wait_for(lambda: shared() == 1)
+            wait_for(lambda: shared() == 2)
             part = second[5:10]
-            del first, second
+            del first
+            wait_for(lambda: shared() == 1)
+            del second
             assert shared() == 1
             assert part.tolist() == [1] * 5
             del part

@@ -54,7 +54,7 @@ def reduce_array(array: Any, copies: Copies) -> Any:
     if array.dtype.hasobject or not array.dtype.isnative:  # NumPy swaps the bytes of some, and of others not
         return NotImplemented
     masked = sys.modules.get("numpy.ma")  # an import of its own, for who has such arrays
-    if masked is not None and kind is masked.MaskedArray and array.baseclass is np.ndarray:
+    if kind is getattr(masked, "MaskedArray", None) and array.baseclass is np.ndarray:
         # As its own pickles: with a mask for each element, and nothing that is said of it elsewhere.
         data, mask = array.data, np.ma.getmaskarray(array)
         return _rebuild_masked, (data, mask, array._fill_value)  # noqa: SLF001, as its own
@@ -81,6 +81,8 @@ def _rebuild(kind: Any, shape: tuple[int, ...], dtype: Any, order: Any, content:
 
 
 def _rebuild_masked(data: Any, mask: Any, fill_value: Any) -> Any:
+    # As its own pickle, which puts the content into new memory.
+    data, mask = (each if each.flags.writeable else each.copy() for each in (data, mask))
     array: Any = np.ma.MaskedArray(data, mask=mask, copy=False)
     array.fill_value = fill_value
     return array

@@ -7,7 +7,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, process
+from concurrent.futures import CancelledError, Executor, Future, process
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 _T = TypeVar("_T")
@@ -67,12 +67,18 @@ class _Chunk:
 
     def __init__(self, calls: list[tuple[Any, ...]]) -> None:
         self.calls = calls
-        self.future: Future[Done] = Future()
+        self.task: Future[Done] | None = None
+        # For who takes the results; it is set after `rest`.
+        self.outcome: Future[Done] = Future()
         self.rest: _Chunk | None = None
 
 
 class AutoMap(Generic[_T]):
     """One call of ``map``.
+
+    What a task's callback does may run with the locks of the executor held, and the inputs may be code of the user's
+    that waits for results. So with the lock of this class nothing else is called: neither is a task submitted then,
+    nor is an input asked for its next item, nor is the last reference to the executor dropped.
 
     Parameters
     ----------
@@ -95,8 +101,12 @@ class AutoMap(Generic[_T]):
         iterables: tuple[Iterable[Any], ...],
         buffersize: int | None,
     ) -> None:
-        self._executor: Executor | None = executor  # as long as there are calls that have never been sent
-        self._resender: Executor | None = executor  # as long as tasks may come back in part
+        _retired.clear()
+        self._executor: Executor | None = executor  # as long as there may be something to send
+        self._sending = True  # calls that have never been sent
+        self._resending = True  # what has come back in part
+        self._dropped = False
+        self._cancelled = False
         self._fn = fn
         calls = zip(*iterables, strict=False)
         self._calls: Iterator[tuple[Any, ...]] = calls if buffersize is not None else iter(list(calls))
@@ -106,59 +116,103 @@ class AutoMap(Generic[_T]):
         self._size = 1
         self._slowest: deque[float] = deque(maxlen=_REMEMBERED_TASKS)
         self._chunks: deque[_Chunk] = deque()
+        # Reentrant: the garbage collector may end the results of this map in a thread that has it.
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
-        self._fill()
+        if buffersize is None:
+            with self._lock:
+                chunks = self._take()
+            self._send(chunks, executor)
+        else:
+            self._fill(buffersize)
 
-    def _fill(self) -> None:
-        with self._lock:
-            while self._executor is not None and self._has_room():
-                calls = list(itertools.islice(self._calls, self._size))
-                if not calls:
-                    self._executor = None  # nothing more to send, but what comes back in part
-                    break
-                chunk = _Chunk(calls)
-                self._send(chunk, self._executor)
-                self._chunks.append(chunk)
-                self._follow(chunk)
+    def _take(self) -> list[_Chunk]:
+        """Return the chunks that shall be sent now, of arguments that have all been collected; with the lock."""
+        taken = []
+        while self._sending and self._under_way < self._window:
+            calls = list(itertools.islice(self._calls, self._size))
+            if calls:
+                taken.append(self._add(calls))
+            else:
+                self._sending = False
+        return taken
 
-    def _has_room(self) -> bool:
-        if self._buffersize is not None:
-            return len(self._chunks) < self._buffersize
-        return self._under_way < self._window
-
-    def _send(self, chunk: _Chunk, executor: Executor) -> None:
+    def _add(self, calls: list[tuple[Any, ...]]) -> _Chunk:
+        chunk = _Chunk(calls)
+        self._chunks.append(chunk)
         self._under_way += 1
-        try:
-            chunk.future = executor.submit(_run_chunk, self._fn, chunk.calls)
-        except Exception as error:  # noqa: BLE001, whoever takes the results gets it, and no more
-            self._executor = None
-            chunk.future.set_exception(error)
+        return chunk
 
-    def _follow(self, chunk: _Chunk) -> None:
-        """Send more when this comes back: which may be now, so it has its place by then."""
-        chunk.future.add_done_callback(functools.partial(self._come_back, chunk))
+    def _fill(self, buffersize: int) -> None:
+        """Send what the buffer has room for; only whoever takes the results does that."""
+        while True:
+            with self._lock:
+                executor, size = self._executor, self._size
+                if executor is None or not self._sending or len(self._chunks) >= buffersize:
+                    return
+            calls = list(itertools.islice(self._calls, size))
+            with self._lock:
+                if not calls:
+                    self._sending = False
+                    return
+                chunk = self._add(calls)
+                if self._dropped or self._cancelled:  # meanwhile
+                    self._under_way -= 1
+                    chunk.outcome.cancel()
+                    return
+            self._send([chunk], executor)
 
-    def _come_back(self, chunk: _Chunk, future: Future[Done]) -> None:
+    def _send(self, chunks: Iterable[_Chunk], executor: Executor) -> None:
+        for chunk in chunks:
+            try:
+                task = executor.submit(_run_chunk, self._fn, chunk.calls)
+            except Exception as error:  # noqa: BLE001, whoever takes the results gets it, and no more
+                with self._lock:
+                    self._sending = False
+                    self._under_way -= 1
+                    self._idle.notify_all()
+                chunk.outcome.set_exception(error)
+                continue
+            chunk.task = task
+            if self._cancelled:
+                task.cancel()
+            # This may be now.
+            task.add_done_callback(functools.partial(self._come_back, chunk))
+
+    def _come_back(self, chunk: _Chunk, task: Future[Done]) -> None:
+        error = CancelledError() if task.cancelled() else task.exception()
+        further: list[_Chunk] = []
         with self._lock:
             self._under_way -= 1
-            if future.cancelled() or future.exception() is not None:
+            executor = self._executor
+            if error is not None:
                 # Nothing that comes after it will be asked for; and a pool that breaks takes no task in its callbacks.
-                self._executor = None
+                self._sending = self._resending = False
+                if executor is not None and executor not in _retired:
+                    _retired.append(executor)
             else:
-                done = future.result()
+                done = task.result()
                 self._adapt(done)
                 rest = chunk.calls[len(done.results) :]
-                if rest and done.error is None and self._resender is not None:
+                if rest and done.error is None:
                     chunk.rest = _Chunk(rest)
-                    self._send(chunk.rest, self._resender)
-                    self._follow(chunk.rest)
+                    if self._resending:
+                        self._under_way += 1
+                        further.append(chunk.rest)
+                    else:
+                        chunk.rest.outcome.cancel()
+                if self._buffersize is None:
+                    further += self._take()
+                if not self._sending and not self._under_way:
+                    self._executor = None
             chunk.calls = []
-            if self._buffersize is None:
-                self._fill()
-            if self._executor is None and not self._under_way:
-                self._resender = None
             self._idle.notify_all()
+        if error is not None:
+            chunk.outcome.set_exception(error)
+        else:
+            chunk.outcome.set_result(done)
+        if executor is not None:
+            self._send(further, executor)
 
     def _adapt(self, done: Done) -> None:
         self._slowest.append(done.slowest_s)
@@ -167,55 +221,65 @@ class AutoMap(Generic[_T]):
 
     def results(self, deadline: float | None) -> Iterator[_T]:
         """Yield the results; `deadline` is a time of `time.monotonic`."""
+        chunk: _Chunk | None
+        rest: _Chunk | None
+        done: Any
         try:
             while self._chunks:
-                chunk: _Chunk | None = self._chunks[0]
+                chunk = self._chunks[0]
                 while chunk is not None:
-                    done = chunk.future.result(None if deadline is None else deadline - time.monotonic())
-                    rest = self._rest_of(chunk)
+                    done = chunk.outcome.result(None if deadline is None else deadline - time.monotonic())
+                    rest = chunk.rest
                     done.results.reverse()
                     while done.results:
                         yield done.results.pop()
                     if done.error is not None:
                         raise done.error
                     chunk = rest
-                with self._lock:
-                    self._chunks.popleft()
-                self._fill()
+                self._chunks.popleft()
+                if self._buffersize is not None:
+                    self._fill(self._buffersize)
+            if self._dropped and next(self._calls, None) is not None:
+                raise CancelledError
         finally:
+            chunk = rest = done = None  # an exception's traceback has this frame
             self.cancel()
-
-    def _rest_of(self, chunk: _Chunk) -> _Chunk | None:
-        with self._lock:  # who waits for a result may be woken before the callback has run
-            self._idle.wait_for(lambda: not chunk.calls)
-            return chunk.rest
 
     def cancel(self) -> None:
         """Send nothing more, and cancel what has not begun."""
         with self._lock:
-            self._executor = self._resender = None
+            self._sending = self._resending = False
+            self._cancelled = True
+            executor, self._executor = self._executor, None
             chunks = list(self._chunks)
+            self._chunks.clear()
+            self._idle.notify_all()
         for chunk in chunks:
             each: _Chunk | None = chunk
             while each is not None:
-                each.future.cancel()
+                if each.task is not None:
+                    each.task.cancel()
                 each = each.rest
+        if executor in _retired:  # here it may go
+            _retired.remove(executor)
 
     def drop(self) -> None:
-        """Cancel what has not been sent: whoever takes the results learns of it there."""
+        """Send nothing more: whoever takes the results learns of it where the first one is missing."""
         with self._lock:
-            self._resender = None
-            if self._executor is not None and next(self._calls, None) is not None:
-                chunk = _Chunk([])
-                chunk.future.cancel()
-                self._chunks.append(chunk)
-            self._executor = None
+            self._dropped |= self._sending
+            self._sending = self._resending = False
+            self._idle.notify_all()
 
     def wait_until_sent(self) -> None:
         """Wait until nothing is left to be sent."""
         with self._lock:
             if self._buffersize is None:
-                self._idle.wait_for(lambda: self._executor is None and not self._under_way)
+                self._idle.wait_for(lambda: not self._sending and not self._under_way)
+
+
+# Executors that have broken: the last reference to one must not be dropped while it tells that to its tasks, for with
+# that come its own locks.
+_retired: Final[list[Executor | None]] = []
 
 
 class AutoMaps:

@@ -29,7 +29,7 @@ from ._platform import Keeper, backend
 from ._platform._common import Group, count_cpus
 from ._priority import OnFailure, ProcessPriority, Shortfall, parse_on_failure, parse_priority
 from ._report import WarnOnce, WorkerChannel, manager_thread
-from ._results import with_size
+from ._results import count_items, with_size
 from ._transport import Transport, run_call
 
 if TYPE_CHECKING:
@@ -219,7 +219,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         chunksize: int | Literal["auto"] = 1,
         buffersize: int | None = None,
     ) -> Iterator[_T]:
-        return with_size(self._map(fn, iterables, timeout, check_chunksize(chunksize), buffersize), iterables)
+        count = count_items(iterables)  # before they are used
+        return with_size(self._map(fn, iterables, timeout, check_chunksize(chunksize), buffersize), count)
 
     def _map(
         self,

@@ -31,7 +31,7 @@ class SizedResults(Generic[_T]):
 
     def __len__(self) -> int:
         """Return how many are still to come."""
-        return self._count
+        return max(0, self._count)  # an input may have had more than it said
 
     def __bool__(self) -> bool:
         return True  # as of any iterator
@@ -43,10 +43,14 @@ class SizedResults(Generic[_T]):
             close()
 
 
-def with_size(results: Iterator[_T], iterables: tuple[Iterable[Any], ...]) -> Iterator[_T]:
-    """Return the results, with their number if all the inputs have one."""
+def count_items(iterables: tuple[Iterable[Any], ...]) -> int | None:
+    """Return how many results there will be, if all the inputs tell how many items they have."""
     try:
-        count = min(len(iterable) for iterable in iterables)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return results
-    return SizedResults(results, count)
+        return min(len(iterable) for iterable in iterables)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001, whatever keeps an input from telling that, it may still have items
+        return None
+
+
+def with_size(results: Iterator[_T], count: int | None) -> Iterator[_T]:
+    """Return the results, with their number if it is known."""
+    return results if count is None else SizedResults(results, count)

@@ -16,7 +16,7 @@ from ._platform._common import count_cpus
 from ._priority import OnFailure, Shortfall, ThreadPriority, parse_on_failure, parse_priority
 from ._regulator import PoolStats, Regulator, Stall, stats_of
 from ._report import WarnOnce
-from ._results import with_size
+from ._results import count_items, with_size
 
 if TYPE_CHECKING:
     from ._workers import WorkerInfo
@@ -158,11 +158,12 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         buffersize: int | None = None,
     ) -> Iterator[_T]:
         check_chunksize(chunksize)
+        count = count_items(iterables)  # before they are used
         if buffersize is None:  # threads have no chunks
             results = super().map(fn, *iterables, timeout=timeout)
         else:
             results = map_buffered(self, fn, iterables, timeout=timeout, buffersize=buffersize)
-        return with_size(results, iterables)
+        return with_size(results, count)
 
     map.__doc__ = f"{ThreadPoolExecutor.map.__doc__}{MAP_NOTE}"  # noqa: A003, named as what it overrides
 

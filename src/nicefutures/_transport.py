@@ -37,6 +37,13 @@ _ATOMS: Final = frozenset({type(None), bool, int, float, complex, type, types.Fu
 _FEW: Final = 8
 _DEPTH: Final = 4
 _SHORT: Final = 2**14
+# Bytes that are copied at once with the GIL held: a tenth of a millisecond.
+_PIECE: Final = 2**20
+# What is smaller is copied and not mapped, for a mapping takes whole pages.
+_LEAST_MAPPED: Final = 2**16
+# Segments, and their bytes, that are kept for further tasks beside those that the latest one has.
+_MOST_KEPT: Final = 16
+_MOST_KEPT_BYTES: Final = 2**29
 # To iterate over these runs nobody's code.
 _BUILT_IN: Final = frozenset({list, tuple, range})
 
@@ -67,6 +74,42 @@ class Message(NamedTuple):
     segments: list[Any]
 
 
+class Kept:
+    """A segment that is kept for further tasks; None when it is not any more.
+
+    Attributes
+    ----------
+    segment : Segment or None
+        What is kept.
+    size : int
+        In bytes.
+    """
+
+    __slots__ = ("__weakref__", "segment", "size")
+
+    def __init__(self, segment: "Segment", size: int) -> None:
+        self.segment: Segment | None = segment
+        self.size = size
+
+
+class KeptSegments:
+    """What is kept for further tasks, for as long as there are snapshots in it: not too much of it.
+
+    A list of arrays, each of which goes to one task, must not be in the memory twice. What the latest task has is
+    there anyway; of the rest, what was used last is kept.
+    """
+
+    def __init__(self) -> None:
+        self._used: list[weakref.ref[Kept]] = []
+
+    def use(self, latest: list[Kept]) -> None:
+        """Take note of what the latest task has."""
+        rest = [kept for reference in self._used if (kept := reference()) is not None and kept not in latest]
+        while len(rest) > _MOST_KEPT or sum(kept.size for kept in rest) > _MOST_KEPT_BYTES:
+            rest.pop(0).segment = None
+        self._used = [weakref.ref(kept) for kept in (*rest, *latest)]
+
+
 class Snapshot:
     """The content that an object's buffer had at some time.
 
@@ -76,18 +119,18 @@ class Snapshot:
         The object.
     epoch : int
         Of the epochs whose tasks may have this content, the last.
-    segment : Segment
+    kept : Kept
         Where it is.
     start, stop : int
         Where in there.
     """
 
-    __slots__ = ("__weakref__", "epoch", "owner", "segment", "start", "stop")
+    __slots__ = ("__weakref__", "epoch", "kept", "owner", "start", "stop")
 
-    def __init__(self, owner: weakref.ref[Any], epoch: int, segment: "Segment", start: int, stop: int) -> None:
+    def __init__(self, owner: weakref.ref[Any], epoch: int, kept: Kept, start: int, stop: int) -> None:
         self.owner = owner
         self.epoch = epoch
-        self.segment = segment
+        self.kept = kept
         self.start = start
         self.stop = stop
 
@@ -138,7 +181,8 @@ class _ArrayPickler(_Pickler):
     pickled: "_Pickled"
 
     def reducer_override(self, obj: Any) -> Any:
-        if not isinstance(obj, sys.modules["numpy"].ndarray) or obj.nbytes < self.pickled.limit:
+        # Not isinstance, which would ask proxies what they stand for.
+        if not issubclass(type(obj), self.pickled.ndarray) or obj.nbytes < self.pickled.limit:
             return NotImplemented
         if type(obj) in self.dispatch_table:
             return NotImplemented
@@ -147,13 +191,34 @@ class _ArrayPickler(_Pickler):
         return reduce_array(obj, self.pickled.copies())
 
 
+class _Pieces:
+    """A bytearray's content, copied piece by piece: the GIL is not held for long, and the owner may resize it after."""
+
+    def __init__(self, content: bytearray) -> None:
+        self.pieces = [content[start : start + _PIECE] for start in range(0, len(content), _PIECE)]
+        self._size = sum(map(len, self.pieces))
+
+    def __len__(self) -> int:
+        return self._size
+
+
+class _ResizedError(Exception):
+    """A bytearray got another size while it was pickled."""
+
+
 class _File:
-    """What a pickler writes to. What is large it writes as the object that it is, without a copy."""
+    """What a pickler writes to. What is large it writes as the object that it is: bytes without a copy."""
 
-    __slots__ = ("write",)
+    def __init__(self, parts: list[Any]) -> None:
+        self._parts = parts
 
-    def __init__(self, write: Callable[[Any], Any]) -> None:
-        self.write = write
+    def write(self, part: Any) -> None:
+        if isinstance(part, bytearray):
+            header, size, part = self._parts[-1], len(part), _Pieces(part)
+            # Opcode and size (BYTEARRAY8, pickletools) come before, and another thread may run in between.
+            if not size == len(part) == int.from_bytes(header[-8:], "little"):
+                raise _ResizedError
+        self._parts.append(part if isinstance(part, bytes | _Pieces) else pickle.PickleBuffer(part).raw())
 
 
 class _Large(NamedTuple):
@@ -181,19 +246,21 @@ class _Pickled:
         self.parts: list[Any] = []
         self.large: list[_Large] = []
         self.limit = limit
+        # None as well while another thread imports NumPy.
+        self.ndarray: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
         self._find = find
         self._known: dict[int, Snapshot] = {}  # keeps them
         self._copies: Copies | None = None
         try:
             self._dump(obj)
+        except _ResizedError:
+            self.parts, self.large = [_pickle_whole(obj)], []
         finally:
             self._copies = None  # a cycle: what is large shall go without the garbage collector
-        if len(self.parts) > 1:
-            self.parts = [part if type(part) is bytes else pickle.PickleBuffer(part).raw() for part in self.parts]
 
     def _dump(self, obj: Any) -> None:
-        file = _File(self.parts.append)
-        if "numpy" not in sys.modules:
+        file = _File(self.parts)
+        if self.ndarray is None:
             _Pickler(file, pickle.HIGHEST_PROTOCOL, buffer_callback=self._keep).dump(obj)
             return
         pickler = _ArrayPickler(file, pickle.HIGHEST_PROTOCOL, buffer_callback=self._keep)
@@ -212,7 +279,7 @@ class _Pickled:
         """Return the pickle, if there is nothing to share."""
         if self.large or any(map(self._is_large, self.parts)):
             return None
-        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        return self.parts[0] if len(self.parts) == 1 else _join(self.parts)
 
     def _is_large(self, part: Any) -> bool:
         return len(part) >= _LEAST_PART and len(part) >= self.limit
@@ -256,29 +323,31 @@ class _Pickled:
         segments: list[Any] = [None]
         end = 0
 
-        def place(content: memoryview) -> Place:
+        def place(pieces: Iterable[Any]) -> Place:
             nonlocal end
-            start, stop = end, end + content.nbytes
-            copied.append((start, content))
+            start = stop = end
+            for piece in pieces:
+                content = memoryview(piece)
+                copied.append((stop, content))
+                stop += content.nbytes
             end = -(-stop // _ALIGNMENT) * _ALIGNMENT
             return Place(0, start, stop)
 
         def find(large: _Large) -> Place:
             snapshot = large.snapshot
             if snapshot is None:
-                return place(large.content)
-            if snapshot.segment not in segments:
-                segments.append(snapshot.segment)
-            return Place(segments.index(snapshot.segment), snapshot.start, snapshot.stop)
+                return place([large.content])
+            segment = snapshot.kept.segment
+            if segment not in segments:
+                segments.append(segment)
+            return Place(segments.index(segment), snapshot.start, snapshot.stop)
 
         parts: list[bytes | Place] = []
-        for part in self.parts:
-            if self._is_large(part):
-                parts.append(place(memoryview(part)))
-            elif parts and isinstance(parts[-1], bytes):
-                parts[-1] += part
+        for is_large, run in itertools.groupby(self.parts, self._is_large):
+            if is_large:
+                parts += [place(_pieces_of(part)) for part in run]
             else:
-                parts.append(bytes(part))
+                parts.append(_join(run))
         places = [find(large) for large in self.large]
         if copied:
             segments[0] = memory.create(end)
@@ -288,6 +357,14 @@ class _Pickled:
             del segments[0]
             places = [each._replace(segment=each.segment - 1) for each in places]
         return Message(parts, places, []), segments, places
+
+
+def _pieces_of(part: bytes | memoryview | _Pieces) -> Iterable[Any]:
+    return part.pieces if isinstance(part, _Pieces) else [part]
+
+
+def _join(parts: Iterable[bytes | memoryview | _Pieces]) -> bytes:
+    return b"".join(itertools.chain.from_iterable(map(_pieces_of, parts)))
 
 
 def _pickle_whole(obj: Any) -> bytes:
@@ -304,14 +381,22 @@ def _find_nothing(owner: Any) -> None:  # noqa: ARG001, a worker has sent nothin
 
 
 def _map(message: Message, segments: list["Segment"]) -> list[memoryview]:
-    """Return the out-of-band buffers."""
-    views: dict[int, tuple[int, memoryview]] = {}
-    for index in {place.segment for place in message.buffers}:
-        # One mapping of all that is needed of it.
-        start = min(place.start for place in message.buffers if place.segment == index)
-        stop = max(place.stop for place in message.buffers if place.segment == index)
-        views[index] = start, segments[index].view(start, stop)
-    return [_part(*views[place.segment], place) for place in message.buffers]
+    """Return the out-of-band buffers, each in memory of its own, or one that several places are."""
+    views: dict[Place, memoryview] = {}
+    for place in message.buffers:
+        if place not in views:
+            views[place] = _view(segments[place.segment], place)
+    return [views[place] for place in message.buffers]
+
+
+def _view(segment: "Segment", place: Place) -> memoryview:
+    size = place.stop - place.start
+    if size >= _LEAST_MAPPED:
+        with contextlib.suppress(OSError):  # of mappings a process may have so many, and no more
+            return segment.view(place.start, place.stop)
+    memory = memoryview(bytearray(size))
+    segment.read_into(memory, place.start)
+    return memory
 
 
 def _load(message: Message, segments: list["Segment"], buffers: list[memoryview]) -> Any:
@@ -413,6 +498,7 @@ class Transport:
         self._here = _Here()
         # By the owner's id. Only the feeder thread takes snapshots.
         self._snapshots: weakref.WeakValueDictionary[int, Snapshot] = weakref.WeakValueDictionary()
+        self._kept = KeptSegments()
         _transports[self._key] = self
 
     @property
@@ -446,34 +532,50 @@ class Transport:
 
     def pack(self, call: Any, epoch: Epoch | None) -> tuple[bytes | Message, list["Segment"]]:
         """Return what to send, and what has to exist until it has been used."""
-        pickled = _Pickled(call, self._limit, functools.partial(self._find, epoch))
+        begun: list[Epoch] = []
+
+        def find(owner: Any) -> Snapshot | None:
+            if not begun:
+                # What is large may be copied from here on, and what is submitted from here on must not have that.
+                begun.append(self._epoch)
+                self._epoch = self._epoch.following = Epoch(self._epoch.number + 1)
+            return self._find(epoch, owner)
+
+        pickled = _Pickled(call, self._limit, find)
         small = pickled.small()
         if small is not None:
             return small, []
-        # Whatever is submitted from here on must not have what is copied now.
-        now = self._epoch
-        self._epoch = now.following = Epoch(now.number + 1)
         try:
             message, segments, places = pickled.share(self._memory)
         except OSError:  # no memory, or too many files
             return _pickle_whole(call), []
-        for large, place in zip(pickled.large, places, strict=True):
-            if large.snapshot is None:
-                self._remember(large.owner, now, segments[place.segment], place)
+        self._remember(pickled.large, places, segments, begun)
         return message._replace(segments=[segment.address for segment in segments]), segments
 
     def _find(self, epoch: Epoch | None, owner: Any) -> Snapshot | None:
         snapshot = self._snapshots.get(id(owner))
         if snapshot is None or epoch is None or snapshot.epoch < epoch.number or snapshot.owner() is not owner:
             return None
-        return snapshot
+        return snapshot if snapshot.kept.segment is not None else None
 
-    def _remember(self, owner: Any, epoch: Epoch, segment: "Segment", place: Place) -> None:
+    def _remember(
+        self, large: list[_Large], places: list[Place], segments: list["Segment"], begun: list[Epoch]
+    ) -> None:
+        """Keep the new snapshots for further tasks, and let go of others that are too much."""
+        kept = {id(each.snapshot.kept): each.snapshot.kept for each in large if each.snapshot is not None}
+        new = None
+        for each, place in zip(large, places, strict=True):
+            if each.snapshot is None:
+                new = new or Kept(segments[0], max(place.stop for place in places if place.segment == 0))
+                self._take_snapshot(each.owner, begun[0], new, place)
+        self._kept.use([*kept.values(), *([new] if new is not None else [])])
+
+    def _take_snapshot(self, owner: Any, epoch: Epoch, kept: Kept, place: Place) -> None:
         try:
             reference = weakref.ref(owner)
         except TypeError:  # it may not be the same at the next look
             return
-        snapshot = Snapshot(reference, epoch.number, segment, place.start, place.stop)
+        snapshot = Snapshot(reference, epoch.number, kept, place.start, place.stop)
         epoch.snapshots.append(snapshot)
         self._snapshots[id(owner)] = snapshot
 

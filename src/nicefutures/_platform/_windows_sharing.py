@@ -170,11 +170,20 @@ if not TYPE_CHECKING or sys.platform == "win32":
     def _wait_until_taken() -> None:
         """Wait for the parent to take the last handle: it takes them in the order in which they were sent."""
         parent = multiprocessing.parent_process()
-        deadline, flags = time.monotonic() + _PATIENCE, wintypes.DWORD()
-        while _kernel32().GetHandleInformation(_state.last, ctypes.byref(flags)):
+        deadline = time.monotonic() + _PATIENCE
+        while _is_section(_state.last):
             if parent is None or not parent.is_alive() or time.monotonic() > deadline:
                 return
             time.sleep(_INTERVAL)
+
+    def _is_section(handle: int) -> bool:
+        """Return whether it is still what was sent: its value may be that of another object, opened since."""
+        try:
+            address = _map(handle, FILE_MAP_READ, 0, 1)
+        except OSError:
+            return False
+        _unmap(address, 1)
+        return True
 
     @functools.cache
     def _kernel32() -> "ctypes.WinDLL":
@@ -193,8 +202,6 @@ if not TYPE_CHECKING or sys.platform == "win32":
         kernel32.GetCurrentProcess.restype = handle
         kernel32.DuplicateHandle.argtypes = (handle, handle, handle, wintypes.LPHANDLE, dword, wintypes.BOOL, dword)
         kernel32.DuplicateHandle.restype = wintypes.BOOL
-        kernel32.GetHandleInformation.argtypes = (handle, wintypes.LPDWORD)
-        kernel32.GetHandleInformation.restype = wintypes.BOOL
         kernel32.CloseHandle.argtypes = (handle,)
         kernel32.CloseHandle.restype = wintypes.BOOL
         return kernel32
