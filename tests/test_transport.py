@@ -347,6 +347,10 @@ if __name__ == "__main__":
 
 
 @linux_only
+@pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="without the GIL an object goes when the thread that made it runs next, and here these wait",
+)
 def test_a_list_of_arrays():
     """Arrays of which each goes to one task are not kept for others: neither their memory, nor their descriptors."""
     arrays = [np.full(10**6, float(number)) for number in range(300)]
