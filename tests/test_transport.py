@@ -22,6 +22,7 @@ import pytest
 
 from asking import LINUX, WINDOWS, linux_only, posix_only, run_python
 from nicefutures import LowPriorityProcessPoolExecutor
+from nicefutures._controller import has_gil
 from nicefutures._platform import backend
 
 np = pytest.importorskip("numpy")
@@ -348,7 +349,7 @@ if __name__ == "__main__":
 
 @linux_only
 @pytest.mark.skipif(
-    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    not has_gil(),
     reason="without the GIL an object goes when the thread that made it runs next, and here these wait",
 )
 def test_a_list_of_arrays():
