@@ -11,8 +11,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -127,20 +126,16 @@ def _run_wave(opened: Opened, spec: TransportSpec, items: list[Any]) -> dict[str
     schedule = Schedule(_LONGEST_S, period_ns=PERIOD_NS)
     with ThreadPoolExecutor(1) as driver:
         under_way = driver.submit(_transfer, opened, spec, items)
-        for _ in _until(under_way):
+        while True:
             time.sleep(schedule.wait_ns() / 1e9)
             schedule.show()
+            if under_way.done():
+                break
         seconds = under_way.result()
     schedule.stop()
     beats = schedule.result()
     kept = {name: beats[name] for name in ("first_due_ns", "lateness_ns", "cpu_share")}
     return {"seconds": round(seconds, 6), "bytes": len(items) * spec.size, "tasks": len(items), **kept}
-
-
-def _until(future: "Future[float]") -> Iterator[None]:
-    yield
-    while not future.done():
-        yield
 
 
 def _transfer(opened: Opened, spec: TransportSpec, items: list[Any]) -> float:

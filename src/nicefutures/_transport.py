@@ -403,10 +403,6 @@ def _load(message: Message, segments: list["Segment"], buffers: list[memoryview]
     return pickle.Unpickler(_Reader(message.parts, segments), buffers=buffers).load()  # noqa: S301, from ourselves
 
 
-def _part(base: int, view: memoryview, place: Place) -> memoryview:
-    return view[place.start - base : place.stop - base]
-
-
 class _Reader:
     """What an unpickler reads from. It asks for what is large by itself, with the memory that this shall go to."""
 
