@@ -202,10 +202,6 @@ class _Pieces:
         return self._size
 
 
-class _ResizedError(Exception):
-    """A bytearray got another size while it was pickled."""
-
-
 class _File:
     """What a pickler writes to. What is large it writes as the object that it is: bytes without a copy."""
 
@@ -214,10 +210,9 @@ class _File:
 
     def write(self, part: Any) -> None:
         if isinstance(part, bytearray):
-            header, size, part = self._parts[-1], len(part), _Pieces(part)
-            # Opcode and size (BYTEARRAY8, pickletools) come before, and another thread may run in between.
-            if not size == len(part) == int.from_bytes(header[-8:], "little"):
-                raise _ResizedError
+            part = _Pieces(part)
+            # Its size was written before (BYTEARRAY8, pickletools), and other threads may have changed it since then.
+            self._parts[-1] = self._parts[-1][:-8] + len(part).to_bytes(8, "little")
         self._parts.append(part if isinstance(part, bytes | _Pieces) else pickle.PickleBuffer(part).raw())
 
 
@@ -253,8 +248,6 @@ class _Pickled:
         self._copies: Copies | None = None
         try:
             self._dump(obj)
-        except _ResizedError:
-            self.parts, self.large = [_pickle_whole(obj)], []
         finally:
             self._copies = None  # a cycle: what is large shall go without the garbage collector
 
@@ -368,9 +361,9 @@ def _join(parts: Iterable[bytes | memoryview | _Pieces]) -> bytes:
 
 
 def _pickle_whole(obj: Any) -> bytes:
-    file = io.BytesIO()
-    _Pickler(file, pickle.HIGHEST_PROTOCOL).dump(obj)
-    return file.getvalue()
+    parts: list[Any] = []
+    _Pickler(_File(parts), pickle.HIGHEST_PROTOCOL).dump(obj)
+    return _join(parts)
 
 
 def _find_nothing(owner: Any) -> None:  # noqa: ARG001, a worker has sent nothing before
