@@ -13,8 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from asking import linux_only
+from asking import linux_only, run_python
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
+from nicefutures._controller import has_gil
 
 PATIENCE = 60
 
@@ -83,6 +84,69 @@ def test_error():
             next(results)
 
 
+class Refuses:
+    """Cannot be pickled."""
+
+    def __reduce__(self):
+        msg = "not this one"
+        raise ValueError(msg)
+
+
+made = []
+
+
+def refuse_at(number, place, in_error):
+    """At that place return something that cannot be pickled, or raise it."""
+    made.append(number)
+    if number == place:
+        if in_error:
+            raise RuntimeError(Refuses())
+        return Refuses()
+    return number
+
+
+def count_made():
+    """Return how many calls there were, and how many of them with the same number as another."""
+    count, repeated = len(made), len(made) - len(set(made))
+    made.clear()
+    return count, repeated
+
+
+@pytest.mark.parametrize("share_over", [None, "256 KiB"])
+@pytest.mark.parametrize("place", [0, 150, 299])
+def test_cannot_be_pickled(share_over, place):
+    """An argument, a result or an error that cannot be pickled is an error at its place, and each call is made once."""
+    arguments = list(range(300))
+    arguments[place] = Refuses()
+    with LowPriorityProcessPoolExecutor(1, share_over=share_over) as executor:
+        list(executor.map(abs, range(2000), chunksize="auto"))
+        for fn, inputs in (
+            (operator.pos, (arguments,)),
+            (refuse_at, (range(300), itertools.repeat(place), itertools.repeat(False))),
+            (refuse_at, (range(300), itertools.repeat(place), itertools.repeat(True))),
+        ):
+            found = []
+            with pytest.raises(ValueError, match="not this one"):
+                found.extend(executor.map(fn, *inputs, chunksize="auto"))
+            assert found == list(range(place))
+            count, repeated = executor.submit(count_made).result()
+            assert repeated == 0
+            assert (fn is operator.pos) == (count == 0)
+
+
+@linux_only
+@pytest.mark.skipif(not has_gil(), reason="without the GIL objects come out of gigabytes that are reserved")
+def test_memory_limit():
+    """A memory limit holds for each call by itself, and is said where a call goes over it."""
+    with LowPriorityProcessPoolExecutor(1, memory_limit="1 GiB") as executor:
+        results = executor.map(bytes, [10] * 50 + [3 * 2**30, 10], chunksize="auto")
+        assert [len(next(results)) for _ in range(50)] == [10] * 50
+        with pytest.raises(MemoryError) as caught:
+            next(results)
+        assert "memory_limit" in str(caught.value.__notes__)
+        assert executor.submit(len, bytes(10)).result() == 10
+
+
 def test_cancelled_after_error(tmp_path):
     """After an error, or when nobody wants the results any more, no further calls are made."""
     with LowPriorityProcessPoolExecutor(1) as executor:
@@ -103,16 +167,43 @@ def test_first_result():
 
 @pytest.mark.parametrize("wait", [True, False])
 def test_after_shutdown(wait):
-    """What was not yet sent when the pool ends is sent first."""
+    """What was not yet sent when the pool ends is sent, and nothing else."""
     executor = LowPriorityProcessPoolExecutor(2)
     results = executor.map(nap, [0.01] * 100, chunksize="auto")
-    if wait:
-        executor.shutdown()
-        assert list(results) == [0.01] * 100
-    else:
-        executor.shutdown(wait=False)
-        with pytest.raises(RuntimeError, match="shutdown"):
-            list(results)
+    executor.shutdown(wait=wait)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(abs, -1)
+    assert list(results) == [0.01] * 100
+    executor.shutdown()
+
+
+def test_cancel_after_shutdown():
+    """A pool that has been told to end may be told to end at once."""
+    executor = LowPriorityProcessPoolExecutor(2)
+    results = executor.map(nap, [0.05] * 500, chunksize="auto")
+    executor.shutdown(wait=False)
+    executor.shutdown(wait=False, cancel_futures=True)
+    with pytest.raises(CancelledError):
+        list(results)
+
+
+@pytest.mark.parametrize("chunksize", [1, "auto"])
+def test_end_of_the_program(tmp_path, chunksize):
+    """A program that ends without a shutdown does all that it has asked for, also in a forked child."""
+    run_python(
+        f"""
+import os, sys
+from test_auto_map import note
+from nicefutures import LowPriorityProcessPoolExecutor
+if __name__ == "__main__":
+    executor = LowPriorityProcessPoolExecutor(2)
+    executor.map(note, [sys.argv[1]] * 30, range(30), chunksize={chunksize!r})
+    if hasattr(os, "fork") and os.fork() == 0:
+        sys.exit()
+""",
+        tmp_path / "done",
+    )
+    assert sorted(map(int, (tmp_path / "done").read_text().split())) == list(range(30))
 
 
 def test_cancel_futures():

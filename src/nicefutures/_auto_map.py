@@ -2,13 +2,16 @@
 
 import functools
 import itertools
+import os
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Executor, Future, process
+from concurrent.futures import BrokenExecutor, CancelledError, Future, process
 from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from ._transport import Result, pickle_whole
 
 _T = TypeVar("_T")
 
@@ -40,7 +43,35 @@ class Done(NamedTuple):
     slowest_s: float
 
 
-def _run_chunk(fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> Done:
+class _Sent(Result):
+    """How that comes back: if something in it cannot be pickled, up to there, and with the error that this raises."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> Any:
+        try:
+            return super().__reduce__()
+        except BaseException as error:  # noqa: BLE001, as the stdlib's worker
+            self._value = _up_to_failure(self._value, error)
+            return super().__reduce__()
+
+
+def _up_to_failure(done: Done, failure: BaseException) -> Done:
+    for count, each in enumerate((*done.results, done.error)):
+        try:
+            pickle_whole(each)
+        except BaseException as error:  # noqa: BLE001, as above
+            return Done(done.results[:count], _with_traceback(error), done.slowest_s)
+    return Done([], _with_traceback(failure), done.slowest_s)  # each for itself can be pickled
+
+
+def _with_traceback(error: BaseException) -> Any:
+    """Return what the stdlib's worker sends of an error, with the traceback as a text."""
+    traceback: Any = error.__traceback__
+    return process._ExceptionWithTraceback(error, traceback)  # noqa: SLF001
+
+
+def _run_chunk(fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> _Sent:
     """Make the calls until the time is over, the first in any case."""
     results: list[Any] = []
     slowest, began = 0.0, time.perf_counter()
@@ -48,29 +79,33 @@ def _run_chunk(fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> Done:
     for args in calls:
         try:
             results.append(fn(*args))
-        except BaseException as error:
-            if not results:
-                raise
-            # As the stdlib's worker sends an error, with the traceback as a text.
-            traceback: Any = error.__traceback__
-            return Done(results, process._ExceptionWithTraceback(error, traceback), slowest)  # noqa: SLF001
+        except BaseException as error:  # noqa: BLE001, as the stdlib's worker
+            return _Sent(Done(results, _with_traceback(error), slowest))
         now = time.perf_counter()
         slowest = max(slowest, now - before)
         if now - began > _LONGEST_S:
             break
         before = now
-    return Done(results, None, slowest)
+    return _Sent(Done(results, None, slowest))
 
 
 class _Chunk:
-    """Some calls; what has not been done of them is in `rest`, once they have come back."""
+    """Some calls, of which so many at most go in one task.
 
-    def __init__(self, calls: list[tuple[Any, ...]]) -> None:
+    What has not been done of them is in `rest`, once they have come back.
+    """
+
+    def __init__(self, calls: list[tuple[Any, ...]], most: int) -> None:
         self.calls = calls
+        self.most = min(most, len(calls))
         self.task: Future[Done] | None = None
         # For who takes the results; it is set after `rest`.
         self.outcome: Future[Done] = Future()
         self.rest: _Chunk | None = None
+
+
+# Submits a call: a method that keeps its executor, and that takes calls also while the executor comes to its end.
+_Submit = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Future[Any]]
 
 
 class AutoMap(Generic[_T]):
@@ -82,8 +117,8 @@ class AutoMap(Generic[_T]):
 
     Parameters
     ----------
-    executor : Executor
-        Where the tasks go.
+    submit : callable
+        Submits a task; a method of the executor.
     workers : int
         How many workers it may have.
     fn, iterables
@@ -95,14 +130,14 @@ class AutoMap(Generic[_T]):
 
     def __init__(
         self,
-        executor: Executor,
+        submit: _Submit,
         workers: int,
         fn: Callable[..., _T],
         iterables: tuple[Iterable[Any], ...],
         buffersize: int | None,
     ) -> None:
         _retired.clear()
-        self._executor: Executor | None = executor  # as long as there may be something to send
+        self._submit: _Submit | None = submit  # as long as there may be something to send
         self._sending = True  # calls that have never been sent
         self._resending = True  # what has come back in part
         self._dropped = False
@@ -122,7 +157,7 @@ class AutoMap(Generic[_T]):
         if buffersize is None:
             with self._lock:
                 chunks = self._take()
-            self._send(chunks, executor)
+            self._send(chunks, submit)
         else:
             self._fill(buffersize)
 
@@ -138,7 +173,7 @@ class AutoMap(Generic[_T]):
         return taken
 
     def _add(self, calls: list[tuple[Any, ...]]) -> _Chunk:
-        chunk = _Chunk(calls)
+        chunk = _Chunk(calls, len(calls))
         self._chunks.append(chunk)
         self._under_way += 1
         return chunk
@@ -147,8 +182,8 @@ class AutoMap(Generic[_T]):
         """Send what the buffer has room for; only whoever takes the results does that."""
         while True:
             with self._lock:
-                executor, size = self._executor, self._size
-                if executor is None or not self._sending or len(self._chunks) >= buffersize:
+                submit, size = self._submit, self._size
+                if submit is None or not self._sending or len(self._chunks) >= buffersize:
                     return
             calls = list(itertools.islice(self._calls, size))
             with self._lock:
@@ -160,12 +195,12 @@ class AutoMap(Generic[_T]):
                     self._under_way -= 1
                     chunk.outcome.cancel()
                     return
-            self._send([chunk], executor)
+            self._send([chunk], submit)
 
-    def _send(self, chunks: Iterable[_Chunk], executor: Executor) -> None:
+    def _send(self, chunks: Iterable[_Chunk], submit: _Submit) -> None:
         for chunk in chunks:
             try:
-                task = executor.submit(_run_chunk, self._fn, chunk.calls)
+                task = submit(_run_chunk, (self._fn, chunk.calls[: chunk.most]), {})
             except Exception as error:  # noqa: BLE001, whoever takes the results gets it, and no more
                 with self._lock:
                     self._sending = False
@@ -181,21 +216,24 @@ class AutoMap(Generic[_T]):
 
     def _come_back(self, chunk: _Chunk, task: Future[Done]) -> None:
         error = CancelledError() if task.cancelled() else task.exception()
+        done = Done([], None, 0.0) if error is not None else task.result()
+        # What a call raises is in `done`: here no call has been made, because some of them cannot be sent.
+        divide = error is not None and chunk.most > 1 and not isinstance(error, CancelledError | BrokenExecutor)
         further: list[_Chunk] = []
         with self._lock:
             self._under_way -= 1
-            executor = self._executor
-            if error is not None:
+            submit = self._submit
+            if error is not None and not divide:
                 # Nothing that comes after it will be asked for; and a pool that breaks takes no task in its callbacks.
                 self._sending = self._resending = False
-                if executor is not None and executor not in _retired:
-                    _retired.append(executor)
+                if submit is not None and submit not in _retired:
+                    _retired.append(submit)
             else:
-                done = task.result()
-                self._adapt(done)
+                if not divide:
+                    self._adapt(done)
                 rest = chunk.calls[len(done.results) :]
                 if rest and done.error is None:
-                    chunk.rest = _Chunk(rest)
+                    chunk.rest = _Chunk(rest, chunk.most // 2 if divide else chunk.most)
                     if self._resending:
                         self._under_way += 1
                         further.append(chunk.rest)
@@ -204,15 +242,15 @@ class AutoMap(Generic[_T]):
                 if self._buffersize is None:
                     further += self._take()
                 if not self._sending and not self._under_way:
-                    self._executor = None
+                    self._submit = None
             chunk.calls = []
             self._idle.notify_all()
-        if error is not None:
+        if error is not None and not divide:
             chunk.outcome.set_exception(error)
         else:
             chunk.outcome.set_result(done)
-        if executor is not None:
-            self._send(further, executor)
+        if submit is not None:
+            self._send(further, submit)
 
     def _adapt(self, done: Done) -> None:
         self._slowest.append(done.slowest_s)
@@ -250,7 +288,7 @@ class AutoMap(Generic[_T]):
         with self._lock:
             self._sending = self._resending = False
             self._cancelled = True
-            executor, self._executor = self._executor, None
+            submit, self._submit = self._submit, None
             chunks = list(self._chunks)
             self._chunks.clear()
             self._idle.notify_all()
@@ -260,8 +298,8 @@ class AutoMap(Generic[_T]):
                 if each.task is not None:
                     each.task.cancel()
                 each = each.rest
-        if executor in _retired:  # here it may go
-            _retired.remove(executor)
+        if submit in _retired:  # here it may go
+            _retired.remove(submit)
 
     def drop(self) -> None:
         """Send nothing more: whoever takes the results learns of it where the first one is missing."""
@@ -270,16 +308,20 @@ class AutoMap(Generic[_T]):
             self._sending = self._resending = False
             self._idle.notify_all()
 
+    @property
+    def sent(self) -> bool:
+        """Whether nothing is left that would be sent by itself."""
+        return self._buffersize is not None or not (self._sending or self._under_way)
+
     def wait_until_sent(self) -> None:
-        """Wait until nothing is left to be sent."""
+        """Wait until nothing is left that would be sent by itself."""
         with self._lock:
-            if self._buffersize is None:
-                self._idle.wait_for(lambda: not self._sending and not self._under_way)
+            self._idle.wait_for(lambda: self.sent)
 
 
 # Executors that have broken: the last reference to one must not be dropped while it tells that to its tasks, for with
 # that come its own locks.
-_retired: Final[list[Executor | None]] = []
+_retired: Final[list[_Submit | None]] = []
 
 
 class AutoMaps:
@@ -291,11 +333,37 @@ class AutoMaps:
     def add(self, auto_map: AutoMap[Any]) -> None:
         """Remember one."""
         self._maps.add(auto_map)
+        _all.add(auto_map)
 
-    def end(self, *, wait: bool, cancel: bool) -> None:
-        """Come to an end before the executor does."""
+    @property
+    def sent(self) -> bool:
+        """Whether nothing is left that would be sent by itself."""
+        return all(each.sent for each in list(self._maps))
+
+    def drop(self) -> None:
+        """Send nothing more."""
         for each in list(self._maps):
-            if cancel:
-                each.drop()
-            elif wait:
-                each.wait_until_sent()
+            each.drop()
+
+    def wait_until_sent(self) -> None:
+        """Wait until nothing is left that would be sent by itself."""
+        for each in list(self._maps):
+            each.wait_until_sent()
+
+
+_all: Final[weakref.WeakSet[AutoMap[Any]]] = weakref.WeakSet()
+
+
+def _send_all() -> None:
+    """At the interpreter's exit the stdlib still does what has been submitted, and takes nothing more."""
+    for each in list(_all):
+        each.wait_until_sent()
+
+
+# Private, and there from Python 3.9 to 3.15: before the exit function of concurrent.futures, which has been registered
+# earlier. Without it, `map` has to be waited for, as by shutdown().
+_register_atexit: Callable[..., object] | None = getattr(threading, "_register_atexit", None)
+if _register_atexit is not None:
+    _register_atexit(_send_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_all.clear)  # a forked child has no part in it

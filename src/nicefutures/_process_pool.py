@@ -1,6 +1,7 @@
 """A ProcessPoolExecutor whose workers run at a low priority."""
 
 import contextlib
+import functools
 import multiprocessing
 import threading
 import time
@@ -42,7 +43,7 @@ _CHUNKSIZE_NOTE: Final = """
         With ``chunksize="auto"`` the chunks are as large as takes about 20 ms, by the time that the calls have taken so
         far: cheap calls cost a few microseconds each, and a result waits for others of its chunk no longer than that,
         unless a call takes much longer than those before it. A call that raises ends the results at its place, as with
-        chunks of one call. After ``shutdown(wait=False)`` no further chunks are sent.
+        chunks of one call.
 
         The results have a `len`, for progress bars, if all the iterables have one.
         """
@@ -174,6 +175,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         answer = transport.answer if transport is not None else None
         self._channel = WorkerChannel(mp_context, WarnOnce(depth=1), answer, at_end)
         self._auto_maps = AutoMaps()
+        self._ending = self._ends_later = self._cancels = False
         self._cap = cap
         self._through_run_task = on_failure == "raise" or limit is not None
         worker_end = self._channel.worker_end()
@@ -191,25 +193,28 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         )
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        if self._ending:
+            msg = "cannot schedule new futures after shutdown"
+            raise RuntimeError(msg)
+        if self._through_run_task:
+            return self._submit(run_task, (fn, *args), kwargs)
+        return self._submit(fn, args, kwargs)
+
+    submit.__doc__ = ProcessPoolExecutor.submit.__doc__
+
+    def _submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         channel = self._channel
         channel.raise_pending()
         if self._keeper is not None:
             self._keeper.start()
-        future: Future[_T]
         if self._transport is not None:
-            pack = self._transport.call
-            call = pack(run_task, (fn, *args), kwargs) if self._through_run_task else pack(fn, args, kwargs)
-            future = super().submit(run_call, call)
-        elif self._through_run_task:
-            future = super().submit(run_task, fn, *args, **kwargs)
+            future = super().submit(run_call, self._transport.call(fn, args, kwargs))
         else:
             future = super().submit(fn, *args, **kwargs)
         if not channel.listening:
             explain_breakage(self)
             channel.listen(self)
         return future
-
-    submit.__doc__ = ProcessPoolExecutor.submit.__doc__
 
     def map(
         self,
@@ -234,7 +239,9 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             check_buffersize(buffersize)
             deadline = None if timeout is None else time.monotonic() + timeout
             workers: int = getattr(self, "_max_workers", None) or count_cpus()
-            auto_map = AutoMap(self, workers, fn, iterables, buffersize)
+            # Each call for itself is kept within the memory limit.
+            one = functools.partial(run_task, fn) if self._through_run_task else fn
+            auto_map = AutoMap(self._submit, workers, one, iterables, buffersize)
             self._auto_maps.add(auto_map)
             return auto_map.results(deadline)
         if buffersize is not None:
@@ -263,15 +270,40 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         channel = self._channel
         # A second shutdown waits for nothing in the stdlib, and may be called by a future's callback.
-        waits = wait and not channel.closed
-        if threading.current_thread() is not manager_thread(self):
-            self._auto_maps.end(wait=waits, cancel=cancel_futures)
-        super().shutdown(wait, cancel_futures=cancel_futures)
-        channel.close(join=waits)
+        waits = wait and not (channel.closed or self._ends_later)
+        self._ending = not channel.closed
+        self._cancels |= cancel_futures
+        if cancel_futures:
+            self._auto_maps.drop()
+        elif waits and threading.current_thread() is not manager_thread(self):
+            self._auto_maps.wait_until_sent()
+        elif not self._auto_maps.sent and self._end_later():
+            return
+        self._end(waits, cancel_futures)
         if wait:  # kill_workers() of Python 3.14 shuts down without waiting, and has yet to kill then
             channel.raise_pending()
 
     shutdown.__doc__ = ProcessPoolExecutor.shutdown.__doc__
+
+    def _end(self, wait: bool, cancel_futures: bool) -> None:
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        self._channel.close(join=wait)
+        self._ending = False  # from here on the stdlib says it, or what has broken the pool
+
+    def _end_later(self) -> bool:
+        """Come to an end when all calls of `map` have been sent; return whether somebody sees to that."""
+
+        def end() -> None:
+            self._auto_maps.wait_until_sent()
+            self._end(False, self._cancels)
+
+        if not self._ends_later:
+            try:
+                threading.Thread(target=end, name="nicefutures-shutdown", daemon=True).start()
+            except RuntimeError:  # no more threads, or the interpreter ends
+                return False
+            self._ends_later = True
+        return True
 
     def _adjust_process_count(self) -> None:
         """Start a worker if one is needed.

@@ -360,7 +360,8 @@ def _join(parts: Iterable[bytes | memoryview | _Pieces]) -> bytes:
     return b"".join(itertools.chain.from_iterable(map(_pieces_of, parts)))
 
 
-def _pickle_whole(obj: Any) -> bytes:
+def pickle_whole(obj: Any) -> bytes:
+    """Return a pickle with everything in it."""
     parts: list[Any] = []
     _Pickler(_File(parts), pickle.HIGHEST_PROTOCOL).dump(obj)
     return _join(parts)
@@ -537,7 +538,7 @@ class Transport:
         try:
             message, segments, places = pickled.share(self._memory)
         except OSError:  # no memory, or too many files
-            return _pickle_whole(call), []
+            return pickle_whole(call), []
         self._remember(pickled.large, places, segments, begun)
         return message._replace(segments=[segment.address for segment in segments]), segments
 
@@ -620,7 +621,7 @@ class WorkerEnd:
         except ConnectionError:  # the parent is gone, and would never empty the pipe
             return type(None), ()
         except OSError:  # no memory, too many files, or a parent that takes nothing
-            return pickle.loads, (_pickle_whole(value),)
+            return pickle.loads, (pickle_whole(value),)
         return _load_result, (self._key, message._replace(segments=tickets))
 
 
@@ -640,7 +641,12 @@ class Result:
         self._value = value
 
     def __reduce__(self) -> Any:
-        return _worker.end.pack(self._value)
+        return _pack(self._value)
+
+
+def _pack(value: Any) -> Any:
+    end: WorkerEnd | None = getattr(_worker, "end", None)
+    return (pickle.loads, (pickle_whole(value),)) if end is None else end.pack(value)
 
 
 def _load_call(message: Message) -> Any:
@@ -670,9 +676,9 @@ def run_call(call: Any) -> Any:
             if type(error) not in _Pickler.dispatch_table:
                 BaseException.__setattr__(error, "__reduce_ex__", functools.partial(_reduce_exception, error))
         raise
-    return value if _is_plain(value) else Result(value)
+    return value if isinstance(value, Result) or _is_plain(value) else Result(value)
 
 
 def _reduce_exception(error: BaseException, protocol: int) -> Any:  # noqa: ARG001, as pickle calls it
     BaseException.__delattr__(error, "__reduce_ex__")
-    return _worker.end.pack(error)
+    return _pack(error)
