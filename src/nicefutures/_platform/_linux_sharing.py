@@ -13,7 +13,6 @@ is an error where the memory is short (``ENOSPC``, ``ENOMEM``), not a signal.
 
 import contextlib
 import errno
-import fcntl
 import functools
 import itertools
 import mmap
@@ -61,6 +60,8 @@ if not TYPE_CHECKING or sys.platform == "linux":
 
         def seal(self) -> None:
             """Keep everybody from writing to it."""
+            import fcntl  # Windows, where this can be imported as well, has none
+
             seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
             fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
 
@@ -76,10 +77,11 @@ if not TYPE_CHECKING or sys.platform == "linux":
             address = _map(self.fd, base, stop - base)
             return view_of(address, stop - base, _unmap)[start - base :]
 
-        def close(self) -> None:
+        # A default: at the interpreter's exit a module may have lost its names.
+        def close(self, close: Callable[[int], None] = os.close) -> None:
             fd, self.fd = self.fd, -1
             if fd >= 0:
-                os.close(fd)
+                close(fd)
 
         __del__ = close
 

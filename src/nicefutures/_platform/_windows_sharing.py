@@ -76,6 +76,27 @@ def _address_to_read(data: memoryview) -> Iterator[int]:
 
 if not TYPE_CHECKING or sys.platform == "win32":
 
+    @functools.cache
+    def _kernel32() -> "ctypes.WinDLL":
+        """Return kernel32 with the types of what is called here (``memoryapi.h``, ``handleapi.h``)."""
+        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        dword, handle = wintypes.DWORD, wintypes.HANDLE
+        kernel32.CreateFileMappingW.argtypes = (handle, wintypes.LPVOID, dword, dword, dword, wintypes.LPCWSTR)
+        kernel32.CreateFileMappingW.restype = handle
+        kernel32.MapViewOfFile.argtypes = (handle, dword, dword, dword, ctypes.c_size_t)
+        kernel32.MapViewOfFile.restype = wintypes.LPVOID
+        kernel32.UnmapViewOfFile.argtypes = (wintypes.LPVOID,)
+        kernel32.UnmapViewOfFile.restype = wintypes.BOOL
+        kernel32.OpenProcess.argtypes = (dword, wintypes.BOOL, dword)
+        kernel32.OpenProcess.restype = handle
+        kernel32.GetCurrentProcess.argtypes = ()
+        kernel32.GetCurrentProcess.restype = handle
+        kernel32.DuplicateHandle.argtypes = (handle, handle, handle, wintypes.LPHANDLE, dword, wintypes.BOOL, dword)
+        kernel32.DuplicateHandle.restype = wintypes.BOOL
+        kernel32.CloseHandle.argtypes = (handle,)
+        kernel32.CloseHandle.restype = wintypes.BOOL
+        return kernel32
+
     class WindowsSegment:
         """A section; `handle` is this process's."""
 
@@ -109,10 +130,11 @@ if not TYPE_CHECKING or sys.platform == "win32":
             finally:
                 _unmap(address, size)
 
-        def close(self) -> None:
+        # A default: at the interpreter's exit a module may have lost its names.
+        def close(self, library: Callable[[], Any] = _kernel32) -> None:
             handle, self.handle = self.handle, 0
             if handle:
-                _kernel32().CloseHandle(handle)
+                library().CloseHandle(handle)
 
         __del__ = close
 
@@ -184,27 +206,6 @@ if not TYPE_CHECKING or sys.platform == "win32":
             return False
         _unmap(address, 1)
         return True
-
-    @functools.cache
-    def _kernel32() -> "ctypes.WinDLL":
-        """Return kernel32 with the types of what is called here (``memoryapi.h``, ``handleapi.h``)."""
-        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-        dword, handle = wintypes.DWORD, wintypes.HANDLE
-        kernel32.CreateFileMappingW.argtypes = (handle, wintypes.LPVOID, dword, dword, dword, wintypes.LPCWSTR)
-        kernel32.CreateFileMappingW.restype = handle
-        kernel32.MapViewOfFile.argtypes = (handle, dword, dword, dword, ctypes.c_size_t)
-        kernel32.MapViewOfFile.restype = wintypes.LPVOID
-        kernel32.UnmapViewOfFile.argtypes = (wintypes.LPVOID,)
-        kernel32.UnmapViewOfFile.restype = wintypes.BOOL
-        kernel32.OpenProcess.argtypes = (dword, wintypes.BOOL, dword)
-        kernel32.OpenProcess.restype = handle
-        kernel32.GetCurrentProcess.argtypes = ()
-        kernel32.GetCurrentProcess.restype = handle
-        kernel32.DuplicateHandle.argtypes = (handle, handle, handle, wintypes.LPHANDLE, dword, wintypes.BOOL, dword)
-        kernel32.DuplicateHandle.restype = wintypes.BOOL
-        kernel32.CloseHandle.argtypes = (handle,)
-        kernel32.CloseHandle.restype = wintypes.BOOL
-        return kernel32
 
     def _checked(result: int | None) -> int:
         if not result:
