@@ -22,7 +22,6 @@ import pytest
 
 from asking import LINUX, WINDOWS, linux_only, posix_only, run_python
 from nicefutures import LowPriorityProcessPoolExecutor
-from nicefutures._controller import has_gil
 from nicefutures._platform import backend
 
 np = pytest.importorskip("numpy")
@@ -348,10 +347,6 @@ if __name__ == "__main__":
 
 
 @linux_only
-@pytest.mark.skipif(
-    not has_gil(),
-    reason="without the GIL an object goes when the thread that made it runs next, and here these wait",
-)
 def test_a_list_of_arrays():
     """Arrays of which each goes to one task are not kept for others: neither their memory, nor their descriptors."""
     arrays = [np.full(10**6, float(number)) for number in range(300)]

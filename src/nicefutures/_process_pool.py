@@ -31,7 +31,7 @@ from ._platform._common import Group, count_cpus
 from ._priority import OnFailure, ProcessPriority, Shortfall, parse_on_failure, parse_priority
 from ._report import WarnOnce, WorkerChannel, manager_thread
 from ._results import count_items, with_size
-from ._transport import Transport, run_call
+from ._transport import Call, Transport, run_call
 
 if TYPE_CHECKING:
     from ._workers import WorkerInfo
@@ -208,7 +208,10 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         if self._keeper is not None:
             self._keeper.start()
         if self._transport is not None:
-            future = super().submit(run_call, self._transport.call(fn, args, kwargs))
+            call = self._transport.call(fn, args, kwargs)
+            future = super().submit(run_call, call)
+            if isinstance(call, Call):
+                future.add_done_callback(call.needs.end)
         else:
             future = super().submit(fn, *args, **kwargs)
         if not channel.listening:

@@ -74,22 +74,80 @@ class Message(NamedTuple):
     segments: list[Any]
 
 
-class Kept:
-    """A segment that is kept for further tasks; None when it is not any more.
+class Shared:
+    """A segment that several need: the last of them closes it.
+
+    That does not wait until the last reference goes, for without the GIL this may be much later: when the thread that
+    made the object runs next (PEP 703).
 
     Attributes
     ----------
-    segment : Segment or None
-        What is kept.
+    segment : Segment
+        Open as long as it is needed.
     size : int
         In bytes.
     """
 
-    __slots__ = ("__weakref__", "segment", "size")
+    __slots__ = ("_lock", "_needs", "segment", "size")
 
     def __init__(self, segment: "Segment", size: int) -> None:
-        self.segment: Segment | None = segment
+        self.segment = segment
         self.size = size
+        self._needs = 0
+        self._lock = threading.Lock()
+
+    def need(self) -> None:
+        """Keep it open."""
+        with self._lock:
+            self._needs += 1
+
+    def leave(self) -> None:
+        """Do not need it any more."""
+        with self._lock:
+            self._needs -= 1
+            last = not self._needs
+        if last:
+            self.segment.close()
+
+
+class Needs:
+    """What a task needs until it is done."""
+
+    __slots__ = ("_shared",)
+
+    def __init__(self) -> None:
+        self._shared: list[Shared] = []
+
+    def add(self, shared: Shared) -> None:
+        """Keep one more open."""
+        shared.need()
+        self._shared.append(shared)
+
+    def end(self, task: object = None) -> None:  # noqa: ARG002, a task's callback
+        """Leave all of it."""
+        shared, self._shared = self._shared, []
+        for each in shared:
+            each.leave()
+
+    __del__ = end
+
+
+class Kept:
+    """What is kept for further tasks; `shared` is None when it is not any more."""
+
+    __slots__ = ("__weakref__", "shared")
+
+    def __init__(self, shared: Shared) -> None:
+        shared.need()
+        self.shared: Shared | None = shared
+
+    def drop(self) -> None:
+        """Keep it no longer."""
+        shared, self.shared = self.shared, None
+        if shared is not None:
+            shared.leave()
+
+    __del__ = drop
 
 
 class KeptSegments:
@@ -105,9 +163,20 @@ class KeptSegments:
     def use(self, latest: list[Kept]) -> None:
         """Take note of what the latest task has."""
         rest = [kept for reference in self._used if (kept := reference()) is not None and kept not in latest]
-        while len(rest) > _MOST_KEPT or sum(kept.size for kept in rest) > _MOST_KEPT_BYTES:
-            rest.pop(0).segment = None
+        while len(rest) > _MOST_KEPT or sum(_size_of(kept) for kept in rest) > _MOST_KEPT_BYTES:
+            rest.pop(0).drop()
         self._used = [weakref.ref(kept) for kept in (*rest, *latest)]
+
+    def drop(self) -> None:
+        """Keep nothing any more."""
+        for reference in self._used:
+            kept = reference()
+            if kept is not None:
+                kept.drop()
+
+
+def _size_of(kept: Kept) -> int:
+    return kept.shared.size if kept.shared is not None else 0
 
 
 class Snapshot:
@@ -300,20 +369,18 @@ class _Pickled:
         self.large.append(_Large(owner, content, snapshot))
         return False
 
-    def share(self, memory: "SharedMemory") -> tuple[Message, list["Segment"], list[Place]]:
+    def share(self, memory: "SharedMemory") -> tuple[Message, list[Shared]]:
         """Copy to a new segment what is large and not yet in one.
 
         Returns
         -------
         message : Message
             Without the segments' addresses.
-        segments : list of Segment
+        shared : list of Shared
             All that it needs, the new one first.
-        places : list of Place
-            Where each of `large` is.
         """
         copied: list[tuple[int, memoryview]] = []
-        segments: list[Any] = [None]
+        shared: list[Any] = [None]
         end = 0
 
         def place(pieces: Iterable[Any]) -> Place:
@@ -330,10 +397,9 @@ class _Pickled:
             snapshot = large.snapshot
             if snapshot is None:
                 return place([large.content])
-            segment = snapshot.kept.segment
-            if segment not in segments:
-                segments.append(segment)
-            return Place(segments.index(segment), snapshot.start, snapshot.stop)
+            if snapshot.kept.shared not in shared:
+                shared.append(snapshot.kept.shared)
+            return Place(shared.index(snapshot.kept.shared), snapshot.start, snapshot.stop)
 
         parts: list[bytes | Place] = []
         for is_large, run in itertools.groupby(self.parts, self._is_large):
@@ -343,13 +409,14 @@ class _Pickled:
                 parts.append(_join(run))
         places = [find(large) for large in self.large]
         if copied:
-            segments[0] = memory.create(end)
+            segment = memory.create(end)
             for start, content in copied:
-                segments[0].write(content, start)
+                segment.write(content, start)
+            shared[0] = Shared(segment, end)
         else:
-            del segments[0]
+            del shared[0]
             places = [each._replace(segment=each.segment - 1) for each in places]
-        return Message(parts, places, []), segments, places
+        return Message(parts, places, []), shared
 
 
 def _pieces_of(part: bytes | memoryview | _Pieces) -> Iterable[Any]:
@@ -446,19 +513,25 @@ def _closing(segments: list["Segment"]) -> Iterator[list["Segment"]]:
 
 
 class Call:
-    """A task that pickles itself. While it exists, so does what its worker maps."""
+    """A task that pickles itself.
 
-    __slots__ = ("_call", "_epoch", "_held", "_transport")
+    Attributes
+    ----------
+    needs : Needs
+        What its worker opens.
+    """
+
+    __slots__ = ("_call", "_epoch", "_transport", "needs")
 
     def __init__(self, transport: "Transport", call: tuple[Any, tuple[Any, ...], dict[str, Any]], epoch: Epoch) -> None:
         self._transport = transport
         self._call = call
         self._epoch: Epoch | None = epoch
-        self._held: list[Segment] = []
+        self.needs = Needs()
 
     def __reduce__(self) -> Any:
         epoch, self._epoch = self._epoch, None
-        message, self._held = self._transport.pack(self._call, epoch)
+        message = self._transport.pack(self._call, epoch, self.needs)
         return (pickle.loads, (message,)) if isinstance(message, bytes) else (_load_call, (message,))
 
 
@@ -497,8 +570,9 @@ class Transport:
         return WorkerEnd(self._exchange.sender, self._memory, self._key, self._limit)
 
     def close(self) -> None:
-        """Let go, when there is no worker any more, what they have sent and nobody has taken."""
+        """Let go, when there is no worker any more, of what they have sent, and of what is kept for them."""
         self._exchange.close()
+        self._kept.drop()
 
     def answer(self, question: Question) -> None:
         """Let a worker have the segment that it asks for."""
@@ -520,8 +594,8 @@ class Transport:
         finally:
             self._here.epoch = None
 
-    def pack(self, call: Any, epoch: Epoch | None) -> tuple[bytes | Message, list["Segment"]]:
-        """Return what to send, and what has to exist until it has been used."""
+    def pack(self, call: Any, epoch: Epoch | None, needs: Needs) -> bytes | Message:
+        """Return what to send."""
         begun: list[Epoch] = []
 
         def find(owner: Any) -> Snapshot | None:
@@ -534,29 +608,29 @@ class Transport:
         pickled = _Pickled(call, self._limit, find)
         small = pickled.small()
         if small is not None:
-            return small, []
+            return small
         try:
-            message, segments, places = pickled.share(self._memory)
+            message, shared = pickled.share(self._memory)
         except OSError:  # no memory, or too many files
-            return pickle_whole(call), []
-        self._remember(pickled.large, places, segments, begun)
-        return message._replace(segments=[segment.address for segment in segments]), segments
+            return pickle_whole(call)
+        for each in shared:
+            needs.add(each)
+        self._remember(pickled.large, message.buffers, shared, begun)
+        return message._replace(segments=[each.segment.address for each in shared])
 
     def _find(self, epoch: Epoch | None, owner: Any) -> Snapshot | None:
         snapshot = self._snapshots.get(id(owner))
         if snapshot is None or epoch is None or snapshot.epoch < epoch.number or snapshot.owner() is not owner:
             return None
-        return snapshot if snapshot.kept.segment is not None else None
+        return snapshot if snapshot.kept.shared is not None else None
 
-    def _remember(
-        self, large: list[_Large], places: list[Place], segments: list["Segment"], begun: list[Epoch]
-    ) -> None:
+    def _remember(self, large: list[_Large], places: list[Place], shared: list[Shared], begun: list[Epoch]) -> None:
         """Keep the new snapshots for further tasks, and let go of others that are too much."""
         kept = {id(each.snapshot.kept): each.snapshot.kept for each in large if each.snapshot is not None}
         new = None
         for each, place in zip(large, places, strict=True):
             if each.snapshot is None:
-                new = new or Kept(segments[0], max(place.stop for place in places if place.segment == 0))
+                new = new or Kept(shared[0])
                 self._take_snapshot(each.owner, begun[0], new, place)
         self._kept.use([*kept.values(), *([new] if new is not None else [])])
 
@@ -616,8 +690,8 @@ class WorkerEnd:
         if small is not None:
             return pickle.loads, (small,)
         try:
-            message, segments, _ = pickled.share(self._memory)
-            tickets = [self._sender.send(segment) for segment in segments]
+            message, shared = pickled.share(self._memory)
+            tickets = [self._sender.send(each.segment) for each in shared]
         except ConnectionError:  # the parent is gone, and would never empty the pipe
             return type(None), ()
         except OSError:  # no memory, too many files, or a parent that takes nothing
