@@ -5,7 +5,10 @@ import gc
 import itertools
 import operator
 import os
+import pickle
 import random
+import signal
+import threading
 import time
 import weakref
 from concurrent.futures import CancelledError
@@ -13,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from asking import linux_only, run_python
+from asking import linux_only, posix_only, run_python
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
 from nicefutures._controller import has_gil
 
@@ -85,11 +88,24 @@ def test_error():
 
 
 class Refuses:
-    """Cannot be pickled."""
+    """Cannot be pickled, and what it raises cannot either."""
 
     def __reduce__(self):
         msg = "not this one"
-        raise ValueError(msg)
+        raise ValueError(msg, threading.Lock())
+
+
+def add_one(path, number):
+    """Append to a file; return the number."""
+    with open(path, "a", encoding="ascii") as file:
+        file.write(f"{number}\n")
+    return number
+
+
+def map_inside(share_over):
+    """Use a pool in a task of another."""
+    with LowPriorityProcessPoolExecutor(1, share_over=share_over) as executor:
+        return [len(each) for each in executor.map(bytes, [2_000_000] * 3, chunksize="auto")]
 
 
 made = []
@@ -126,12 +142,49 @@ def test_cannot_be_pickled(share_over, place):
             (refuse_at, (range(300), itertools.repeat(place), itertools.repeat(True))),
         ):
             found = []
-            with pytest.raises(ValueError, match="not this one"):
+            with pytest.raises((ValueError, pickle.PicklingError), match="not this one"):
                 found.extend(executor.map(fn, *inputs, chunksize="auto"))
             assert found == list(range(place))
             count, repeated = executor.submit(count_made).result()
             assert repeated == 0
             assert (fn is operator.pos) == (count == 0)
+
+
+@pytest.mark.parametrize("kind", ["cannot be pickled", "raises"])
+def test_rest_after_error(tmp_path, kind):
+    """Where nobody takes the results, the calls after an error are made all the same."""
+    path = tmp_path / "done"
+    executor = LowPriorityProcessPoolExecutor(1)
+    bad = Refuses() if kind == "cannot be pickled" else "\u20ac"
+    executor.map(add_one, [path] * 1000, [*range(200), bad, *range(200, 999)], chunksize="auto")
+    reference = weakref.ref(executor)
+    executor.shutdown()
+    assert sorted(map(int, path.read_text().split())) == list(range(999))
+    del executor
+    gc.collect()
+    assert reference() is None
+
+
+@pytest.mark.parametrize("share_over", [None, "256 KiB"])
+def test_nested(context, share_over):
+    """A worker may have a pool of its own."""
+    with LowPriorityProcessPoolExecutor(1, context) as executor:
+        assert executor.submit(map_inside, share_over).result() == [2_000_000] * 3
+
+
+@posix_only
+def test_interrupted_worker(tmp_path):
+    """A worker that gets a signal between two calls makes none of them twice."""
+    path = tmp_path / "done"
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        pid = executor.submit(os.getpid).result()
+        results = executor.map(add_one, [path] * 20_000, range(20_000), chunksize="auto")
+        next(results)
+        os.kill(pid, signal.SIGINT)
+        with contextlib.suppress(KeyboardInterrupt, BrokenProcessPool):  # by where it was
+            list(results)
+    made = list(map(int, path.read_text().split()))
+    assert len(set(made)) == len(made)
 
 
 @linux_only
@@ -175,6 +228,39 @@ def test_after_shutdown(wait):
         executor.submit(abs, -1)
     assert list(results) == [0.01] * 100
     executor.shutdown()
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_map_after_shutdown(wait):
+    """A pool that has been told to end takes no map."""
+    executor = LowPriorityProcessPoolExecutor(2)
+    results = executor.map(nap, [0.01] * 40, chunksize="auto")
+    executor.shutdown(wait=wait)
+    for buffersize in (None, 3):
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            executor.map(nap, [0.01] * 40, chunksize="auto", buffersize=buffersize)
+    assert list(results) == [0.01] * 40
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked")
+def test_forked_child():
+    """A forked child may shut down its copy of the pool, and sends nothing."""
+    run_python(
+        """
+import os
+from test_auto_map import nap
+from nicefutures import LowPriorityProcessPoolExecutor
+if __name__ == "__main__":
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        results = executor.map(nap, [0.02] * 60, chunksize="auto")
+        pid = os.fork()
+        if pid == 0:
+            executor.shutdown()
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        assert list(results) == [0.02] * 60
+"""
+    )
 
 
 def test_cancel_after_shutdown():

@@ -3,6 +3,8 @@
 import functools
 import itertools
 import os
+import pickle
+import sys
 import threading
 import time
 import weakref
@@ -31,16 +33,19 @@ class Done(NamedTuple):
     Attributes
     ----------
     results : list
-        Of the calls that have been made and have returned.
+        Of the calls that have returned.
     error : BaseException or None
-        What the next one raised.
+        What comes in the place of the next one.
+    made : int
+        How many calls have been made, those included whose results cannot be had.
     slowest_s : float
         How long the slowest call took, in s.
     """
 
     results: list[Any]
-    error: Any
-    slowest_s: float
+    error: Any = None
+    made: int = 0
+    slowest_s: float = 0.0
 
 
 class _Sent(Result):
@@ -58,11 +63,24 @@ class _Sent(Result):
 
 def _up_to_failure(done: Done, failure: BaseException) -> Done:
     for count, each in enumerate((*done.results, done.error)):
-        try:
-            pickle_whole(each)
-        except BaseException as error:  # noqa: BLE001, as above
-            return Done(done.results[:count], _with_traceback(error), done.slowest_s)
-    return Done([], _with_traceback(failure), done.slowest_s)  # each for itself can be pickled
+        error = _pickling_error(each)
+        if error is not None:
+            return done._replace(results=done.results[:count], error=_to_send(error))
+    return done._replace(results=[], error=_to_send(failure))  # each for itself can be pickled
+
+
+def _pickling_error(obj: Any) -> BaseException | None:
+    try:
+        pickle_whole(obj)
+    except BaseException as error:  # noqa: BLE001, as the stdlib's worker
+        return error
+    return None
+
+
+def _to_send(error: BaseException) -> Any:
+    """Return what can be sent of what pickling has raised."""
+    sent = _with_traceback(error)
+    return sent if _pickling_error(sent) is None else pickle.PicklingError(f"{type(error).__name__}: {error}")
 
 
 def _with_traceback(error: BaseException) -> Any:
@@ -74,19 +92,19 @@ def _with_traceback(error: BaseException) -> Any:
 def _run_chunk(fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> _Sent:
     """Make the calls until the time is over, the first in any case."""
     results: list[Any] = []
-    slowest, began = 0.0, time.perf_counter()
-    before = began
-    for args in calls:
-        try:
+    slowest = 0.0
+    try:
+        began = before = time.perf_counter()
+        for args in calls:
             results.append(fn(*args))
-        except BaseException as error:  # noqa: BLE001, as the stdlib's worker
-            return _Sent(Done(results, _with_traceback(error), slowest))
-        now = time.perf_counter()
-        slowest = max(slowest, now - before)
-        if now - began > _LONGEST_S:
-            break
-        before = now
-    return _Sent(Done(results, None, slowest))
+            now = time.perf_counter()
+            slowest = max(slowest, now - before)
+            if now - began > _LONGEST_S:
+                break
+            before = now
+        return _Sent(Done(results, None, len(results), slowest))
+    except BaseException as error:  # noqa: BLE001, as the stdlib's worker; also of a signal's handler
+        return _Sent(Done(results, _with_traceback(error), len(results) + 1, slowest))
 
 
 class _Chunk:
@@ -157,9 +175,9 @@ class AutoMap(Generic[_T]):
         if buffersize is None:
             with self._lock:
                 chunks = self._take()
-            self._send(chunks, submit)
+            self._begin(chunks, submit)
         else:
-            self._fill(buffersize)
+            self._fill(buffersize, self._begin)
 
     def _take(self) -> list[_Chunk]:
         """Return the chunks that shall be sent now, of arguments that have all been collected; with the lock."""
@@ -178,7 +196,7 @@ class AutoMap(Generic[_T]):
         self._under_way += 1
         return chunk
 
-    def _fill(self, buffersize: int) -> None:
+    def _fill(self, buffersize: int, send: Callable[[list[_Chunk], _Submit], None]) -> None:
         """Send what the buffer has room for; only whoever takes the results does that."""
         while True:
             with self._lock:
@@ -195,62 +213,91 @@ class AutoMap(Generic[_T]):
                     self._under_way -= 1
                     chunk.outcome.cancel()
                     return
-            self._send([chunk], submit)
+            send([chunk], submit)
 
-    def _send(self, chunks: Iterable[_Chunk], submit: _Submit) -> None:
+    def _begin(self, chunks: list[_Chunk], submit: _Submit) -> None:
+        """Send the first ones; who calls `map` gets an error of theirs."""
+        try:
+            for chunk in chunks:
+                self._send_one(chunk, submit)
+        except BaseException:
+            self._sending = False
+            raise
+
+    def _send(self, chunks: list[_Chunk], submit: _Submit) -> None:
         for chunk in chunks:
             try:
-                task = submit(_run_chunk, (self._fn, chunk.calls[: chunk.most]), {})
+                self._send_one(chunk, submit)
             except Exception as error:  # noqa: BLE001, whoever takes the results gets it, and no more
                 with self._lock:
                     self._sending = False
                     self._under_way -= 1
                     self._idle.notify_all()
                 chunk.outcome.set_exception(error)
-                continue
-            chunk.task = task
-            if self._cancelled:
-                task.cancel()
-            # This may be now.
-            task.add_done_callback(functools.partial(self._come_back, chunk))
+
+    def _send_one(self, chunk: _Chunk, submit: _Submit) -> None:
+        task = submit(_run_chunk, (self._fn, chunk.calls[: chunk.most]), {})
+        chunk.task = task
+        if self._cancelled:
+            task.cancel()
+        # This may be now.
+        task.add_done_callback(functools.partial(self._come_back, chunk))
 
     def _come_back(self, chunk: _Chunk, task: Future[Done]) -> None:
         error = CancelledError() if task.cancelled() else task.exception()
-        done = Done([], None, 0.0) if error is not None else task.result()
-        # What a call raises is in `done`: here no call has been made, because some of them cannot be sent.
-        divide = error is not None and chunk.most > 1 and not isinstance(error, CancelledError | BrokenExecutor)
+        if isinstance(error, CancelledError | BrokenExecutor):
+            self._end(chunk, error)
+            return
+        if error is None:
+            done = task.result()
+            rest, most = chunk.calls[done.made :], chunk.most
+        else:
+            done, rest, most = self._without_what_cannot_be_sent(chunk, error)
         further: list[_Chunk] = []
         with self._lock:
             self._under_way -= 1
             submit = self._submit
-            if error is not None and not divide:
-                # Nothing that comes after it will be asked for; and a pool that breaks takes no task in its callbacks.
-                self._sending = self._resending = False
-                if submit is not None and submit not in _retired:
-                    _retired.append(submit)
-            else:
-                if not divide:
-                    self._adapt(done)
-                rest = chunk.calls[len(done.results) :]
-                if rest and done.error is None:
-                    chunk.rest = _Chunk(rest, chunk.most // 2 if divide else chunk.most)
-                    if self._resending:
-                        self._under_way += 1
-                        further.append(chunk.rest)
-                    else:
-                        chunk.rest.outcome.cancel()
-                if self._buffersize is None:
-                    further += self._take()
-                if not self._sending and not self._under_way:
-                    self._submit = None
+            if error is None:
+                self._adapt(done)
+            if rest:
+                chunk.rest = _Chunk(rest, most)
+                if self._resending:
+                    self._under_way += 1
+                    further.append(chunk.rest)
+                else:
+                    chunk.rest.outcome.cancel()
+            if self._buffersize is None:
+                further += self._take()
+            if not self._sending and not self._under_way:
+                self._submit = None
             chunk.calls = []
             self._idle.notify_all()
-        if error is not None and not divide:
-            chunk.outcome.set_exception(error)
-        else:
-            chunk.outcome.set_result(done)
+        chunk.outcome.set_result(done)
         if submit is not None:
             self._send(further, submit)
+
+    def _end(self, chunk: _Chunk, error: BaseException) -> None:
+        """Send nothing more: a pool that breaks takes no task in its callbacks."""
+        with self._lock:
+            self._under_way -= 1
+            self._sending = self._resending = False
+            if self._submit is not None and self._submit not in _retired:
+                _retired.append(self._submit)
+            chunk.calls = []
+            self._idle.notify_all()
+        chunk.outcome.set_exception(error)
+
+    def _without_what_cannot_be_sent(
+        self, chunk: _Chunk, error: BaseException
+    ) -> tuple[Done, list[tuple[Any, ...]], int]:
+        """Return what is known of a chunk that was not sent, which of its calls go next, and how many in one task."""
+        failed = Done([], error)
+        for count, args in enumerate(chunk.calls[: chunk.most]):
+            if _pickling_error((self._fn, args)) is not None:
+                # Those before it have not been made, and neither have those after it.
+                return (Done([]), chunk.calls, count) if count else (failed, chunk.calls[1:], chunk.most)
+        # Something else, such as a worker that was interrupted: what it has done is not known, and not done again.
+        return failed, chunk.calls[chunk.most :], chunk.most
 
     def _adapt(self, done: Done) -> None:
         self._slowest.append(done.slowest_s)
@@ -276,15 +323,17 @@ class AutoMap(Generic[_T]):
                     chunk = rest
                 self._chunks.popleft()
                 if self._buffersize is not None:
-                    self._fill(self._buffersize)
+                    self._fill(self._buffersize, self._send)
             if self._dropped and next(self._calls, None) is not None:
                 raise CancelledError
         finally:
             chunk = rest = done = None  # an exception's traceback has this frame
             self.cancel()
 
-    def cancel(self) -> None:
+    def cancel(self, at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
         """Send nothing more, and cancel what has not begun."""
+        if at_exit():  # nothing has, and modules may have lost their names
+            return
         with self._lock:
             self._sending = self._resending = False
             self._cancelled = True
@@ -329,11 +378,15 @@ class AutoMaps:
 
     def __init__(self) -> None:
         self._maps: weakref.WeakSet[AutoMap[Any]] = weakref.WeakSet()
+        _executors.add(self)
 
     def add(self, auto_map: AutoMap[Any]) -> None:
         """Remember one."""
         self._maps.add(auto_map)
-        _all.add(auto_map)
+
+    def forget(self) -> None:
+        """Have no part in it: a forked child has a copy of all this, and nobody who would send."""
+        self._maps.clear()
 
     @property
     def sent(self) -> bool:
@@ -351,13 +404,18 @@ class AutoMaps:
             each.wait_until_sent()
 
 
-_all: Final[weakref.WeakSet[AutoMap[Any]]] = weakref.WeakSet()
+_executors: Final[weakref.WeakSet[AutoMaps]] = weakref.WeakSet()
 
 
 def _send_all() -> None:
     """At the interpreter's exit the stdlib still does what has been submitted, and takes nothing more."""
-    for each in list(_all):
+    for each in list(_executors):
         each.wait_until_sent()
+
+
+def _forget_all() -> None:
+    for each in list(_executors):
+        each.forget()
 
 
 # Private, and there from Python 3.9 to 3.15: before the exit function of concurrent.futures, which has been registered
@@ -366,4 +424,4 @@ _register_atexit: Callable[..., object] | None = getattr(threading, "_register_a
 if _register_atexit is not None:
     _register_atexit(_send_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_all.clear)  # a forked child has no part in it
+    os.register_at_fork(after_in_child=_forget_all)

@@ -193,14 +193,17 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         )
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        if self._ending:
-            msg = "cannot schedule new futures after shutdown"
-            raise RuntimeError(msg)
+        self._raise_if_ending()
         if self._through_run_task:
             return self._submit(run_task, (fn, *args), kwargs)
         return self._submit(fn, args, kwargs)
 
     submit.__doc__ = ProcessPoolExecutor.submit.__doc__
+
+    def _raise_if_ending(self) -> None:
+        if self._ending:
+            msg = "cannot schedule new futures after shutdown"
+            raise RuntimeError(msg)
 
     def _submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         channel = self._channel
@@ -239,6 +242,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         buffersize: int | None,
     ) -> Iterator[_T]:
         if chunksize == "auto":
+            self._raise_if_ending()
             check_buffersize(buffersize)
             deadline = None if timeout is None else time.monotonic() + timeout
             workers: int = getattr(self, "_max_workers", None) or count_cpus()

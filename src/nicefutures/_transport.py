@@ -12,6 +12,7 @@ import contextlib
 import functools
 import io
 import itertools
+import os
 import pickle
 import sys
 import threading
@@ -702,8 +703,14 @@ class WorkerEnd:
 class _Worker:
     end: WorkerEnd
 
+    def forget(self) -> None:
+        """Not be one: a process that a worker forks has another parent."""
+        self.__dict__.pop("end", None)
+
 
 _worker: Final = _Worker()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_worker.forget)
 
 
 class Result:

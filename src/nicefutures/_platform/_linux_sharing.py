@@ -13,6 +13,7 @@ is an error where the memory is short (``ENOSPC``, ``ENOMEM``), not a signal.
 
 import contextlib
 import errno
+import fcntl
 import functools
 import itertools
 import mmap
@@ -60,8 +61,6 @@ if not TYPE_CHECKING or sys.platform == "linux":
 
         def seal(self) -> None:
             """Keep everybody from writing to it."""
-            import fcntl  # Windows, where this can be imported as well, has none
-
             seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
             fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
 
