@@ -216,7 +216,7 @@ class AutoMap(Generic[_T]):
             send([chunk], submit)
 
     def _begin(self, chunks: list[_Chunk], submit: _Submit) -> None:
-        """Send the first ones; who calls `map` gets an error of theirs."""
+        """Send the first ones; whoever calls `map` gets an error."""
         try:
             for chunk in chunks:
                 self._send_one(chunk, submit)
