@@ -11,13 +11,14 @@ import signal
 import threading
 import time
 import weakref
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
 from asking import linux_only, posix_only, run_python
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
+from nicefutures._auto_map import AutoMap, Done
 from nicefutures._controller import has_gil
 
 PATIENCE = 60
@@ -315,6 +316,27 @@ def test_cancel_futures_in_part():
                 found.extend(results)
                 assert len(found) == count
             assert found == list(range(len(found)))
+
+
+def test_cancel_futures_while_sending():
+    """What is about to be sent when the pool ends at once counts as cancelled."""
+    tasks = []
+
+    def submit(*_):
+        if tasks:
+            auto_map.drop()
+            msg = "cannot schedule new futures after shutdown"
+            raise RuntimeError(msg)
+        tasks.append(Future())
+        return tasks[0]
+
+    auto_map = AutoMap(submit, 1, abs, (range(1),), None)
+    auto_map._chunks[0].calls.append((1,))
+    tasks[0].set_result(Done([0], made=1))
+    results = auto_map.results(None)
+    assert next(results) == 0
+    with pytest.raises(CancelledError):
+        next(results)
 
 
 def test_input_uses_the_executor():

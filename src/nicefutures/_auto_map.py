@@ -233,7 +233,10 @@ class AutoMap(Generic[_T]):
                     self._sending = False
                     self._under_way -= 1
                     self._idle.notify_all()
-                chunk.outcome.set_exception(error)
+                if self._cancelled and not isinstance(error, BrokenExecutor):  # and the executor has been shut down
+                    chunk.outcome.cancel()
+                else:
+                    chunk.outcome.set_exception(error)
 
     def _send_one(self, chunk: _Chunk, submit: _Submit) -> None:
         task = submit(_run_chunk, (self._fn, chunk.calls[: chunk.most]), {})
@@ -355,6 +358,7 @@ class AutoMap(Generic[_T]):
         with self._lock:
             self._dropped |= self._sending
             self._sending = self._resending = False
+            self._cancelled = True
             self._idle.notify_all()
 
     @property
