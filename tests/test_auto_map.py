@@ -379,10 +379,8 @@ def test_broken_and_forgotten(chunksize):
 
 def test_broken():
     """A pool that breaks says so."""
-    with LowPriorityProcessPoolExecutor(2) as executor:
-        results = executor.map(os._exit, [1] * 100, chunksize="auto")
-        with pytest.raises(BrokenProcessPool):
-            list(results)
+    with LowPriorityProcessPoolExecutor(2) as executor, pytest.raises(BrokenProcessPool):
+        list(executor.map(os._exit, [1] * 100, chunksize="auto"))
 
 
 def test_timeout():
