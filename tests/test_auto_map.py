@@ -276,7 +276,7 @@ def test_cancel_after_shutdown():
 
 @pytest.mark.parametrize("chunksize", [1, "auto"])
 def test_end_of_the_program(tmp_path, chunksize):
-    """A program that ends without a shutdown does all that it has asked for, also in a forked child."""
+    """A program that ends without a shutdown does all that it has asked for; a forked child has no part in it."""
     run_python(
         f"""
 import os, sys

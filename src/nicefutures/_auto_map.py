@@ -209,7 +209,7 @@ class AutoMap(Generic[_T]):
                     self._sending = False
                     return
                 chunk = self._add(calls)
-                if self._dropped or self._cancelled:  # meanwhile
+                if self._cancelled:  # meanwhile
                     self._under_way -= 1
                     chunk.outcome.cancel()
                     return
