@@ -18,9 +18,9 @@ import pytest
 
 from asking import linux_only, posix_only, run_python
 from nicefutures import PriorityThreadPoolExecutor
-from nicefutures._controller import controller, has_gil
+from nicefutures._controller import Controller, controller, has_gil
 from nicefutures._gate import name_function, put_before
-from nicefutures._regulator import TELLS_CPU_TIME
+from nicefutures._regulator import TELLS_CPU_TIME, Look, Regulator
 from nicefutures._switch_interval import SwitchInterval
 
 # Seconds: so long that only a task that would never end is still not done.
@@ -121,6 +121,31 @@ def test_change():
         wait_until(lambda: executor.stats().limit == 4)
         does[0] = compute
         wait_until(lambda: executor.stats().limit == 1)
+
+
+def test_turns():
+    """What workers did that have no task just now counts as the pool's: many workers take turns with a few tasks."""
+    barrier, begun, release = threading.Barrier(4), threading.Event(), threading.Event()
+
+    def hold():
+        begun.set()
+        release.wait()
+
+    with PriorityThreadPoolExecutor(4, latency_target=None) as executor:
+        gate = executor._gate
+        wait([executor.submit(barrier.wait) for _ in range(4)], PATIENCE)
+        executor.submit(hold)
+        wait_until(lambda: begun.is_set() and len(gate.running) == 1)
+        (running,) = gate.running
+        regulator = Regulator(gate, 0.005, Controller())
+        regulator.begin()
+        for _ in range(10):
+            regulator.beat(0.01)
+        used = {worker.native_id: 20_000_000 for worker in gate.workers if worker is not running}
+        regulator.look(Look(since=0, elapsed_ns=60_000_000, used=used))
+        limit = executor.stats().limit
+        release.set()
+    assert limit == 1
 
 
 @needs_gil

@@ -125,7 +125,10 @@ class Look(NamedTuple):
     used: Mapping[int, int]
 
     def is_due_to(self, workers: Sequence[Worker]) -> bool:
-        """Return whether it may be these workers who keep the GIL busy, now that it is."""
+        """Return whether it may be these workers who keep the GIL busy, now that it is.
+
+        They are all of the pool: where many take turns, those that have a task just now may have done next to nothing.
+        """
         total = sum(self.used.values())
         ours = sum(self.used.get(worker.native_id, 0) for worker in workers)
         others = total - ours
@@ -216,7 +219,7 @@ class Regulator:
 
     def _adapt(self, running: Sequence[Worker], look: Look) -> None:
         before, wait = self._limit, sum(self._waits) / len(self._waits)
-        if wait >= _SATURATED and look.is_due_to(running):
+        if wait >= _SATURATED and look.is_due_to(self.gate.workers):
             self._limit = max(min(before, len(running)) // 2, 1)
             self.gate.lifted = True
         elif wait <= _ROOM or wait >= _SATURATED:
