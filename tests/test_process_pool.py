@@ -146,6 +146,27 @@ def test_failure_channel(context):
     assert [(warning.filename, warning.message.remedy) for warning in ours] == [(__file__, "None.")]
 
 
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="nobody forks here")
+def test_lock_of_another_pool():
+    """A forked worker comes to its end although a thread that it does not have held the lock of another pool."""
+    fork = multiprocessing.get_context("fork")
+    with LowPriorityProcessPoolExecutor(1, fork) as other:
+        other.submit(int).result()
+        lock = getattr(other._executor_manager_thread_wakeup, "_lock", None)
+        if lock is None:
+            pytest.skip("new in 3.12.8 and 3.13.1")
+        executor = LowPriorityProcessPoolExecutor(1, fork)
+        with lock:
+            executor.submit(int).result()
+            (worker,) = executor._processes.values()
+            executor.shutdown(wait=False)
+            worker.join(20)
+            status = worker.exitcode
+        worker.kill()
+        worker.join()
+    assert status == 0
+
+
 def test_import_is_light():
     """Neither the import nor an initializer pulls in what a worker would have to pay for."""
     code = """

@@ -4,6 +4,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import process
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from ._blas import ThreadCap, cap_process
@@ -83,6 +84,8 @@ def start_process(
     initargs: tuple[Any, ...],
 ) -> None:
     """Initialize a worker process."""
+    if demands.forked:
+        _forget_pools()
     # The libraries first: an import is slow at a low level, and Windows has a lock on it that others wait for.
     blas_threads = cap_process(demands.blas_threads)
     _settle(_steps(demands), on_failure)
@@ -90,6 +93,17 @@ def start_process(
     if demands.transport is not None:
         demands.transport.connect(report)
     _initialize(initializer, initargs)
+
+
+def _forget_pools() -> None:
+    """Drop the parent's pools from a forked process, which would wake them at its end and wait for ever.
+
+    For that it takes a lock of each (python/cpython#125492), and another thread may have held one when this process was
+    forked. The stdlib's own workers hang so.
+    """
+    wakeups = getattr(process, "_threads_wakeups", None)
+    if wakeups is not None:
+        wakeups.clear()
 
 
 def _steps(demands: Demands) -> Iterator[Callable[[], Shortfall | None]]:

@@ -22,7 +22,7 @@ from ._arguments import (
     parse_share_over,
 )
 from ._auto_map import AutoMap, AutoMaps
-from ._blas import find_libraries
+from ._blas import ThreadCap, find_libraries
 from ._breakage import explain_breakage
 from ._initializer import Demands, ignore, refuse, run_task, start_process
 from ._map import MAP_NOTE, check_buffersize, map_buffered_chunks
@@ -161,8 +161,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         check_efficiency(efficiency)
         check_isolate(isolate)
         least_shared = parse_share_over(share_over)
-        if forked and cap is not None:
-            find_libraries()  # imports for all of them what each would import
+        if forked:
+            _import_for_all(cap)
 
         group = backend.find_group() if isolate is not None else None
         keeper = backend.open_keeper(mp_context, group) if isinstance(group, Group) else None
@@ -324,3 +324,11 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             super()._adjust_process_count()
         elif len(pool._processes) < pool._max_workers:  # noqa: SLF001
             pool._spawn_process()  # noqa: SLF001
+
+
+def _import_for_all(cap: ThreadCap | None) -> None:
+    """Import what each forked worker would import by itself."""
+    with contextlib.suppress(OSError):  # a sandbox forbids it: the workers say so
+        backend.get_process()
+    if cap is not None:
+        find_libraries()
