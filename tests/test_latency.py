@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from asking import linux_only, posix_only, run_python
-from nicefutures import PriorityThreadPoolExecutor
+from nicefutures import PriorityThreadPoolExecutor, _controller, _regulator
 from nicefutures._controller import Controller, controller, has_gil
 from nicefutures._gate import name_function, put_before
 from nicefutures._regulator import TELLS_CPU_TIME, Look, Regulator
@@ -414,6 +414,13 @@ def hold_gil(seconds):
         ctypes.PyDLL(None).usleep(round(seconds * 1e6))
 
 
+@pytest.fixture(params=[True, False] if TELLS_CPU_TIME else [False], ids=lambda told: "told" if told else "not told")
+def tells_cpu_time(request, monkeypatch):
+    """Whether the system tells of a thread how much CPU time it has used; macOS does not."""
+    for module in (_controller, _regulator):
+        monkeypatch.setattr(module, "TELLS_CPU_TIME", request.param)
+
+
 @needs_gil
 @pytest.mark.parametrize("beside", [None, functools.partial(time.sleep, 0.01), functools.partial(compute, 0.002)])
 def test_stall(beside, caplog):
@@ -437,6 +444,7 @@ def test_stall(beside, caplog):
 
 
 @needs_gil
+@pytest.mark.usefixtures("tells_cpu_time")
 def test_short_stall():
     """Ten times the target is enough."""
     with PriorityThreadPoolExecutor(4) as executor:
@@ -445,6 +453,21 @@ def test_short_stall():
         (stall,) = executor.stalls()
     assert stall.function == f"{__name__}.hold_gil"
     assert stall.seconds > 0.03
+
+
+@needs_gil
+@pytest.mark.usefixtures("tells_cpu_time")
+def test_computing_stall():
+    """A call that computes with the GIL is named, whoever is the first to go on after it."""
+    numbers = list(range(100_000)) * 60
+    with PriorityThreadPoolExecutor(2) as executor, Feed(executor, functools.partial(time.sleep, 0.005)):
+        time.sleep(0.1)
+
+        def named():
+            executor.submit(sorted, numbers).result()
+            return "builtins.sorted" in [stall.function for stall in executor.stalls()]
+
+        wait_until(named)
 
 
 @needs_gil

@@ -182,6 +182,57 @@ class Wait(NamedTuple):
         return self.own_ns >= _TRY_NS * tries if self.times is None else self.times >= tries / 2
 
 
+class Seen(NamedTuple):
+    """What there was to be seen of the threads at a time.
+
+    Attributes
+    ----------
+    at : int
+        When that was, in ns of `time.perf_counter_ns`.
+    used : dict of int to int
+        The CPU time that each had used, by native id, as :class:`Look` says.
+    places : dict of int to tuple
+        Where in its code each was, by thread identifier.
+    """
+
+    at: int
+    used: dict[int, int]
+    places: dict[int, tuple[int, int]]
+
+
+class Suspect(NamedTuple):
+    """A task that ran during a stall.
+
+    Attributes
+    ----------
+    computed : bool
+        Whether its worker used the CPU.
+    moved : bool
+        Whether it did anything meanwhile.
+    task : Task or EndedTask
+        The task.
+    regulator : Regulator
+        Its pool's.
+    worker : Worker
+        Its worker.
+    """
+
+    computed: bool
+    moved: bool
+    task: Task | EndedTask
+    regulator: Regulator
+    worker: Worker
+
+
+class OpenCase(NamedTuple):
+    """A task that ran during a stall, and what it did will be known when it has ended."""
+
+    regulator: Regulator
+    worker: Worker
+    begun: int
+    stall_ns: int
+
+
 class Watcher(threading.Thread):
     """The thread that watches."""
 
@@ -196,14 +247,15 @@ class Watcher(threading.Thread):
         self._stopped = False
         self._looked_at = 0
         self._used_at_look: dict[int, int] = {}
-        self._used: dict[int, int] = {}
-        self._places: dict[int, tuple[int, int]] = {}
+        # The last of them may be from after a stall that began when this thread was about to look.
+        self._seen: deque[Seen] = deque(maxlen=3)
+        self._open_cases: list[OpenCase] = []
 
     def wake(self) -> None:
         """Let the thread look, from what the threads have done so far: the task that begins now may take the GIL."""
         self._woken_at = self._looked_at = time.perf_counter_ns()
         self._used_at_look = self._read_used()
-        self._used = dict(self._used_at_look)
+        self._see(self._used_at_look, _places())
         self._work.set()
 
     def stop(self) -> None:
@@ -263,6 +315,8 @@ class Watcher(threading.Thread):
 
     def _beat(self, busy: list[Regulator], wait: Wait) -> None:
         """Take note of a wait for the GIL."""
+        if self._open_cases:
+            self._open_cases = [case for case in self._open_cases if not _close(case)]
         if wait.seconds >= min((regulator.stall_s for regulator in self._controller.regulators), default=math.inf):
             self._find_culprit(wait)
         if busy:
@@ -273,14 +327,20 @@ class Watcher(threading.Thread):
 
     def _remember(self, workers: list[Worker]) -> None:
         """Take note of what is needed to tell, after a stall, which of these workers it was."""
-        self._places = _places()
-        self._used.update(_cpu_times(worker.native_id for worker in workers))
+        places = _places()
+        if TELLS_CPU_TIME:
+            self._see({**self._seen[-1].used, **_cpu_times(worker.native_id for worker in workers)}, places)
+        else:
+            self._see(self._read_used(), places)
+
+    def _see(self, used: dict[int, int], places: dict[int, tuple[int, int]]) -> None:
+        self._seen.append(Seen(time.perf_counter_ns(), used, places))
 
     def _look(self) -> None:
         before, since = self._used_at_look, self._looked_at
         self._looked_at = time.perf_counter_ns()
         self._used_at_look = self._read_used()
-        self._used = dict(self._used_at_look)
+        self._see(self._used_at_look, self._seen[-1].places)
         used = {tid: now - before.get(tid, now) for tid, now in self._used_at_look.items()}
         for regulator in list(self._controller.regulators):
             regulator.look(Look(since, self._looked_at - since, used))
@@ -296,30 +356,55 @@ class Watcher(threading.Thread):
     def _find_culprit(self, wait: Wait) -> None:
         """Tell the pool whose task kept the GIL all that time, if it was one."""
         now = time.perf_counter_ns()
+        middle = now - wait.ns // 2
+        before = next((seen for seen in reversed(self._seen) if seen.at <= middle), self._seen[0])
+        if now - before.at > wait.ns + 3 * max(wait.period_ns, _PERIOD_NS):
+            return  # another stall came right before this one: in which of them CPU time was used cannot be told
         places = _places()
-        used = {tid: time_used - self._used.get(tid, 0) for tid, time_used in self._read_used().items()}
-        suspects: list[tuple[tuple[bool, bool, int], Regulator, Task | EndedTask]] = []
+        used = {tid: time_used - before.used.get(tid, 0) for tid, time_used in self._read_used().items()}
+        suspects: list[Suspect] = []
         for regulator in list(self._controller.regulators):
             for worker in regulator.gate.workers:
-                task = worker.task_at(now - wait.ns // 2)
+                task = worker.task_at(middle)
                 if task is not None and wait.seconds >= regulator.stall_s:
                     computed = used.pop(worker.native_id, 0) >= wait.ns // 2
                     # Who is where it was, and was not waiting for the GIL, was in a call that had released it. (Not who
                     # has done its task meanwhile, and is back where it waits for the next.)
-                    moved = isinstance(task, EndedTask) or self._places.get(worker.ident) != places.get(worker.ident)
-                    suspects.append(((computed, moved, task.begun), regulator, task))
+                    moved = isinstance(task, EndedTask) or before.places.get(worker.ident) != places.get(worker.ident)
+                    suspects.append(Suspect(computed, moved, task, regulator, worker))
         if not suspects:
             return
-        (computed, moved, _), regulator, task = max(suspects, key=lambda suspect: suspect[0])
-        if not TELLS_CPU_TIME and not moved:
-            return
-        if TELLS_CPU_TIME and not computed:
-            somebody_else = max(used.values(), default=0) >= wait.ns // 10
-            if somebody_else or not wait.was_for_gil:
-                return
-        # After the call, its thread kept the GIL for another switch interval.
-        seconds = wait.seconds + wait.period_ns / 2e9 - sys.getswitchinterval()
-        regulator.blame(task.function, min(seconds, (now - task.begun) / 1e9))
+        culprit = max(suspects, key=lambda suspect: (suspect.computed, suspect.moved, suspect.task.begun))
+        if culprit.computed or self._may_be(culprit, suspects, used, wait):
+            # After the call, its thread kept the GIL for another switch interval.
+            seconds = wait.seconds + wait.period_ns / 2e9 - sys.getswitchinterval()
+            culprit.regulator.blame(culprit.task.function, min(seconds, (now - culprit.task.begun) / 1e9))
+
+    def _may_be(self, culprit: Suspect, suspects: list[Suspect], used: dict[int, int], wait: Wait) -> bool:
+        """Return whether a task may have kept the GIL that did not compute: in a call that sleeps.
+
+        `used` is the CPU time of the threads that are not suspected.
+        """
+        if TELLS_CPU_TIME:
+            return max(used.values(), default=0) < wait.ns // 10 and wait.was_for_gil
+        if used[_REST] < wait.ns // 2:
+            return culprit.moved
+        # Another thread has computed, or a task that is still running.
+        running = [suspect for suspect in suspects if isinstance(suspect.task, Task)]
+        self._open_cases += [OpenCase(each.regulator, each.worker, each.task.begun, wait.ns) for each in running]
+        return False
+
+
+def _close(case: OpenCase) -> bool:
+    """Blame a task for a stall if it has ended and must have computed all that time; return whether it has ended."""
+    task = case.worker.last_long
+    if task is not None and task.begun == case.begun:
+        rest_ns = task.ended - task.begun - case.stall_ns
+        if task.used_ns - rest_ns >= case.stall_ns // 2:
+            case.regulator.blame(task.function, case.stall_ns / 1e9)
+        return True
+    running = case.worker.task
+    return running is None or running.begun != case.begun
 
 
 def _cpu_times(tids: Iterable[int | None]) -> dict[int, int]:

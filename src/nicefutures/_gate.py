@@ -31,11 +31,15 @@ class Task(NamedTuple):
 
 
 class EndedTask(NamedTuple):
-    """What a worker has done, and when. It does not have the item, which would keep arguments and result alive."""
+    """What a worker has done, when, and the CPU time that it took, in ns, or 0 where that is not counted.
+
+    It does not have the item, which would keep arguments and result alive.
+    """
 
     function: str
     begun: int
     ended: int
+    used_ns: int
 
 
 class Worker:
@@ -183,13 +187,13 @@ class Gate(queue.SimpleQueue[Any]):
     def _end_task(self, worker: Worker) -> None:
         task = worker.task
         if task is not None:
-            now = time.perf_counter_ns()
-            if now - task.begun >= self.long_ns:
-                worker.last_long = EndedTask(task.function, task.begun, now)
-            worker.task = None
-            worker.done += 1
+            now, used_before = time.perf_counter_ns(), worker.used_ns
             if self.counts_cpu:
                 worker.used_ns = time.thread_time_ns()
+            if now - task.begun >= self.long_ns:
+                worker.last_long = EndedTask(task.function, task.begun, now, worker.used_ns - used_before)
+            worker.task = None
+            worker.done += 1
 
     def _lift(self, worker: Worker) -> None:
         lifted = self.lifted
