@@ -18,8 +18,8 @@ import pytest
 
 from asking import linux_only, posix_only, run_python
 from nicefutures import PriorityThreadPoolExecutor, _controller, _regulator
-from nicefutures._controller import Controller, controller, has_gil
-from nicefutures._gate import name_function, put_before
+from nicefutures._controller import Controller, OpenCase, _close_case, controller, has_gil
+from nicefutures._gate import EndedTask, Task, Worker, name_function, put_before
 from nicefutures._regulator import TELLS_CPU_TIME, Look, Regulator
 from nicefutures._switch_interval import SwitchInterval
 
@@ -468,6 +468,23 @@ def test_computing_stall():
             return "builtins.sorted" in [stall.function for stall in executor.stalls()]
 
         wait_until(named)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "used", "blamed"), [(0.5, 0.45, True), (0.5, 0.05, False), (5.0, 4.9, True), (5.0, 3.0, False)]
+)
+def test_task_that_ends_after_a_stall(seconds, used, blamed):
+    """A task that ran on after a stall of 0.4 s is blamed if it must have computed for half of that, whatever else."""
+    with PriorityThreadPoolExecutor(1) as executor:
+        regulator = Regulator(executor._gate, 0.005, Controller())
+        worker = Worker(None)
+        worker.task = Task(None, 7)
+        case = OpenCase(regulator, worker, 7, 400_000_000)
+        assert not _close_case(case)
+        worker.task = None
+        worker.last_long = EndedTask("task", 7, 7 + round(seconds * 1e9), round(used * 1e9))
+        assert _close_case(case)
+        assert [stall.function for stall in regulator.stalls] == ["task"] * blamed
 
 
 @needs_gil

@@ -182,8 +182,8 @@ class Wait(NamedTuple):
         return self.own_ns >= _TRY_NS * tries if self.times is None else self.times >= tries / 2
 
 
-class Seen(NamedTuple):
-    """What there was to be seen of the threads at a time.
+class Snapshot(NamedTuple):
+    """What the threads had done at a time.
 
     Attributes
     ----------
@@ -225,7 +225,7 @@ class Suspect(NamedTuple):
 
 
 class OpenCase(NamedTuple):
-    """A task that ran during a stall, and what it did will be known when it has ended."""
+    """A task that ran during a stall, and what it used will be known when it has ended. It does not keep the item."""
 
     regulator: Regulator
     worker: Worker
@@ -248,14 +248,14 @@ class Watcher(threading.Thread):
         self._looked_at = 0
         self._used_at_look: dict[int, int] = {}
         # The last of them may be from after a stall that began when this thread was about to look.
-        self._seen: deque[Seen] = deque(maxlen=3)
+        self._snapshots: deque[Snapshot] = deque(maxlen=3)
         self._open_cases: list[OpenCase] = []
 
     def wake(self) -> None:
         """Let the thread look, from what the threads have done so far: the task that begins now may take the GIL."""
         self._woken_at = self._looked_at = time.perf_counter_ns()
         self._used_at_look = self._read_used()
-        self._see(self._used_at_look, _places())
+        self._record(self._used_at_look, {})
         self._work.set()
 
     def stop(self) -> None:
@@ -316,7 +316,7 @@ class Watcher(threading.Thread):
     def _beat(self, busy: list[Regulator], wait: Wait) -> None:
         """Take note of a wait for the GIL."""
         if self._open_cases:
-            self._open_cases = [case for case in self._open_cases if not _close(case)]
+            self._open_cases = [case for case in self._open_cases if not _close_case(case)]
         if wait.seconds >= min((regulator.stall_s for regulator in self._controller.regulators), default=math.inf):
             self._find_culprit(wait)
         if busy:
@@ -329,18 +329,18 @@ class Watcher(threading.Thread):
         """Take note of what is needed to tell, after a stall, which of these workers it was."""
         places = _places()
         if TELLS_CPU_TIME:
-            self._see({**self._seen[-1].used, **_cpu_times(worker.native_id for worker in workers)}, places)
+            self._record({**self._snapshots[-1].used, **_cpu_times(worker.native_id for worker in workers)}, places)
         else:
-            self._see(self._read_used(), places)
+            self._record(self._read_used(), places)
 
-    def _see(self, used: dict[int, int], places: dict[int, tuple[int, int]]) -> None:
-        self._seen.append(Seen(time.perf_counter_ns(), used, places))
+    def _record(self, used: dict[int, int], places: dict[int, tuple[int, int]]) -> None:
+        self._snapshots.append(Snapshot(time.perf_counter_ns(), used, places))
 
     def _look(self) -> None:
         before, since = self._used_at_look, self._looked_at
         self._looked_at = time.perf_counter_ns()
         self._used_at_look = self._read_used()
-        self._see(self._used_at_look, self._seen[-1].places)
+        self._record(self._used_at_look, self._snapshots[-1].places)
         used = {tid: now - before.get(tid, now) for tid, now in self._used_at_look.items()}
         for regulator in list(self._controller.regulators):
             regulator.look(Look(since, self._looked_at - since, used))
@@ -357,7 +357,7 @@ class Watcher(threading.Thread):
         """Tell the pool whose task kept the GIL all that time, if it was one."""
         now = time.perf_counter_ns()
         middle = now - wait.ns // 2
-        before = next((seen for seen in reversed(self._seen) if seen.at <= middle), self._seen[0])
+        before = next((each for each in reversed(self._snapshots) if each.at <= middle), self._snapshots[0])
         if now - before.at > wait.ns + 3 * max(wait.period_ns, _PERIOD_NS):
             return  # another stall came right before this one: in which of them CPU time was used cannot be told
         places = _places()
@@ -375,13 +375,13 @@ class Watcher(threading.Thread):
         if not suspects:
             return
         culprit = max(suspects, key=lambda suspect: (suspect.computed, suspect.moved, suspect.task.begun))
-        if culprit.computed or self._may_be(culprit, suspects, used, wait):
+        if culprit.computed or self._may_have_kept_gil(culprit, suspects, used, wait):
             # After the call, its thread kept the GIL for another switch interval.
             seconds = wait.seconds + wait.period_ns / 2e9 - sys.getswitchinterval()
             culprit.regulator.blame(culprit.task.function, min(seconds, (now - culprit.task.begun) / 1e9))
 
-    def _may_be(self, culprit: Suspect, suspects: list[Suspect], used: dict[int, int], wait: Wait) -> bool:
-        """Return whether a task may have kept the GIL that did not compute: in a call that sleeps.
+    def _may_have_kept_gil(self, culprit: Suspect, suspects: list[Suspect], used: dict[int, int], wait: Wait) -> bool:
+        """Return whether a task that did not compute may have kept the GIL: in a call that sleeps.
 
         `used` is the CPU time of the threads that are not suspected.
         """
@@ -395,7 +395,7 @@ class Watcher(threading.Thread):
         return False
 
 
-def _close(case: OpenCase) -> bool:
+def _close_case(case: OpenCase) -> bool:
     """Blame a task for a stall if it has ended and must have computed all that time; return whether it has ended."""
     task = case.worker.last_long
     if task is not None and task.begun == case.begun:

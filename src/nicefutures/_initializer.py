@@ -96,10 +96,10 @@ def start_process(
 
 
 def _forget_pools() -> None:
-    """Drop the parent's pools from a forked process, which would wake them at its end and wait for ever.
+    """Drop the parent's pools from a forked process, which might wait for them for ever at its end.
 
-    For that it takes a lock of each (python/cpython#125492), and another thread may have held one when this process was
-    forked. The stdlib's own workers hang so.
+    There the stdlib wakes all pools that it knows, with a lock of each (python/cpython#125492), and a thread of the
+    parent may have held one when this process was forked.
     """
     wakeups = getattr(process, "_threads_wakeups", None)
     if wakeups is not None:

@@ -162,7 +162,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         check_isolate(isolate)
         least_shared = parse_share_over(share_over)
         if forked:
-            _import_for_all(cap)
+            _import_before_fork(cap)
 
         group = backend.find_group() if isolate is not None else None
         keeper = backend.open_keeper(mp_context, group) if isinstance(group, Group) else None
@@ -326,7 +326,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             pool._spawn_process()  # noqa: SLF001
 
 
-def _import_for_all(cap: ThreadCap | None) -> None:
+def _import_before_fork(cap: ThreadCap | None) -> None:
     """Import what each forked worker would import by itself."""
     with contextlib.suppress(OSError):  # a sandbox forbids it: the workers say so
         backend.get_process()
