@@ -2,21 +2,20 @@
 
 From the outside in:
 
-* :mod:`benchmarks._cli` is the command line. A run is planned by :mod:`benchmarks._designs` (which conditions a suite
-  has), measured by :mod:`benchmarks._run`, and saved by :mod:`benchmarks._record` as one JSON file.
-* A *condition* (:mod:`benchmarks._condition`) is one executor at work under one load, and who watches. A *cell*
-  measures one in a fresh process (:mod:`benchmarks._cell`), so that it leaves nothing to the next one: no lowered
+* :mod:`benchmarks.cli` is the command line. :mod:`benchmarks.suites` plan a run, :mod:`benchmarks.measuring` measures
+  it, and :mod:`benchmarks.record` saves it as one JSON file.
+* A *condition* (:mod:`benchmarks.subjects.condition`) is one executor at work under one load, and who watches. A *cell*
+  measures one in a fresh process (:mod:`benchmarks.cells`), so that it leaves nothing to the next one: no lowered
   process, no warm cache. The cells run in rounds, each in another random order, so that what drifts (heat, other
   programs) is spread over all of them. Before and after, an idle baseline runs, so that drift shows.
-* Who watches is a heartbeat of 60 beats a second (:mod:`benchmarks._heartbeat`): in the same process, as a loop, an
-  event loop or a real window (:mod:`benchmarks._ui`), or in another process at normal priority
-  (:mod:`benchmarks._foreground`), which also computes all the time for a while.
-* What is measured: :mod:`benchmarks._executors` under :mod:`benchmarks._loads`, kept busy by
-  :mod:`benchmarks._background`.
-* The file is the truth. :mod:`benchmarks._rows` and :mod:`benchmarks._bootstrap` compute, :mod:`benchmarks._summary`
-  says it in tables and sentences, :mod:`benchmarks._figures` draws, :mod:`benchmarks._report` makes a page of it all,
-  and :mod:`benchmarks._compare` tells whether two runs agree.
-* :mod:`benchmarks._overhead` and :mod:`benchmarks._overhead_cell` measure costs with pyperf instead.
+* What is measured are executors under loads (:mod:`benchmarks.subjects`).
+* Who watches (:mod:`benchmarks.watching`) is a heartbeat of 60 beats a second: in the same process, as a loop, an event
+  loop or a real window, or in another process at normal priority, which also computes all the time for a while.
+* The file is the truth. :mod:`benchmarks.analysis` computes, :mod:`benchmarks.findings` say it in tables and sentences,
+  and :mod:`benchmarks.reporting` prints them, draws, makes a page of it all, and tells whether two runs agree.
+
+Rooms know only those below them: ``cli``; ``reporting`` and ``measuring``; ``findings``; ``analysis`` and ``suites``;
+``cells``; ``subjects`` and ``watching``; ``record``. What measures and what reads a file do not know each other.
 
 Nothing is imported here: a foreground process that loads NumPy would measure its own threads.
 """

@@ -12,7 +12,7 @@ def main() -> int:
     if missing:
         print(f'no {", ".join(missing)}: install the extra: python -m pip install -e ".[bench]"', file=sys.stderr)
         return 1
-    from ._cli import main as run
+    from .cli import main as run
 
     return run(sys.argv[1:])
 

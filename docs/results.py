@@ -20,11 +20,11 @@ _PART = re.compile(
 
 sys.path.insert(0, str(ROOT))
 
-from benchmarks._compare import compare  # noqa: E402
-from benchmarks._record import load  # noqa: E402
-from benchmarks._report import write_report  # noqa: E402
-from benchmarks._summary import Summary, summarise  # noqa: E402
-from benchmarks._tables import to_markdown  # noqa: E402
+from benchmarks.findings.tables import to_markdown  # noqa: E402
+from benchmarks.record import load  # noqa: E402
+from benchmarks.reporting.compare import compare  # noqa: E402
+from benchmarks.reporting.report import write_report  # noqa: E402
+from benchmarks.reporting.summary import Summary, summarise  # noqa: E402
 
 
 @functools.cache

@@ -1,0 +1,100 @@
+"""What the gil suite is there to tell: when thread priority matters."""
+
+import dataclasses
+
+from ..analysis.rows import Rows
+from ..subjects.executors import AWARE_THREAD, PRIORITY_THREAD, STDLIB_THREAD
+from ..subjects.loads import TITLES
+from ..suites.designs import DESIGNS, FREE_LOADS, GIL_LOADS, THREAD_LEVELS
+from . import aware
+from .pairs import Pair, pair_tables
+from .tables import Column, Table
+
+
+def tables(rows: Rows) -> list[Table]:
+    """Return the p99 by load and level, what was hoped for, and direct comparisons."""
+    return [*_levels_table(rows), *aware.tables(rows), *pair_tables(rows, _pairs(rows))]
+
+
+def _levels_table(rows: Rows) -> list[Table]:
+    base = DESIGNS["gil"].base
+    executors = [(STDLIB_THREAD, None), *((PRIORITY_THREAD, level) for level in THREAD_LEVELS)]
+    lines = []
+    for load in (*GIL_LOADS, *FREE_LOADS):
+        found = [rows.get(dataclasses.replace(base, load=load).with_executor(*each)) for each in executors]
+        if any(found):
+            lines.append(
+                [TITLES[load], "yes" if load in GIL_LOADS else "no", *(row.p99 if row else None for row in found)]
+            )
+    columns = [
+        Column("load"),
+        Column("holds the GIL"),
+        Column("stdlib", 1),
+        *(Column(level, 1) for level in THREAD_LEVELS),
+    ]
+    return [Table("p99 of the window by thread level, ms", columns, lines)] if lines else []
+
+
+def _pairs(rows: Rows) -> dict[str, list[Pair]]:
+    base = DESIGNS["gil"].base
+    inversion = [
+        (place.with_executor(PRIORITY_THREAD, level), place.with_executor(STDLIB_THREAD))
+        for load in ("python", "ufuncs", "matmul")
+        for foreign in (0, 4)
+        for place in [dataclasses.replace(base, load=load, foreign=foreign)]
+        for level in ("below_normal", "lowest", "idle")
+    ]
+    pythons = sorted({row.condition.python for row in rows})
+    builds = [
+        (place.with_executor(PRIORITY_THREAD, "idle"), place.with_executor(STDLIB_THREAD))
+        for load in ("python", "ufuncs", "sorted", "matmul")
+        for python in pythons
+        for place in [dataclasses.replace(base, load=load, python=python)]
+    ]
+    limited = [
+        (place.with_executor(executor, level), place.with_executor(STDLIB_THREAD))
+        for place in [dataclasses.replace(base, load="python", foreign=4)]
+        for level in ("below_normal", "lowest", "idle")
+        for executor in (PRIORITY_THREAD, AWARE_THREAD)
+        if rows.where(executor=AWARE_THREAD, priority="idle")
+    ]
+    return {
+        "Levels with and without a latency target, beside busy processes": limited,
+        "Lowered threads over the standard library's, without and with busy processes beside": inversion,
+        "Threads at idle over the standard library's, by interpreter": builds if len(pythons) > 1 else [],
+    }
+
+
+def verdict(rows: Rows) -> list[str]:
+    """Return it in sentences."""
+    base = DESIGNS["gil"].base
+    sentences = aware.verdict(rows)
+    for foreign in (4, 0):
+        place = dataclasses.replace(base, load="python", foreign=foreign)
+        low, stdlib = (
+            rows.get(place.with_executor(PRIORITY_THREAD, "idle")),
+            rows.get(place.with_executor(STDLIB_THREAD)),
+        )
+        ratio = low.latency_ratio(stdlib) if low and stdlib else None
+        if low and stdlib and ratio:
+            beside = f"beside {foreign} busy processes" if foreign else "with nothing else on the machine"
+            sentences.append(
+                f"Python threads at idle make the program's own window late by {low.p99:.0f} ms (p99) {beside}, "
+                f"ThreadPoolExecutor's by {stdlib.p99:.0f}: {ratio.text} times, {low.verdict(stdlib)}."
+            )
+    for loads, what in ((GIL_LOADS, "holds"), (FREE_LOADS, "releases")):
+        parts = []
+        for load in loads:
+            condition = dataclasses.replace(base, load=load)
+            low, stdlib = (
+                rows.get(condition.with_executor(PRIORITY_THREAD, "idle")),
+                rows.get(condition.with_executor(STDLIB_THREAD)),
+            )
+            if low and stdlib and (verdict := low.verdict(stdlib)) is not None:
+                parts.append(f"{load} {stdlib.p99:.0f} to {low.p99:.0f} ms ({verdict})")
+        if parts:
+            sentences.append(
+                f"Work that {what} the GIL, from ThreadPoolExecutor to workers at idle, "
+                f"p99 of the program's own window: {', '.join(parts)}."
+            )
+    return sentences

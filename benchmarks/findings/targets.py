@@ -1,0 +1,44 @@
+"""What was hoped for, and whether it came true."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..analysis.bootstrap import Interval
+from .tables import Column, Table, Value
+
+
+@dataclass(frozen=True)
+class Target:
+    """A limit for a number: at least, or at most.
+
+    Parameters
+    ----------
+    what : str
+        What the number is, with its unit.
+    least, most : float or None
+        The limit.
+    """
+
+    what: str
+    least: float | None = None
+    most: float | None = None
+
+    def judge(self, value: float | Interval | None) -> Sequence[Value]:
+        """Return a row of :func:`target_table`.
+
+        A number with a confidence interval is "not clear" if the limit is inside of it.
+        """
+        limit = f">= {self.least:g}" if self.least is not None else f"<= {self.most:g}"
+        if value is None:
+            return (self.what, None, limit, None)
+        interval = value if isinstance(value, Interval) else Interval(value, value, value)
+        met = {self._holds(interval.low), self._holds(interval.high)}
+        return (self.what, interval.value, limit, "not clear" if len(met) > 1 else "yes" if met == {True} else "no")
+
+    def _holds(self, value: float) -> bool:
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+
+def target_table(title: str, rows: Sequence[Sequence[Value]]) -> Table:
+    """Return a table of what was hoped for."""
+    return Table(title, (Column("what"), Column("measured", 2), Column("hoped for"), Column("met")), rows)

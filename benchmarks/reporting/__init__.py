@@ -1,0 +1,1 @@
+"""How a person gets to see what a run says: printed, as a page with figures, and beside another run."""

@@ -1,0 +1,59 @@
+"""Tables on a terminal, in a pipe, or as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from ..findings.tables import Table, texts, to_markdown, to_plain
+from .summary import summarise
+
+
+def _draw(table: Table) -> RichTable:
+    drawn = RichTable(title=table.title, title_justify="left")
+    for column in table.columns:
+        drawn.add_column(column.title, justify="left" if column.digits is None else "right", overflow="fold")
+    for row in texts(table):
+        drawn.add_row(*row)
+    return drawn
+
+
+def print_tables(tables: Sequence[Table], notes: Sequence[str], *, markdown: bool = False) -> None:
+    """Print tables and what is to be said below: drawn on a terminal, plain elsewhere, or as Markdown."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    for table in tables:
+        if markdown:
+            print(to_markdown(table), end="\n\n")
+        elif console.is_terminal:
+            Console().print(_draw(table))
+        else:
+            print(to_plain(table), end="\n\n")
+    for note in notes:
+        console.print(f"- {note}" if markdown else note)
+
+
+def show(record: Mapping[str, Any], *, markdown: bool = False, only: str | None = None) -> None:
+    """Print what a record says.
+
+    Parameters
+    ----------
+    record : mapping
+        What :func:`benchmarks.record.load` returns.
+    markdown : bool
+        For a document.
+    only : str, optional
+        Leave out the tables without this text in their titles.
+
+    Raises
+    ------
+    ValueError
+        If there is no such table.
+    """
+    summary = summarise(record)
+    chosen = [table for table in summary.tables if only is None or only in table.title]
+    if only is not None and not chosen:
+        titles = "; ".join(table.title for table in summary.tables)
+        msg = f"no table with {only!r} in its title; there are: {titles}"
+        raise ValueError(msg)
+    print_tables(chosen, [*summary.verdict, *summary.notes], markdown=markdown)

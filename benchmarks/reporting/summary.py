@@ -1,0 +1,86 @@
+"""What a record says: a verdict, tables, and what is to be known of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from ..analysis.rows import Rows
+from ..findings import cluster, desktop, gil, neighbour, overhead, quick, transport, ui
+from ..findings.choice import choice_tables
+from ..findings.loads import load_tables
+from ..findings.notes import notes_of, notes_of_beats
+from ..findings.tables import Table
+
+NOTE: Final = (
+    "Lateness: from the time when a beat of a 60 Hz schedule was due to the time when it was shown, in ms; beats "
+    "that a stall swallowed are charged, too. Rounds are pooled. p99/stdlib, work/stdlib: over the standard "
+    "library's executor under the same conditions, with 99 % bootstrap intervals. Verdict, on the p99: better or "
+    "worse if the interval excludes 1 and the difference is 2 ms or more. Unnoticed: a p99 within a frame of 16.7 ms, "
+    "and other programs keep 90 % of their speed."
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a record says.
+
+    Parameters
+    ----------
+    verdict : sequence of str
+        In sentences with numbers, the most important one first.
+    tables : sequence of Table
+        For the terminal.
+    full : sequence of Table
+        The same with all columns.
+    notes : sequence of str
+        What is to be known: how it was measured, what failed, what was noisy.
+    """
+
+    verdict: Sequence[str]
+    tables: Sequence[Table]
+    full: Sequence[Table]
+    notes: Sequence[str]
+
+
+class _Findings(NamedTuple):
+    """What a suite of conditions is there to tell."""
+
+    verdict: Callable[[Rows], list[str]]
+    tables: Callable[[Rows], list[Table]]
+
+
+class _Plain(NamedTuple):
+    """How to read the tables of a suite that has tables only, and what makes them."""
+
+    note: str
+    tables: Callable[[Mapping[str, Any]], list[Table]]
+
+
+_OF_CONDITIONS: Final = {
+    "quick": _Findings(quick.verdict, quick.tables),
+    "desktop": _Findings(desktop.verdict, desktop.tables),
+    "neighbour": _Findings(neighbour.verdict, neighbour.tables),
+    "ui": _Findings(ui.verdict, ui.tables),
+    "gil": _Findings(gil.verdict, gil.tables),
+}
+_PLAIN: Final = {
+    "overhead": _Plain(overhead.NOTE, overhead.tables),
+    "transport": _Plain(transport.NOTE, transport.tables),
+    "cluster": _Plain(cluster.NOTE, cluster.tables),
+}
+
+
+def summarise(record: Mapping[str, Any]) -> Summary:
+    """Return what a record says, whether or not its run came to its end."""
+    suite, notes = record["suite"], notes_of(record)
+    if suite in _PLAIN:
+        tables = _PLAIN[suite].tables(record)
+        return Summary([], tables, tables, [_PLAIN[suite].note, *notes])
+    rows, findings = Rows(record), _OF_CONDITIONS[suite]
+    extra = [*choice_tables(rows), *findings.tables(rows)]
+    return Summary(
+        findings.verdict(rows),
+        [*load_tables(rows, full=False), *extra],
+        [*extra, *load_tables(rows, full=True)],
+        [NOTE, *notes_of_beats(record, rows), *notes],
+    )

@@ -1,0 +1,111 @@
+"""Keeps an executor busy, and tells when each piece of work was done."""
+
+import threading
+import time
+from concurrent.futures import Executor, Future
+from typing import Any, Final, Protocol
+
+from .loads import FIT, LOADS, Load
+
+# Tasks per worker in the queue: no worker waits for the parent.
+_QUEUE_DEPTH: Final = 4
+
+
+class Background(Protocol):
+    """Work under way in an executor."""
+
+    def stop(self) -> list[int]:
+        """Stop, and return when each piece of work came back, in ns of `time.perf_counter_ns`."""
+
+
+class Tasks:
+    """The tasks of a load: whenever one is done, another is put into the queue."""
+
+    def __init__(self, executor: Executor, load: Load, workers: int) -> None:
+        self._executor = executor
+        self._load = load
+        self._changed = threading.Condition()
+        self._futures: set[Future[Any]] = set()
+        self._done: list[int] = []
+        self._error: BaseException | None = None
+        self._stopped = False
+        for _ in range(workers * _QUEUE_DEPTH):
+            self._submit()
+
+    def _submit(self) -> None:
+        with self._changed:
+            if self._stopped:
+                return
+            future = self._executor.submit(self._load.task)
+            self._futures.add(future)
+        future.add_done_callback(self._collect)
+
+    def _collect(self, future: Future[Any]) -> None:
+        if not future.cancelled():
+            self._done += [time.perf_counter_ns()] * self._load.units
+            self._error = self._error or future.exception()
+            if self._error is None:
+                self._submit()
+        with self._changed:
+            self._futures.discard(future)
+            self._changed.notify_all()
+
+    def stop(self) -> list[int]:
+        """Stop, and return when each piece of work came back; what runs is waited for."""
+        with self._changed:
+            self._stopped = True
+            queued = list(self._futures)
+        for future in queued:
+            future.cancel()
+        with self._changed:
+            # Not `concurrent.futures.wait`: that returns before the callbacks have run.
+            self._changed.wait_for(lambda: not self._futures)
+        if self._error is not None:
+            raise self._error
+        return self._done
+
+
+class Fit:
+    """SciPy's optimizer in a thread, as a program with a window would run it, and the model in the executor."""
+
+    def __init__(self, executor: Executor, seed: int) -> None:
+        self._executor = executor
+        self._seed = seed
+        self._stop = threading.Event()
+        self._done: list[int] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="optimizer", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        from .fit import fit_until
+
+        try:
+            self._done = fit_until(self._stop.is_set, self._executor, self._seed)
+        except BaseException as error:  # noqa: BLE001, raised again by stop()
+            self._error = error
+
+    def stop(self) -> list[int]:
+        """Stop, and return when each call of the model was done; the generation under way is waited for."""
+        self._stop.set()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._done
+
+
+def start_work(load: str, executor: Executor, workers: int, seed: int) -> Background:
+    """Start a load of `LOADS`, or "fit"."""
+    if load == FIT:
+        return Fit(executor, seed)
+    return Tasks(executor, LOADS[load], workers)
+
+
+def warm_up(load: str) -> None:
+    """Make a worker load what `load` needs, and make its threads."""
+    if load == FIT:
+        from .fit import TRUTH, misfit
+
+        misfit(TRUTH)
+    elif load != "stall":
+        LOADS[load].task()

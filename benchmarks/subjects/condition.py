@@ -1,0 +1,82 @@
+"""What is measured: a condition, and the names of its parts."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+NOTHING: Final = "nothing"
+_SESSIONS: Final = {"other-session": "another session", "busy-session": "another session, busy"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One executor at work under one load, and who watches. As it is, it goes into the JSON and to the cell's process.
+
+    Parameters
+    ----------
+    executor : str
+        A key of :data:`benchmarks.subjects.executors.EXECUTORS`, or "nothing".
+    priority : str or None
+        Of its workers; None for an executor that has none.
+    load : str or None
+        A key of :data:`benchmarks.subjects.loads.LOADS`, or "fit".
+    workers : int
+        How many.
+    blas_threads : int or None
+        Limit of BLAS threads in each process, from its environment; None leaves them alone.
+    ui : str or None
+        A key of :data:`benchmarks.watching.windows.UIS`: what beats in the main thread of the process that has the
+        executor.
+    foreground : {"same-session", "other-session", "busy-session"} or None
+        The process beside it that computes and then beats, and whose session it runs in. "busy-session": another
+        one, whose other programs keep all other CPUs busy, so that it wants the whole machine.
+    foreign : int
+        Busy processes of normal priority beside it all.
+    switch_ms : float or None
+        The interpreter's switch interval in ms; None leaves it at Python's 5 ms.
+    python : str
+        Label of the interpreter, "" for the one that runs the benchmarks.
+    """
+
+    executor: str = NOTHING
+    priority: str | None = None
+    load: str | None = None
+    workers: int = 0
+    blas_threads: int | None = None
+    ui: str | None = None
+    foreground: str | None = None
+    foreign: int = 0
+    switch_ms: float | None = None
+    python: str = ""
+
+    @property
+    def name(self) -> str:
+        """The condition in a few words."""
+        details = [
+            self.load,
+            self.ui and f"ui {self.ui}",
+            f"{self.workers} workers" if self.workers else None,
+            None if self.blas_threads is None else f"BLAS threads {self.blas_threads}",
+            _SESSIONS.get(self.foreground or ""),
+            f"foreign {self.foreign}" if self.foreign else None,
+            None if self.switch_ms is None else f"switch {self.switch_ms:g} ms",
+            f"Python {self.python}" if self.python else None,
+        ]
+        executor = f"{self.executor} {self.priority}" if self.priority else self.executor
+        return ", ".join([executor, *filter(None, details)])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what :meth:`from_json` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Condition":
+        """Return the condition that was saved."""
+        return cls(**data)
+
+    def with_executor(self, executor: str, priority: str | None = None) -> "Condition":
+        """Return the same with another executor."""
+        return replace(self, executor=executor, priority=priority)
+
+    def without_background(self) -> "Condition":
+        """Return the same with nothing in the background: what its rows are compared with as "alone"."""
+        return replace(self, executor=NOTHING, priority=None, load=None, workers=0, blas_threads=None, switch_ms=None)

@@ -1,0 +1,175 @@
+"""The background work: NumPy, SciPy and plain Python, in tasks that hold the GIL or release it.
+
+A task takes some milliseconds, so that it dwarfs its way through the queue. ``sorted`` and ``stall`` are single calls
+of C code that keep the GIL for about 50 ms.
+"""
+
+import ctypes
+import functools
+import itertools
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SEED: Final = 700
+_MATRIX_SIZE: Final = 700
+_PRODUCTS_PER_TASK: Final = 2
+
+# One stall is 50 ms; they start an eighth of a frame after whole seconds, so that eight of them sweep over the frame.
+STALL_S: Final = 0.050
+STALL_PERIOD_S: Final = 1.0 + 1 / 60 / 8
+# Length of a phase of "changing"; the phases begin at multiples of it, of `time.perf_counter`.
+PHASE_S: Final = 2.0
+PHASES: Final = ("python", "matmul", "python", "mixed")
+_turns: Final = itertools.count()
+
+
+@functools.cache
+def _random(*shape: int) -> NDArray[np.float64]:
+    return np.random.default_rng(_SEED).random(shape)
+
+
+@functools.cache
+def _unsorted() -> list[float]:
+    return list(_random(120_000).tolist())
+
+
+def _compute(steps: int) -> None:
+    total = 0
+    for number in range(steps):
+        total += number * number % 7
+
+
+def run_python() -> None:
+    """Run 5 ms of bytecode."""
+    _compute(80_000)
+
+
+def run_python_1ms() -> None:
+    """Run 1 ms of bytecode."""
+    _compute(16_000)
+
+
+def run_python_50ms() -> None:
+    """Run 50 ms of bytecode."""
+    _compute(800_000)
+
+
+def run_ufuncs() -> None:
+    """Run 5 ms of ufuncs of 100 elements: NumPy keeps the GIL for arrays that small."""
+    values, out = _random(100), np.empty(100)
+    for _ in range(8_000):
+        np.multiply(values, values, out)
+
+
+def run_sorted() -> None:
+    """Sort a list: one C call that keeps the GIL for about 50 ms."""
+    sorted(_unsorted())
+
+
+def run_quad() -> None:
+    """Integrate a Python function with SciPy: Fortran code that calls back."""
+    from scipy.integrate import quad
+
+    for _ in range(40):
+        quad(_integrand, 0.0, 10.0)
+
+
+def _integrand(x: float) -> float:
+    return x / (1 + x * x) - 0.1 * x
+
+
+def run_matmul() -> None:
+    """Multiply 700 x 700 matrices; BLAS releases the GIL and has threads of its own."""
+    matrix = _random(_MATRIX_SIZE, _MATRIX_SIZE)
+    for _ in range(_PRODUCTS_PER_TASK):
+        matrix @ matrix
+
+
+def run_exp() -> None:
+    """Run one large ufunc, which releases the GIL."""
+    values = _random(1_000_000)
+    np.exp(values)
+
+
+def run_svd() -> None:
+    """Run LAPACK, which releases the GIL."""
+    np.linalg.svd(_random(150, 150))
+
+
+def run_fft() -> None:
+    """Transform a million points: releases the GIL."""
+    np.fft.rfft(_random(1_048_576))
+
+
+def run_mixed() -> None:
+    """Run bytecode and matrix products in turn."""
+    (run_python if next(_turns) % 2 else run_matmul)()
+
+
+def run_changing() -> None:
+    """Run what is due: bytecode, matrix products, bytecode, both in turn, for `PHASE_S` each."""
+    LOADS[PHASES[time.perf_counter_ns() // round(PHASE_S * 1e9) % len(PHASES)]].task()
+
+
+def return_array() -> NDArray[np.float64]:
+    """Return 32 MB, which the parent of a process pool unpickles under the GIL."""
+    return np.ones(4_000_000)
+
+
+def stall() -> None:
+    """Wait for most of a second, then keep the GIL in a C call for exactly 50 ms. The truth that the tests look for."""
+    time.sleep(STALL_PERIOD_S - STALL_S)
+    # PyDLL calls C without releasing the GIL.
+    if sys.platform == "win32":
+        ctypes.PyDLL("kernel32").Sleep(round(STALL_S * 1e3))
+    else:
+        ctypes.PyDLL(None).usleep(round(STALL_S * 1e6))
+
+
+@dataclass(frozen=True)
+class Load:
+    """A kind of background work.
+
+    Parameters
+    ----------
+    title : str
+        In a few words.
+    task : callable
+        Pickles, takes nothing.
+    units : int
+        Pieces of work in one task.
+    holds_gil : bool or None
+        What it does to the GIL; None if that depends.
+    """
+
+    title: str
+    task: Callable[[], Any]
+    units: int = 1
+    holds_gil: bool | None = None
+
+
+LOADS: Final = {
+    "python": Load("pure Python, 5 ms", run_python, holds_gil=True),
+    "ufuncs": Load("ufuncs of 100 elements", run_ufuncs, holds_gil=True),
+    "sorted": Load("sorted(list), one C call of 50 ms", run_sorted, holds_gil=True),
+    "quad": Load("SciPy's quad with a Python function", run_quad, holds_gil=True),
+    "matmul": Load("products of 700 x 700 matrices", run_matmul, _PRODUCTS_PER_TASK, holds_gil=False),
+    "exp": Load("np.exp of a million", run_exp, holds_gil=False),
+    "svd": Load("SVD of 150 x 150", run_svd, holds_gil=False),
+    "fft": Load("FFT of a million points", run_fft, holds_gil=False),
+    "python-1ms": Load("pure Python, 1 ms", run_python_1ms, holds_gil=True),
+    "python-50ms": Load("pure Python, 50 ms", run_python_50ms, holds_gil=True),
+    "mixed": Load("pure Python and matrix products in turn", run_mixed),
+    "changing": Load("pure Python, matrix products, pure Python, both", run_changing),
+    "arrays": Load("arrays of 32 MB come back", return_array),
+    "stall": Load("known stalls: 50 ms once a second", stall, holds_gil=True),
+}
+# SciPy's optimizer, which hands out its own tasks: see `benchmarks.subjects.fit`.
+FIT: Final = "fit"
+TITLES: Final = {name: load.title for name, load in LOADS.items()} | {FIT: "SciPy's differential_evolution"}

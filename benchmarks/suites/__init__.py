@@ -1,0 +1,1 @@
+"""Which cells each suite has, and why."""

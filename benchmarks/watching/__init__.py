@@ -1,0 +1,1 @@
+"""Who watches while something is measured: heartbeats, windows, and the processes beside it."""

@@ -1,0 +1,35 @@
+"""Tells whether the machine itself stood still, by the process of :mod:`benchmarks.watching.control`."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def control_machine() -> "Iterator[subprocess.Popen[str]]":
+    """Start the process that tells when the machine itself stands still, and end it."""
+    command = [sys.executable, "-S", "-m", "benchmarks.watching.control"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ask_control(control: "subprocess.Popen[str]") -> dict[str, Any] | None:
+    """Return what that process has seen, None if it could not; it ends."""
+    if pipe_of(control.stdout).readline() != "ready\n":
+        return None
+    pipe_of(control.stdin).close()
+    return dict(json.loads(pipe_of(control.stdout).readline()))
+
+
+def pipe_of(pipe: Any) -> Any:
+    """Return a pipe of a process, which has it."""
+    if pipe is None:
+        msg = "the foreground process has no pipes"
+        raise RuntimeError(msg)
+    return pipe
