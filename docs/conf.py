@@ -2,7 +2,11 @@
 """Configuration of Sphinx: ``sphinx-build -W -n docs docs/_build``."""
 
 import os
+import sys
 from importlib.metadata import version as _version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "nicefutures"
 author = "The nicefutures developers"
@@ -12,12 +16,13 @@ version = release
 
 extensions = [
     "myst_parser",
+    "results_in_pages",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
 ]
-exclude_patterns = ["_build"]
-# The reports, figures and files of results, as they are.
-html_extra_path = ["results"]
+exclude_patterns = ["_build", "_results"]
+# The files of results as they are, and the reports and figures that are made of them.
+html_extra_path = ["results", "_results/reports"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

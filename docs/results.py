@@ -1,21 +1,27 @@
-# ruff: noqa: INP001 (a script beside the pages that it writes)
-"""Make everything that comes from the files in ``docs/results/``: ``python docs/results.py``.
+# ruff: noqa: INP001 (a script beside the pages)
+"""Make what comes from the files in ``docs/results/``: ``python docs/results.py``.
 
-It writes the reports and figures beside the files, and the tables into the pages. There, a table stands between two
-comments, the first of which names the file and a text of the table's title; without a text, the verdict stands there.
+Each file gives a report with its figures, in ``docs/_results/reports/``, and parts for the pages: tables and sentences.
+A part is asked for by the file and a text of the table's title; without a text, it is the verdict.
+
+In the README a part stands as text between two comments, which this script renews. The pages in ``docs/`` only name
+theirs: :mod:`results_in_pages` puts them in when the pages are built. What is up to date is not made again.
 """
 
-import functools
+import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
 RESULTS = ROOT / "docs" / "results"
-_NAMES = ("benchmarks.md", "cluster.md", "latency.md", "resources.md", "threads.md")
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / name for name in _NAMES)]
-_PART = re.compile(
-    r"(<!-- results:begin (?P<file>[\w-]+\.json)(?:: (?P<title>[^\n]*?))? -->\n).*?(<!-- results:end -->)", re.DOTALL
+MADE = ROOT / "docs" / "_results"
+_IN_README = re.compile(
+    r"(<!-- results:begin (?P<what>[^\n]+?) -->\n).*?(<!-- results:end -->)",
+    re.DOTALL,
 )
 
 sys.path.insert(0, str(ROOT))
@@ -26,38 +32,100 @@ from benchmarks.reporting.compare import compare  # noqa: E402
 from benchmarks.reporting.report import write_report  # noqa: E402
 from benchmarks.reporting.summary import Summary, summarise  # noqa: E402
 
-
-@functools.cache
-def _summary(file: str) -> Summary:
-    return summarise(load(RESULTS / file))
+Parts = dict[str, Any]
 
 
-def render(page: str) -> str:
-    """Return the page with every part as its file says."""
-    return _PART.sub(lambda match: f"{match[1]}\n{_part(match['file'], match['title'])}\n\n{match[4]}", page)
+def make(path: Path) -> Path:
+    """Make the report, the figures and the parts of a file, unless they are up to date; return the file of parts."""
+    parts = MADE / "parts" / path.name
+    if not parts.exists() or parts.stat().st_mtime < _last_change(path):
+        record = load(path)
+        summary = summarise(record)
+        write_report(record, MADE / "reports" / path.stem, summary)
+        parts.parent.mkdir(parents=True, exist_ok=True)
+        # Last, for it says that all the others are there.
+        parts.write_text(json.dumps(_parts_of(path, record, summary)), encoding="utf-8")
+    return parts
 
 
-def _part(file: str, title: str | None) -> str:
-    if title == "the machine":
-        return _summary(file).notes[-1]
-    if title == "the tool":
-        return next(note for note in _summary(file).notes if note.startswith("The tool itself"))
-    if title == "agreement":
-        name = Path(file).stem
-        return compare(load(RESULTS / file), load(RESULTS / f"{name}-again.json"))[1][0]
-    summary = _summary(file)
-    if title is None:
-        return "\n".join(f"- {sentence}" for sentence in summary.verdict)
-    (table,) = [table for table in summary.tables if title in table.title]
-    return to_markdown(table)
+def _again(path: Path) -> Path:
+    """Return the file of the second run of the same, which may not be there."""
+    return path.with_stem(f"{path.stem}-again")
+
+
+def _last_change(path: Path) -> float:
+    sources = [path, _again(path), Path(__file__), *(ROOT / "benchmarks").rglob("*.py")]
+    return max(source.stat().st_mtime for source in sources if source.exists())
+
+
+def compute_parts(path: Path) -> Parts:
+    """Return what a file gives, whatever has been made before."""
+    record = load(path)
+    return _parts_of(path, record, summarise(record))
+
+
+def read_parts(path: Path) -> Parts:
+    """Return what a file gives; it is made if need be."""
+    return dict(json.loads(make(path).read_text(encoding="utf-8")))
+
+
+def _parts_of(path: Path, record: dict[str, Any], summary: Summary) -> Parts:
+    parts = {
+        "verdict": "\n".join(f"- {sentence}" for sentence in summary.verdict),
+        "tables": [(table.title, to_markdown(table)) for table in summary.tables],
+        "the machine": summary.notes[-1],
+        "the tool": next((note for note in summary.notes if note.startswith("The tool itself")), ""),
+    }
+    if _again(path).exists():
+        parts["agreement"] = compare(record, load(_again(path)))[1][0]
+    return parts
+
+
+def find_part(what: str, parts_of: Callable[[Path], Parts]) -> str:
+    """Return a part as Markdown.
+
+    Parameters
+    ----------
+    what : str
+        The file and a text of the table's title, as in "desktop.json: In short". "the machine", "the tool" and
+        "agreement" are no tables.
+    parts_of : callable
+        Takes a path, and returns its parts.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, or not one such table.
+    """
+    file, _, title = what.partition(": ")
+    path = RESULTS / file
+    if not path.is_file():
+        msg = f"{what!r}: there is no file {file} in docs/results"
+        raise ValueError(msg)
+    parts = parts_of(path)
+    if not title:
+        return str(parts["verdict"])
+    if title in parts:
+        return str(parts[title])
+    found = [markdown for name, markdown in parts["tables"] if title in name]
+    if len(found) != 1:
+        titles = "; ".join(name for name, _ in parts["tables"])
+        msg = f"{what!r}: {len(found)} tables with that text in their title; there are: {titles}"
+        raise ValueError(msg)
+    return str(found[0])
+
+
+def render_readme(text: str, parts_of: Callable[[Path], Parts] = read_parts) -> str:
+    """Return the README with every part as its file says."""
+    return _IN_README.sub(lambda match: f"{match[1]}\n{find_part(match['what'], parts_of)}\n\n{match[3]}", text)
 
 
 def main() -> None:
-    """Write the reports, the figures and the tables."""
+    """Make all of it."""
     for path in sorted(RESULTS.glob("*.json")):
-        print(write_report(load(path), RESULTS / path.stem))
-    for page in PAGES:
-        page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")
+        make(path)
+        print(MADE / "reports" / path.stem / "report.html")
+    README.write_text(render_readme(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -115,8 +115,10 @@ def _resampled_quantile(
     # As many in each round make one array. Beats may have been left out, and of frames there are more or fewer.
     length = min(map(len, rounds))
     beats = np.stack([series[:length] if block > 1 else _thin(series, length) for series in rounds])
-    starts = draw.integers(0, length, (*chosen.shape, -(-length // block)))
-    places = (starts[..., np.newaxis] + np.arange(block)) % length
-    places = places.reshape(*chosen.shape, -1)[..., :length]
-    resampled = beats[chosen[..., np.newaxis], places].reshape(len(chosen), -1)
-    return np.asarray(np.quantile(resampled, fraction, axis=1))
+    places = draw.integers(0, length, (*chosen.shape, -(-length // block)))
+    if block > 1:
+        places = (places[..., np.newaxis] + np.arange(block)) % length
+        places = places.reshape(*chosen.shape, -1)[..., :length]
+    # By places in all rounds one after the other: that is twice as fast as by rounds and places.
+    resampled = beats.ravel().take(places + length * chosen[..., np.newaxis]).reshape(len(chosen), -1)
+    return np.asarray(np.quantile(resampled, fraction, axis=1, overwrite_input=True))

@@ -38,7 +38,7 @@ figcaption, footer { color: #555; font-size: .85rem; }
 """
 
 
-def write_report(record: Mapping[str, Any], folder: Path) -> Path:
+def write_report(record: Mapping[str, Any], folder: Path, summary: Summary | None = None) -> Path:
     """Write ``report.html`` and the figures as SVG and PNG.
 
     Parameters
@@ -47,6 +47,8 @@ def write_report(record: Mapping[str, Any], folder: Path) -> Path:
         What :func:`benchmarks.record.load` returns; the run may have been interrupted.
     folder : pathlib.Path
         Is made.
+    summary : Summary, optional
+        What :func:`benchmarks.reporting.summary.summarise` returned, if it has been called.
 
     Returns
     -------
@@ -61,7 +63,7 @@ def write_report(record: Mapping[str, Any], folder: Path) -> Path:
         f"<figure>{to_svg(figure)}<figcaption>{escape(_CAPTIONS[name])}</figcaption></figure>"
         for name, figure in figures.items()
     )
-    page.write_text(_page(record, summarise(record), drawn), encoding="utf-8")
+    page.write_text(_page(record, summary or summarise(record), drawn), encoding="utf-8")
     return page
 
 

@@ -1,7 +1,10 @@
 """What the pages promise is true."""
 
+import functools
 import importlib.util
 import json
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -25,28 +28,67 @@ def _load_script():
 
 
 RESULTS = _load_script()
+SCHEMA = json.loads((ROOT / "docs" / "results.schema.json").read_text(encoding="utf-8"))
 FILES = sorted(RESULTS.RESULTS.glob("*.json"))
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+ASKED = re.compile(r"^```\{results\}\n(.+)\n```$", re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", RESULTS.PAGES, ids=lambda path: path.name)
-def test_tables(page):
-    """Every table of results is what the file in the repository says."""
+def test_tables_of_the_readme():
+    """Every table of results in the README is what the file in the repository says."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("<!-- results:begin") == text.count("<!-- results:end -->") >= 3
+    assert RESULTS.render_readme(text, functools.cache(RESULTS.compute_parts)) == text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_nothing_made_is_in_a_page(page):
+    """A page asks for its results by a file of the repository; Sphinx puts them in, and fails if one is not there."""
     text = page.read_text(encoding="utf-8")
-    assert "<!-- results:begin" in text
-    assert RESULTS.render(text) == text
+    assert "results:begin" not in text
+    assert text.count("{results}") == len(ASKED.findall(text))
+    for what in ASKED.findall(text):
+        assert RESULTS.RESULTS / what.partition(": ")[0] in FILES
+
+
+def test_parts():
+    """A part is the verdict, a sentence or a table of its file; what is not there is answered with what is."""
+    parts_of = functools.cache(RESULTS.compute_parts)
+    assert RESULTS.find_part("quick.json", parts_of).startswith("- For products")
+    assert "CPUs" in RESULTS.find_part("quick.json: the machine", parts_of)
+    assert "| --- |" in RESULTS.find_part("quick.json: Which executor", parts_of)
+    with pytest.raises(ValueError, match=r"0 tables with that text in their title; there are: .*Which executor"):
+        RESULTS.find_part("quick.json: none", parts_of)
+    with pytest.raises(ValueError, match=r"no file none\.json in docs/results"):
+        RESULTS.find_part("none.json", parts_of)
+
+
+def test_made_once(tmp_path, monkeypatch):
+    """A report, its figures and parts are made of a file, and again only after a change."""
+    monkeypatch.setattr(RESULTS, "MADE", tmp_path)
+    path = RESULTS.RESULTS / "changing.json"
+    parts = RESULTS.make(path)
+    report = tmp_path / "reports" / "changing"
+    assert {each.suffix for each in report.iterdir()} == {".html", ".svg", ".png"}
+    assert json.loads(parts.read_text(encoding="utf-8"))["verdict"] == RESULTS.read_parts(path)["verdict"]
+    (report / "report.html").unlink()
+    RESULTS.make(path)
+    assert not (report / "report.html").exists()
+    os.utime(parts, (0, 0))
+    RESULTS.make(path)
+    assert (report / "report.html").exists()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_results(path):
-    """Every file of results follows the schema, is of a whole run, and has its report and figures beside it."""
+    """Every file of results follows the schema, is of a whole run, and tells nothing of its maker's folders."""
     import jsonschema
 
-    record = json.loads(path.read_text(encoding="utf-8"))
-    jsonschema.validate(record, json.loads((ROOT / "docs" / "results.schema.json").read_text(encoding="utf-8")))
+    text = path.read_text(encoding="utf-8")
+    record = json.loads(text)
+    jsonschema.validate(record, SCHEMA)
     assert record["complete"]
-    assert (path.with_suffix("") / "report.html").exists()
-    for text in ("/root", "/home", "/tmp"):
-        assert text not in path.read_text(encoding="utf-8")
+    assert not any(folder in text for folder in ("/root", "/home", "/tmp"))
 
 
 def test_two_commands():
@@ -57,10 +99,11 @@ def test_two_commands():
 
 
 def test_no_platform_elsewhere():
-    """Only one module asks which system it is; the backends' guards for type checkers aside."""
+    """Only one package asks which system it is, in one place; its guards for type checkers aside."""
     source = ROOT / "src" / "nicefutures"
-    asking = [p for p in source.rglob("*.py") if "sys.platform" in p.read_text(encoding="utf-8")]
-    assert {path.parent for path in asking} == {source / "_platform"}
+    asking = [path for path in source.rglob("*.py") if "sys.platform" in path.read_text(encoding="utf-8")]
+    assert asking
+    assert [path for path in asking if source / "_system" not in path.parents] == []
     for path in asking:
         for line in path.read_text(encoding="utf-8").splitlines():
             if "sys.platform" in line and path.name != "__init__.py":
