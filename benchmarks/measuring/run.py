@@ -31,9 +31,9 @@ _BLAS_VARIABLES: Final = (
     "VECLIB_MAXIMUM_THREADS",
 )
 BASELINE: Final = Condition(ui="thread", foreground="same-session")
-_BASELINE_S: Final = 3.0
+BASELINE_S: Final = 3.0
 # Seconds, and multiples of what is expected, after which a cell is given up.
-_PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 30.0
 _PATIENCE_TIMES: Final = 6
 
 
@@ -99,7 +99,7 @@ def _duration(seconds: float) -> str:
 
 def _plan(suite: Suite, rounds: int, seed: int) -> list[tuple[int, Cell]]:
     """Return (round, cell) in order. Round 0 is the idle baseline before, and the one after the last that after."""
-    baseline = make_cell(BASELINE, _BASELINE_S, seed)
+    baseline = make_cell(BASELINE, BASELINE_S, seed)
     shuffled = random.Random(seed)
     plan = [(0, baseline)]
     for number in range(1, rounds + 1):
@@ -145,7 +145,7 @@ def run_cell(cell: Cell, python: str = sys.executable, environment: Mapping[str,
             process_group=0,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
-        patience_s = _PATIENCE_S + _PATIENCE_TIMES * cell.expected_s
+        patience_s = PATIENCE_S + _PATIENCE_TIMES * cell.expected_s
         try:
             code = process.wait(patience_s)
         except subprocess.TimeoutExpired:

@@ -1,6 +1,9 @@
-"""The harness tells the truth: what is known to happen comes out of it. The one place where times are checked."""
+"""The harness tells the truth: what is known to have happened comes out of it.
 
-import contextlib
+Nothing here depends on how fast or busy the machine is: it is asked what a stall costs at least, or what comes out of
+times that are made up.
+"""
+
 import json
 import os
 import subprocess
@@ -10,28 +13,23 @@ from pathlib import Path
 
 import psutil
 import pytest
+from benchmarks.measuring.available import open_screen, ui_problem
+from benchmarks.measuring.run import run_cell
+from benchmarks.subjects.condition import Condition
+from benchmarks.subjects.loads import STALL_PERIOD_S, STALL_S
+from benchmarks.suites.cell import make_cell
+from benchmarks.watching import heartbeat
+from benchmarks.watching.heartbeat import PERIOD_NS, Schedule, beat_in_a_loop
 
-for _needed in ("numpy", "scipy", "rich", "matplotlib", "threadpoolctl", "benchmarks.record"):
-    pytest.importorskip(_needed)
+from records import ROOT
 
-from benchmarks.measuring.run import run_cell  # noqa: E402
-from benchmarks.subjects.condition import Condition  # noqa: E402
-from benchmarks.subjects.loads import STALL_PERIOD_S, STALL_S  # noqa: E402
-from benchmarks.suites.cell import make_cell  # noqa: E402
-from benchmarks.watching.heartbeat import PERIOD_NS  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[2]
 PERIOD_MS = PERIOD_NS / 1e6
+# ms: between what one process notes and what another one does.
+SLACK_MS = 2
 
 needs_gil = pytest.mark.skipif(
     not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without the GIL nobody can keep it"
 )
-
-
-def lateness_ms(condition, seconds):
-    """Return what the window of a cell saw, in ms."""
-    cell = make_cell(condition, seconds, 0)
-    return [ns / 1e6 for ns in run_cell(cell)["ui"]["lateness_ns"]]
 
 
 def stalls_ms(late, least):
@@ -40,119 +38,165 @@ def stalls_ms(late, least):
     return sorted(firsts, reverse=True)
 
 
-@needs_gil
-@pytest.mark.skipif(sys.platform == "win32", reason="an emulated clock may be coarse")
-def test_known_stalls_of_the_gil():
-    """A C call that keeps the GIL for 50 ms once a second comes out within 10 %, about once a second.
+class Clock:
+    """A clock that only sleeping moves on, and that stands still for 50 ms at known times: on waking from a sleep."""
 
-    A beat sees a stall from the time on when it is due, so one stall alone is seen up to a frame too short.
-    The stalls start an eighth of a frame later each time: over eight of them the greatest is right.
+    def __init__(self, stalls_ns):
+        self.now = 0
+        self.stalls_ns = list(stalls_ns)
+
+    def perf_counter_ns(self):
+        return self.now
+
+    def thread_time_ns(self):
+        return 0
+
+    def sleep(self, seconds):
+        self.now += round(seconds * 1e9)
+        if self.stalls_ns and self.now >= self.stalls_ns[0]:
+            self.now = max(self.now, self.stalls_ns.pop(0) + round(STALL_S * 1e9))
+
+
+def test_stalls_at_known_times(monkeypatch):
+    """A stall of 50 ms is charged to each beat in it with what is left of it, to the nanosecond, and nothing else is.
+
+    The stalls start an eighth of a frame later each time, as those of the load do: a beat sees a stall from the time on
+    when it is due, so the greatest of them is right to an eighth of a frame.
     """
-    seconds = 9.3
-    late = lateness_ms(Condition(executor="stdlib-thread", load="stall", workers=1, ui="thread"), seconds)
-    seen = stalls_ms(late, STALL_S * 1e3 - PERIOD_MS - 2)
-    assert len(seen) == pytest.approx(seconds / STALL_PERIOD_S, abs=2)
-    # The machine may add a stall of its own, so the middle of the upper ones is asked.
-    assert seen[1] == pytest.approx(STALL_S * 1e3, rel=0.1)
-    # Each of them swallowed three beats, two of which were late by more than a frame.
-    assert sum(ms > PERIOD_MS for ms in late) == pytest.approx(2 * len(seen), abs=3)
+    begun = [round(number * STALL_PERIOD_S * 1e9) for number in range(1, 9)]
+    ended = [start + round(STALL_S * 1e9) for start in begun]
+    monkeypatch.setattr(heartbeat, "time", Clock(begun))
+    schedule = Schedule(9.0)
+    beat_in_a_loop(schedule)
+    seen = schedule.result()
+    late = seen["lateness_ns"]
+    due = [seen["first_due_ns"] + number * PERIOD_NS for number in range(len(late))]
+    expected = [
+        next((end - when for start, end in zip(begun, ended, strict=True) if start <= when < end), 0) for when in due
+    ]
+    assert late == expected
+    firsts = stalls_ms([ns / 1e6 for ns in late], STALL_S * 1e3 - PERIOD_MS - 0.001)
+    assert len(firsts) == 8
+    assert STALL_S * 1e3 - PERIOD_MS / 8 - 0.001 <= firsts[0] <= STALL_S * 1e3
 
 
 @needs_gil
-@pytest.mark.parametrize("window", ["tk", "qt", "asyncio"])
-def test_known_stalls_in_other_windows(window):
-    """Real windows see the same stalls."""
-    from benchmarks.measuring.available import open_screen, ui_problem
-
+@pytest.mark.parametrize("window", ["thread", "tk", "qt", "asyncio"])
+def test_known_stalls_of_the_gil(window):
+    """Each C call that keeps the GIL for 50 ms makes beats late, in a plain loop and in real windows."""
     with open_screen([window]) as environment:
         problem = ui_problem(window, sys.executable, environment)
         if problem:
             pytest.skip(problem)
-        cell = make_cell(Condition(executor="stdlib-thread", load="stall", workers=1, ui=window), 3.2, 0)
-        late = [ns / 1e6 for ns in run_cell(cell, environment=environment)["ui"]["lateness_ns"]]
-    assert len(stalls_ms(late, STALL_S * 1e3 - PERIOD_MS - 2)) == pytest.approx(3, abs=1)
+        cell = make_cell(Condition(executor="stdlib-thread", load="stall", workers=1, ui=window), 2.2, 0)
+        result = run_cell(cell, environment=environment)
+    late = [ns / 1e6 for ns in result["ui"]["lateness_ns"]]
+    # The first may have begun before the first beat, and the last after the last one.
+    least = max(1, result["done"] - 2)
+    # A beat sees a stall from the time on when it is due, up to a frame after its start.
+    assert len(stalls_ms(late, STALL_S * 1e3 - PERIOD_MS - SLACK_MS)) >= least
+    # Each of them swallowed three beats, the second of which was late by more than what is left after two frames.
+    assert sum(ms > STALL_S * 1e3 - 2 * PERIOD_MS - SLACK_MS for ms in late) >= 2 * least
 
 
-def test_stopped_process():
-    """A process that is stopped for 200 ms shows a stall of 200 ms, charged to each of the twelve beats in it."""
-    command = [sys.executable, "-m", "benchmarks.watching.foreground", "0", "1.5"]
+def stop_for_a_while(process, seconds):
+    """Stop a process; return from when to when it was certainly stopped, in ns."""
+    stopped = psutil.Process(process.pid)
+    stopped.suspend()
+    begun = time.perf_counter_ns()
+    time.sleep(seconds)
+    ended = time.perf_counter_ns()
+    stopped.resume()
+    return begun, ended
+
+
+def see_a_stop(beats_s):
+    """Stop the foreground for 200 ms; return when beats were due and shown, and when it was stopped and went on."""
+    command = [sys.executable, "-m", "benchmarks.watching.foreground", "0", str(beats_s)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         process.stdin.write("go\n")
         process.stdin.flush()
-        time.sleep(0.5)
-        stopped = psutil.Process(process.pid)
-        before = time.perf_counter()
-        stopped.suspend()
-        time.sleep(0.2)
-        stopped.resume()
-        took_ms = (time.perf_counter() - before) * 1e3
-        late = [ns / 1e6 for ns in json.loads(process.stdout.readline())["lateness_ns"]]
-    worst = max(late)
-    # Seen from the first beat in it on, which is due up to a frame after its start.
-    assert took_ms - PERIOD_MS - 2 <= worst <= took_ms + 2
-    first = late.index(worst)
-    expected = [worst - k * PERIOD_MS for k in range(11)]
-    assert late[first : first + 11] == pytest.approx(expected, abs=0.01)
+        time.sleep(beats_s / 4)
+        begun, ended = stop_for_a_while(process, 0.2)
+        seen = json.loads(process.stdout.readline())
+    due = [seen["first_due_ns"] + number * PERIOD_NS for number in range(len(seen["lateness_ns"]))]
+    shown = [when + late for when, late in zip(due, seen["lateness_ns"], strict=True)]
+    return due, shown, begun, ended
+
+
+def test_stopped_process():
+    """A process that is stopped for 200 ms shows it: each of the beats in it is charged with all that was left of it."""
+    for beats_s in (0.8, 2, 8):
+        due, shown, begun, ended = see_a_stop(beats_s)
+        if due[0] < begun and ended < due[-1]:
+            break  # on a busy machine it may have begun too late, or have been stopped when all was over
+    slack = SLACK_MS * 1_000_000
+    inside = [place for place, when in enumerate(due) if begun + slack < when < ended]
+    assert len(inside) >= 10
+    assert all(shown[place] >= ended for place in inside)
+    # One frame showed them all.
+    assert len({shown[place] for place in inside}) == 1
 
 
 def test_control():
-    """The real-time process that stands for the machine tells when it was stopped, and of nothing else."""
+    """The real-time process that stands for the machine tells when it was stopped."""
     command = [sys.executable, "-m", "benchmarks.watching.control"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         if process.stdout.readline() == "no\n":
             pytest.skip("no real-time priority to be had")
-        stopped = psutil.Process(process.pid)
-        time.sleep(0.3)
-        stopped.suspend()
-        time.sleep(0.3)
-        stopped.resume()
-        time.sleep(0.3)
+        time.sleep(0.1)
+        begun, ended = stop_for_a_while(process, 0.3)
+        time.sleep(0.3)  # so that it looks at the time before its input ends
         process.stdin.close()
         answer = json.loads(process.stdout.readline())
-    longest = max(came - due for due, came in answer["stalls_ns"]) / 1e9
-    # It is due 20 times a second, so it may notice 50 ms later that it was stopped.
-    assert 0.24 <= longest <= 0.4
+    # It is due 20 times a second.
+    assert any(due <= begun + 60_000_000 and came >= ended for due, came in answer["stalls_ns"])
     assert answer["cpu_share"] < 0.05
 
 
 def test_nothing():
-    """Without a load hardly a beat is late by a frame, and the heartbeat costs next to nothing."""
-    result = run_cell(make_cell(Condition(ui="thread"), 2.0, 0))["ui"]
-    late = sorted(ns / 1e6 for ns in result["lateness_ns"])
-    assert len(late) == 120
-    assert late[len(late) // 2] < 5
-    # What it really costs is in the reports; here, that it does not spin.
+    """Without a load every beat is shown, and the heartbeat does not spin."""
+    result = run_cell(make_cell(Condition(ui="thread"), 0.5, 0))["ui"]
+    assert len(result["lateness_ns"]) == 30
+    assert min(result["lateness_ns"]) >= 0
     assert result["cpu_share"] < 0.05
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux' weights")
-@pytest.mark.parametrize(
-    ("lower", "weight"),
-    [
-        ("os.setpriority(os.PRIO_PROCESS, 0, 10)", 110),
-        ("os.setpriority(os.PRIO_PROCESS, 0, 19)", 15),
-        ("os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))", 3),
-    ],
-    ids=["nice 10", "nice 19", "SCHED_IDLE"],
-)
-def test_shares_of_a_cpu(lower, weight):
-    """A process at normal priority and a lowered one share a CPU as the kernel weighs them, 1024 to 110, 15 or 3."""
+def test_shares_of_a_cpu():
+    """Of processes on one CPU the lower ones get less of it: nice 10 a part, nice 19 and SCHED_IDLE even less."""
     cpu = max(os.sched_getaffinity(0))
-    program = "import os; os.sched_setaffinity(0, {{{cpu}}}); {lower}; print(flush=True)\nwhile True: pass"
-    with contextlib.ExitStack() as stack:
-        both = []
-        for line in ("pass", lower):
-            command = [sys.executable, "-S", "-c", program.format(cpu=cpu, lower=line)]
-            process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
-            stack.callback(process.kill)
-            both.append(process)
-        for process in both:
+    lower = {
+        "normal": "pass",
+        "nice 10": "os.setpriority(os.PRIO_PROCESS, 0, 10)",
+        "nice 19": "os.setpriority(os.PRIO_PROCESS, 0, 19)",
+        "SCHED_IDLE": "os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))",
+    }
+    program = "import os; os.sched_setaffinity(0, {{{cpu}}}); {line}; print(flush=True)\nwhile True: pass"
+
+    def used_ns(process):
+        # Its first number: Documentation/scheduler/sched-stats.rst.
+        return int(Path(f"/proc/{process.pid}/schedstat").read_text(encoding="ascii").split()[0])
+
+    busy = {}
+    try:
+        for level, line in lower.items():
+            command = [sys.executable, "-S", "-c", program.format(cpu=cpu, line=line)]
+            busy[level] = subprocess.Popen(command, stdout=subprocess.PIPE)
+        for process in busy.values():
             process.stdout.readline()
-        before = [sum(psutil.Process(process.pid).cpu_times()[:2]) for process in both]
-        time.sleep(4)
-        after = [sum(psutil.Process(process.pid).cpu_times()[:2]) for process in both]
-    normal, lowered = (end - start for start, end in zip(before, after, strict=True))
-    share = lowered / (normal + lowered)
-    # The system counts CPU time in ticks of 10 ms, and hands it out in slices.
-    assert share == pytest.approx(weight / (1024 + weight), rel=0.3, abs=0.01)
+        before = {level: used_ns(process) for level, process in busy.items()}
+        deadline = time.monotonic() + 300
+        # Until the one at normal priority has had a second of it, however many others want it.
+        while used_ns(busy["normal"]) - before["normal"] < 1e9 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        used = {level: used_ns(process) - before[level] for level, process in busy.items()}
+    finally:
+        for process in busy.values():
+            process.kill()
+            process.wait()
+            process.stdout.close()
+    assert used["normal"] > 3 * used["nice 10"]
+    assert used["nice 10"] > used["nice 19"]
+    assert used["nice 10"] > used["SCHED_IDLE"]

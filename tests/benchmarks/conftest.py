@@ -1,0 +1,23 @@
+"""The benchmarks' tests need what the benchmarks need, and short baselines."""
+
+import importlib.util
+
+import pytest
+
+_NEEDED = ("matplotlib", "numpy", "pyperf", "rich", "scipy", "threadpoolctl")
+MISSING = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+if importlib.util.find_spec("benchmarks.record") is None:  # they are in the source tree only
+    MISSING.append("benchmarks")
+if MISSING:
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_and_patient():
+    """The idle baseline, which every run begins and ends with, is short, and a busy machine is waited for."""
+    from benchmarks.measuring import run
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run, "BASELINE_S", 0.2)
+        patched.setattr(run, "PATIENCE_S", 300.0)
+        yield
