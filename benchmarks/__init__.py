@@ -11,11 +11,12 @@ From the outside in:
 * What is measured are executors under loads (:mod:`benchmarks.subjects`).
 * Who watches (:mod:`benchmarks.watching`) is a heartbeat of 60 beats a second: in the same process, as a loop, an event
   loop or a real window, or in another process at normal priority, which also computes all the time for a while.
-* The file is the truth. :mod:`benchmarks.analysis` computes, :mod:`benchmarks.findings` say it in tables and sentences,
-  and :mod:`benchmarks.reporting` prints them, draws, makes a page of it all, and tells whether two runs agree.
+* The file is the truth. :mod:`benchmarks.analysis` computes, :mod:`benchmarks.findings` say it in tables and
+  sentences, and :mod:`benchmarks.reporting` prints them, draws, makes a page of it all, and compares two runs.
 
 Rooms know only those below them: ``cli``; ``reporting`` and ``measuring``; ``findings``; ``analysis`` and ``suites``;
-``cells``; ``subjects`` and ``watching``; ``record``. What measures and what reads a file do not know each other.
+``cells``; ``subjects`` and ``watching``; ``record`` and ``system``. What measures and what
+reads a file do not know each other. ``system`` alone asks which system this is.
 
 Nothing is imported here: a foreground process that loads NumPy would measure its own threads.
 """

@@ -23,8 +23,9 @@ from nicefutures import PriorityThreadPoolExecutor
 
 from ..subjects.background import start_work, warm_up
 from ..subjects.condition import NOTHING, Condition
-from ..subjects.executors import EXECUTORS, open_executor, usable_cpus
+from ..subjects.executors import EXECUTORS, open_executor
 from ..subjects.loads import FIT
+from ..system import LINUX, usable_cpus
 from ..watching.levels import process_levels, thread_levels
 from ..watching.machine import ask_control, control_machine, pipe_of
 from ..watching.windows import UIS, RunWindow
@@ -163,7 +164,7 @@ def _limit_of(executor: Executor | None) -> Callable[[], int] | None:
 def _controller_ns() -> int:
     """Return the CPU time, in ns, of the thread that sets the limit; 0 without one, or where it is not told."""
     tids = [thread.native_id for thread in threading.enumerate() if thread.name == "nicefutures-controller"]
-    if sys.platform == "linux" and tids:
+    if LINUX and tids:
         # Its first number: Documentation/scheduler/sched-stats.rst.
         return int(Path(f"/proc/self/task/{tids[0]}/schedstat").read_text(encoding="ascii").split()[0])
     return 0

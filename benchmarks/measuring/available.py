@@ -12,6 +12,7 @@ from typing import Final
 
 from ..subjects.condition import Condition
 from ..subjects.executors import EXECUTORS
+from ..system import WINDOWS
 from ..watching.windows import has_screen
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -49,7 +50,7 @@ def missing_parts(
                 reasons[condition] = kind.problem
             elif kind.needs and importlib.util.find_spec(kind.needs) is None:
                 reasons[condition] = f"{kind.needs} is not installed"
-        if condition.foreground in ("other-session", "busy-session") and sys.platform == "win32":
+        if condition.foreground in ("other-session", "busy-session") and WINDOWS:
             reasons[condition] = "Windows has no sessions of that kind"
         if condition.ui in ("tk", "qt"):
             key = (condition.python, condition.ui)

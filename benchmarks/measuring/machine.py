@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import psutil
 
-from ..subjects.executors import usable_cpus
+from ..system import LINUX, MACOS, usable_cpus
 
 _PACKAGES: Final = (
     "nicefutures",
@@ -64,11 +64,11 @@ def _version(package: str) -> str | None:
 
 
 def _cpu_model() -> str:
-    if sys.platform == "linux":
+    if LINUX:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
         models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
         model = next(models, "")
-    elif sys.platform == "darwin":
+    elif MACOS:
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
         model = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     else:

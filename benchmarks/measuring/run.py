@@ -5,7 +5,6 @@ import datetime as dt
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..record import FORMAT, save
 from ..subjects.condition import Condition
 from ..suites.cell import Cell, Suite, make_cell
+from ..system import end_group, is_in_group
 from .machine import describe_machine
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -170,28 +170,10 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         children = psutil.Process(process.pid).children(recursive=True)
     for child in children:
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-            if not _is_in_group(child, process):
+            if not is_in_group(child.pid, process.pid):
                 child.kill()
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        # Not SIGKILL: multiprocessing's resource tracker ignores SIGTERM, cleans up when the others are gone, and ends.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+    end_group(process)
     process.wait()
-
-
-if sys.platform == "win32":
-
-    def _is_in_group(_child: psutil.Process, _leader: "subprocess.Popen[bytes]") -> bool:
-        """Windows has no groups that could be ended together."""
-        return False
-
-else:
-
-    def _is_in_group(child: psutil.Process, leader: "subprocess.Popen[bytes]") -> bool:
-        """Return whether ending the leader's group ends the child."""
-        return os.getpgid(child.pid) == leader.pid
 
 
 @contextlib.contextmanager

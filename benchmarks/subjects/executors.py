@@ -2,8 +2,6 @@
 
 import contextlib
 import importlib
-import os
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,30 +11,16 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-import psutil
-
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
 
-
-def lower_as_everyone_does() -> None:
-    """Lower this process in the way that is found on the web, as an initializer."""
-    if sys.platform == "win32":
-        psutil.Process().nice(psutil.IDLE_PRIORITY_CLASS)
-    else:
-        psutil.Process().nice(19)
-
-
-def lower_by_os_nice() -> None:
-    """Lower this process by `os.nice`, the recipe without psutil."""
-    if sys.platform != "win32":
-        os.nice(19)
+from ..system import LINUX, WINDOWS, lower_by_os_nice, lower_by_psutil, lower_thread
 
 
 def lower_every_thread() -> None:
     """Lower this process to nice 19 on Linux with all the threads that it has: the recipe put right."""
-    if sys.platform == "linux":
+    if LINUX:
         for task in Path("/proc/self/task").iterdir():
-            os.setpriority(os.PRIO_PROCESS, int(task.name), 19)
+            lower_thread(int(task.name))
 
 
 class MultiprocessingPool(Executor):
@@ -130,8 +114,8 @@ class ExecutorKind:
     problem: str = ""
 
 
-_NOT_POSIX: Final = "Windows has no nice" if sys.platform == "win32" else ""
-_NOT_LINUX: Final = "" if sys.platform == "linux" else "only Linux has a nice value for each thread"
+_NOT_POSIX: Final = "Windows has no nice" if WINDOWS else ""
+_NOT_LINUX: Final = "" if LINUX else "only Linux has a nice value for each thread"
 
 
 def _stdlib(initializer: Callable[[], None] | None = None) -> Callable[[int, str | None], Executor]:
@@ -163,20 +147,20 @@ AWARE_THREAD: Final = "aware-thread"
 _THREAD_LEVELS: Final = ("below_normal", "idle", "lowest", "normal", "above_normal", "highest", "time_critical")
 EXECUTORS: Final = {
     STDLIB_PROCESS: ExecutorKind("ProcessPoolExecutor", _stdlib()),
-    "recipe-psutil": ExecutorKind("ProcessPoolExecutor, psutil nice()", _stdlib(lower_as_everyone_does)),
+    "recipe-psutil": ExecutorKind("ProcessPoolExecutor, psutil nice()", _stdlib(lower_by_psutil)),
     "recipe-os-nice": ExecutorKind("ProcessPoolExecutor, os.nice(19)", _stdlib(lower_by_os_nice), problem=_NOT_POSIX),
     "every-thread-nice": ExecutorKind(
         "ProcessPoolExecutor, nice 19 on every thread", _stdlib(lower_every_thread), problem=_NOT_LINUX
     ),
     "pool": ExecutorKind("multiprocessing.Pool", lambda workers, _: MultiprocessingPool(workers)),
     "pool-recipe": ExecutorKind(
-        "multiprocessing.Pool, psutil nice()", lambda workers, _: MultiprocessingPool(workers, lower_as_everyone_does)
+        "multiprocessing.Pool, psutil nice()", lambda workers, _: MultiprocessingPool(workers, lower_by_psutil)
     ),
     "joblib-recipe": ExecutorKind(
-        "joblib, psutil nice()", lambda workers, _: JoblibExecutor(workers, lower_as_everyone_does), needs="joblib"
+        "joblib, psutil nice()", lambda workers, _: JoblibExecutor(workers, lower_by_psutil), needs="joblib"
     ),
     "loky-recipe": ExecutorKind(
-        "loky, psutil nice()", lambda workers, _: _loky(workers, lower_as_everyone_does), needs="loky"
+        "loky, psutil nice()", lambda workers, _: _loky(workers, lower_by_psutil), needs="loky"
     ),
     LOW_PROCESS: ExecutorKind("LowPriorityProcessPoolExecutor", _low(), priorities=("idle", "below_normal", "normal")),
     LOW_LEVEL_ONLY: ExecutorKind(
@@ -186,7 +170,7 @@ EXECUTORS: Final = {
         "LowPriorityProcessPoolExecutor, isolated",
         _low(isolate="auto"),
         priorities=("idle",),
-        problem="" if sys.platform == "linux" else "only Linux ranks sessions apart",
+        problem="" if LINUX else "only Linux ranks sessions apart",
     ),
     STDLIB_THREAD: ExecutorKind("ThreadPoolExecutor", lambda workers, _: ThreadPoolExecutor(workers), processes=False),
     PRIORITY_THREAD: ExecutorKind(
@@ -217,12 +201,3 @@ def title_of(executor: str, priority: str | None) -> str:
     """Return how it is called in a table."""
     kind = EXECUTORS[executor]
     return f"{kind.title}, {priority}" if priority is not None else kind.title
-
-
-def usable_cpus() -> int:
-    """Return how many CPUs this process may use; Windows' pools take 61 workers at most."""
-    if sys.platform == "linux":
-        cpus = len(os.sched_getaffinity(0))
-    else:
-        cpus = min(os.cpu_count() or 1, 61)
-    return cpus

@@ -7,7 +7,6 @@ of C code that keep the GIL for about 50 ms.
 import ctypes
 import functools
 import itertools
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..system import WINDOWS
 
 _SEED: Final = 700
 _MATRIX_SIZE: Final = 700
@@ -126,7 +127,7 @@ def stall() -> None:
     """Wait for most of a second, then keep the GIL in a C call for exactly 50 ms. The truth that the tests look for."""
     time.sleep(STALL_PERIOD_S - STALL_S)
     # PyDLL calls C without releasing the GIL.
-    if sys.platform == "win32":
+    if WINDOWS:
         ctypes.PyDLL("kernel32").Sleep(round(STALL_S * 1e3))
     else:
         ctypes.PyDLL(None).usleep(round(STALL_S * 1e6))

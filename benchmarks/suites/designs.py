@@ -21,9 +21,9 @@ from ..subjects.executors import (
     STDLIB_PROCESS,
     STDLIB_THREAD,
     stdlib_of,
-    usable_cpus,
 )
 from ..subjects.loads import FIT, LOADS
+from ..system import usable_cpus
 from ..watching.windows import UIS
 
 _FOUR: Final = ((STDLIB_PROCESS, None), (LOW_PROCESS, "idle"), (STDLIB_THREAD, None), (AWARE_THREAD, "below_normal"))

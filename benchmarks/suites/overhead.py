@@ -6,7 +6,6 @@ is counted by :mod:`benchmarks.cells.condition`.
 
 import importlib.util
 import multiprocessing
-import sys
 from dataclasses import asdict
 from typing import Final, NamedTuple
 
@@ -14,6 +13,7 @@ from ..cells.overhead import OverheadSpec
 from ..subjects.condition import Condition
 from ..subjects.executors import LOW_PROCESS, STDLIB_PROCESS
 from ..subjects.peers import PEERS, WORKERS
+from ..system import MACOS
 from .cell import Cell, Suite, make_cell
 
 NAME: Final = "overhead"
@@ -75,7 +75,7 @@ def make_suite(seconds: float | None = None) -> Suite:
 
 def _why_not(peer: str) -> str | None:
     # macOS has fork, but a process that has used its frameworks does not survive it.
-    forks = sys.platform != "darwin" and "fork" in multiprocessing.get_all_start_methods()
+    forks = not MACOS and "fork" in multiprocessing.get_all_start_methods()
     if peer.endswith("-fork") and not forks:
         return "no fork here"
     package = PEERS[peer].module.partition(".")[0]

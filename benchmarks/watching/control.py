@@ -7,11 +7,12 @@ until its standard input ends, and answers with its stalls in JSON.
 """
 
 import json
-import os
 import select
 import sys
 import time
 from typing import Final
+
+from ..system import raise_to_real_time
 
 _PERIOD_NS: Final = 1_000_000_000 // 20
 # ms: a real-time process that wakes later than that was not kept waiting by anything in this machine.
@@ -42,19 +43,14 @@ def watch() -> list[tuple[int, int]]:
 
 def main() -> None:
     """Answer as the module says."""
-    if sys.platform == "linux":
-        try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
-        except OSError:
-            print("no", flush=True)
-        else:
-            print("ready", flush=True)
-            started = time.process_time(), time.perf_counter()
-            stalls = watch()
-            share = (time.process_time() - started[0]) / (time.perf_counter() - started[1])
-            print(json.dumps({"stalls_ns": stalls, "cpu_share": round(share, 5)}), flush=True)
-    else:
+    if not raise_to_real_time(_PRIORITY):
         print("no", flush=True)
+        return
+    print("ready", flush=True)
+    started = time.process_time(), time.perf_counter()
+    stalls = watch()
+    share = (time.process_time() - started[0]) / (time.perf_counter() - started[1])
+    print(json.dumps({"stalls_ns": stalls, "cpu_share": round(share, 5)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """At which priority threads really are, as the operating system tells it, not as the library does."""
 
-import os
-import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -9,44 +7,30 @@ from pathlib import Path
 
 import psutil
 
-if sys.platform == "linux":
-    _POLICIES = {
-        os.SCHED_OTHER: "SCHED_OTHER",
-        os.SCHED_BATCH: "SCHED_BATCH",
-        os.SCHED_IDLE: "SCHED_IDLE",
-        os.SCHED_FIFO: "SCHED_FIFO",
-        os.SCHED_RR: "SCHED_RR",
-    }
+from ..system import LINUX, level_of_thread
 
-    def _level_of(tid: int) -> str:
-        policy = _POLICIES.get(os.sched_getscheduler(tid), "unknown policy")
-        return policy if policy == "SCHED_IDLE" else f"{policy} nice {os.getpriority(os.PRIO_PROCESS, tid)}"
 
-    def process_levels() -> dict[str, int]:
-        """Return how many threads of this process are at each level."""
-        levels = Counter[str]()
-        for task in Path("/proc/self/task").iterdir():
-            try:
-                levels[_level_of(int(task.name))] += 1
-            except ProcessLookupError:
-                continue
-        return dict(levels)
-
-    def thread_levels() -> dict[str, int]:
-        """Return the level of the calling thread."""
-        return {_level_of(threading.get_native_id()): 1}
-
-else:
-    from nicefutures import get_thread_priority
-
-    def process_levels() -> dict[str, int]:
-        """Return the level of this process."""
+def process_levels() -> dict[str, int]:
+    """Return how many threads of this process are at each level; one where it has one for all of them."""
+    if not LINUX:
         nice = psutil.Process().nice()
         return {str(getattr(nice, "name", f"nice {nice}")): 1}
+    levels = Counter[str]()
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            levels[level_of_thread(int(task.name))] += 1
+        except ProcessLookupError:
+            continue
+    return dict(levels)
 
-    def thread_levels() -> dict[str, int]:
-        """Return the level of the calling thread: psutil knows none, so the library has to read it."""
-        return {f"thread {get_thread_priority().name}": 1}
+
+def thread_levels() -> dict[str, int]:
+    """Return the level of the calling thread; where psutil knows none, as the library reads it."""
+    if LINUX:
+        return {level_of_thread(threading.get_native_id()): 1}
+    from nicefutures import get_thread_priority
+
+    return {f"thread {get_thread_priority().name}": 1}
 
 
 def describe(levels: Mapping[str, int]) -> str:

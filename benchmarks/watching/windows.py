@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
+from ..system import LINUX
 from .heartbeat import Schedule, beat_in_a_loop
 
 Look: TypeAlias = Callable[[], int] | None
@@ -89,7 +90,7 @@ def open_tk() -> Iterator[RunWindow]:
 @contextlib.contextmanager
 def open_qt() -> Iterator[RunWindow]:
     """Open a Qt window (PySide6) that repaints itself from a precise timer."""
-    if sys.platform == "linux" and not (os.environ.get("WAYLAND_DISPLAY") or has_screen()):
+    if LINUX and not (os.environ.get("WAYLAND_DISPLAY") or has_screen()):
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     from PySide6.QtCore import Qt, QTimer
     from PySide6.QtGui import QPainter, QPaintEvent

@@ -126,7 +126,7 @@ def see_a_stop(beats_s):
 
 
 def test_stopped_process():
-    """A process that is stopped for 200 ms shows it: each of the beats in it is charged with all that was left of it."""
+    """A process that is stopped for 200 ms shows it: each beat in it is charged with all that was left of it."""
     for beats_s in (0.8, 2, 8):
         due, shown, begun, ended = see_a_stop(beats_s)
         if due[0] < begun and ended < due[-1]:
