@@ -18,7 +18,7 @@ from nicefutures import (
     set_thread_priority,
     thread_priority,
 )
-from nicefutures._priority import NoSuchProcessError, NotPermittedError, Shortfall, parse_priority
+from nicefutures._levels import NoSuchProcessError, NotPermittedError, Shortfall, parse_priority
 
 POOLS = [LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor]
 every_pool = pytest.mark.parametrize("pool", POOLS)

@@ -18,8 +18,8 @@ import pytest
 
 from asking import linux_only, posix_only, run_python
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
-from nicefutures._auto_map import AutoMap, Done
-from nicefutures._controller import has_gil
+from nicefutures._map.automatic import AutoMap, Done
+from nicefutures._threads.gil import has_gil
 
 PATIENCE = 60
 

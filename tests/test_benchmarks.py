@@ -33,7 +33,7 @@ from benchmarks._summary import choose, summarise  # noqa: E402
 from benchmarks._tables import Column, Table, to_html, to_markdown, to_plain  # noqa: E402
 from benchmarks._targets import Target  # noqa: E402
 
-from nicefutures._controller import has_gil  # noqa: E402
+from nicefutures._threads.gil import has_gil  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 IDLE_LEVELS = {"linux": "SCHED_IDLE", "win32": "IDLE_PRIORITY_CLASS", "darwin": "nice 20"}

@@ -179,7 +179,7 @@ print(get_process_priority(int(sys.argv[1])).name)
 @pytest.mark.skipif(not WINDOWS, reason="Windows only")
 def test_thread_ends_while_set():
     """Short-lived threads do not disturb the description of a process."""
-    from nicefutures._platform import backend
+    from nicefutures._system import backend
 
     stop = threading.Event()
 
@@ -190,7 +190,7 @@ def test_thread_ends_while_set():
     breeder = threading.Thread(target=breed)
     breeder.start()
     for _ in range(20):
-        assert backend.describe().level == ProcessPriority.NORMAL
+        assert backend.priority.describe().level == ProcessPriority.NORMAL
     stop.set()
     breeder.join()
 

@@ -6,7 +6,7 @@ import pytest
 
 from asking import LINUX, linux_only, run_python, unprivileged
 from nicefutures import ProcessPriority, ThreadPriority
-from nicefutures._controller import has_gil
+from nicefutures._threads.gil import has_gil
 from test_failure import seccomp_only
 
 pytest.importorskip("numpy")

@@ -18,10 +18,15 @@ import psutil
 import pytest
 
 from asking import LINUX, linux_only, may_raise, needs_privilege, posix_only, run_python, unprivileged
-from nicefutures import PriorityWarning, _doctor, _measure
-from nicefutures._measure import Measurement
-from nicefutures._platform import _linux_survey, _posix_survey, _windows_survey
-from nicefutures._priority import Shortfall
+from nicefutures import PriorityWarning
+from nicefutures._levels import Shortfall
+from nicefutures._system.linux import seam as linux_seam
+from nicefutures._system.linux import survey as linux_survey
+from nicefutures._system.macos import survey as macos_survey
+from nicefutures._system.windows import survey as windows_survey
+from nicefutures._tool import doctor as _doctor
+from nicefutures._tool import measure as _measure
+from nicefutures._tool.measure import Measurement
 from test_failure import _FORBID, seccomp_only
 
 DOCTOR = [sys.executable, "-m", "nicefutures", "doctor"]
@@ -47,7 +52,7 @@ def test_survey():
 @linux_only
 def test_survey_linux():
     """What Linux tells is what stands in its files."""
-    machine = _linux_survey.survey()
+    machine = linux_survey.describe_machine()
     assert machine["kernel"] == os.uname().release
     assert machine["user_id"] == os.geteuid()
     assert machine["cap_sys_nice"] == may_raise
@@ -60,7 +65,9 @@ def test_survey_linux():
         assert f":{machine['cpu_cgroup']['path']}\n" in Path("/proc/self/cgroup").read_text()
 
 
-_PRINT_SURVEY = "import json; from nicefutures._platform import surveyor; print(json.dumps(surveyor.survey()))"
+_PRINT_SURVEY = (
+    "import json; from nicefutures._system import backend; print(json.dumps(backend.survey.describe_machine()))"
+)
 
 
 @linux_only
@@ -74,8 +81,8 @@ def test_survey_unprivileged():
 @linux_only
 def test_survey_limit(monkeypatch):
     """RLIMIT_NICE is told as the nice value that it reaches down to."""
-    monkeypatch.setattr(_linux_survey.kernel, "nice_limit", lambda: -10)
-    assert _linux_survey.survey()["rlimit_nice_down_to"] == -10
+    monkeypatch.setattr(linux_seam.system, "nice_limit", lambda: -10)
+    assert linux_survey.describe_machine()["rlimit_nice_down_to"] == -10
 
 
 @seccomp_only
@@ -92,9 +99,9 @@ def test_survey_unknown(monkeypatch):
         def __getattr__(self, name):
             raise OSError
 
-    monkeypatch.setattr(_linux_survey, "kernel", Nothing())
+    monkeypatch.setattr(linux_seam, "system", Nothing())
     monkeypatch.setattr(sys, "executable", "missing")
-    machine = _linux_survey.survey()
+    machine = linux_survey.describe_machine()
     unknown = {"user_id", "cap_sys_nice", "rlimit_nice_down_to", "may_set", "autogroup", "autogroup_nice"}
     assert {machine[name] for name in unknown} == {None}
     assert _doctor.survey()["blas"] is None
@@ -107,11 +114,11 @@ def test_survey_elsewhere(monkeypatch):
         platform_version = (10, 0, 22631)
 
     monkeypatch.setattr(sys, "getwindowsversion", Version, raising=False)
-    assert _windows_survey.survey() == {"windows": "10.0.22631"}
+    assert windows_survey.describe_machine() == {"windows": "10.0.22631"}
     monkeypatch.setattr(platform, "mac_ver", lambda: ("14.5", ("", "", ""), "arm64"))
-    assert _posix_survey.survey() == {"macos": "14.5"}
+    assert macos_survey.describe_machine() == {"macos": "14.5"}
     monkeypatch.setattr(platform, "mac_ver", lambda: ("", ("", "", ""), ""))
-    assert _posix_survey.survey() == {"kernel": f"{platform.system()} {platform.release()}"}
+    assert macos_survey.describe_machine() == {"kernel": f"{platform.system()} {platform.release()}"}
 
 
 # --- the verdict

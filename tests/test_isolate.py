@@ -14,10 +14,9 @@ import pytest
 
 from asking import LINUX, identify, linux_only, run_python, unprivileged
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityError, PriorityWarning
-from nicefutures._platform import _cgroups as cgroups
-from nicefutures._platform import _linux_groups as groups
-from nicefutures._platform import backend
-from nicefutures._platform._common import AUTOGROUP, CGROUP, Group
+from nicefutures._system import backend
+from nicefutures._system.common import AUTOGROUP, CGROUP, Group
+from nicefutures._system.linux import cgroups, groups
 
 AUTOGROUP_FILE = Path("/proc/self/autogroup")
 
@@ -56,7 +55,7 @@ def keepers(parent=None):
     found = set()
     for process in psutil.process_iter(["cmdline"]):
         _, _, script, owner, *_ = [*(process.info["cmdline"] or ())[1:], "", "", "", ""]
-        if script.endswith("_linux_keeper_main.py") and owner == str(parent or os.getpid()):
+        if script.endswith("/keeper_main.py") and owner == str(parent or os.getpid()):
             found.add(process.pid)
     return found
 
@@ -76,7 +75,7 @@ def is_gone(pid):
 @pytest.fixture(scope="module")
 def group():
     """The group that is to be had here; skips if there is none."""
-    found = backend.find_group() if LINUX else None
+    found = backend.groups.find() if LINUX else None
     if not isinstance(found, Group):
         pytest.skip("no task group of their own is to be had for the workers here")
     return found
@@ -265,7 +264,7 @@ def test_no_keeper(monkeypatch, obstacle):
         monkeypatch.setattr(sys, "executable", "")
     else:
         monkeypatch.delattr(os, "pidfd_open")
-    assert "systemd-run" in groups.find_group().remedy
+    assert "systemd-run" in groups.find().remedy
 
 
 def test_ended_keeper(group):
@@ -307,7 +306,7 @@ if __name__ == "__main__":
 def test_group_that_cannot_be_made(monkeypatch, tmp_path):
     """A worker that does not get in says why, and works where it is."""
     lost = Group(CGROUP, str(tmp_path / "none" / "group"), str(tmp_path))
-    monkeypatch.setattr(groups, "find_group", lambda: lost)
+    monkeypatch.setattr(groups, "find", lambda: lost)
     with pytest.warns(PriorityWarning, match="control group: .*No such file"), isolate(1) as executor:
         assert executor.submit(identify).result() != os.getpid()
 
@@ -372,11 +371,11 @@ _SERVICE = "/user.slice/user-7.slice/user@7.service"
 def test_user_manager(machine, tmp_path):
     """Below a user manager that can be called: a scope."""
     machine(f"{_SERVICE}/app.slice/x.scope", divided=("/", "/user.slice", "/user.slice/user-7.slice", _SERVICE))
-    assert not isinstance(groups.find_group(), Group)
+    assert not isinstance(groups.find(), Group)
     (tmp_path / "run" / "systemd").mkdir(parents=True)
     (tmp_path / "run" / "bus").touch()
     (tmp_path / "run" / "systemd" / "private").touch()
-    assert groups.find_group().kind == "systemd scope"
+    assert groups.find().kind == "systemd scope"
 
 
 @linux_only
@@ -386,14 +385,14 @@ def test_login_session(machine, tmp_path):
     (tmp_path / "run" / "systemd").mkdir(parents=True)
     (tmp_path / "run" / "bus").touch()
     (tmp_path / "run" / "systemd" / "private").touch()
-    assert "control group keeps autogroup from counting" in groups.find_group().reason
+    assert "control group keeps autogroup from counting" in groups.find().reason
 
 
 @linux_only
 def test_delegated_group(machine):
     """The highest group that may be divided, so that as many programs as possible come before the workers."""
     mount = machine("/a/b/c/d", divided=("/", "/a", "/a/b", "/a/b/c"), writable=("/a/b", "/a/b/c", "/a/b/c/d"))
-    found = groups.find_group()
+    found = groups.find()
     assert found.kind == CGROUP
     assert Path(found.directory).parent == mount / "a" / "b"
     assert Path(found.home) == mount / "a" / "b" / "c" / "d"
@@ -404,14 +403,14 @@ def test_threaded_group(machine):
     """A threaded group takes no processes."""
     mount = machine("/a/b", divided=("/", "/a"), writable=("/a",))
     (mount / "a" / "cgroup.type").write_text("domain threaded\n")
-    assert not isinstance(groups.find_group(), Group)
+    assert not isinstance(groups.find(), Group)
 
 
 @linux_only
 def test_no_controller(machine):
     """Where no group has the CPU controller, autogroup decides."""
     machine("/user.slice/session.scope", divided=())
-    assert groups.find_group() == Group(AUTOGROUP)
+    assert groups.find() == Group(AUTOGROUP)
 
 
 @linux_only
@@ -419,9 +418,9 @@ def test_no_controller(machine):
 def test_version_1(machine, name, decides):
     """In version 1 it decides for the root group."""
     mount = machine(name, divided=(), version=1)
-    assert not isinstance(groups.find_group(), Group)  # a container's own root
+    assert not isinstance(groups.find(), Group)  # a container's own root
     (mount / "release_agent").touch()
-    assert isinstance(groups.find_group(), Group) is decides
+    assert isinstance(groups.find(), Group) is decides
 
 
 # --- limits of groups

@@ -17,11 +17,13 @@ from pathlib import Path
 import pytest
 
 from asking import linux_only, posix_only, run_python
-from nicefutures import PriorityThreadPoolExecutor, _controller, _regulator
-from nicefutures._controller import Controller, OpenCase, _close_case, controller, has_gil
-from nicefutures._gate import EndedTask, Task, Worker, name_function, put_before
-from nicefutures._regulator import TELLS_CPU_TIME, Look, Regulator
-from nicefutures._switch_interval import SwitchInterval
+from nicefutures import PriorityThreadPoolExecutor
+from nicefutures._threads import cpu_time
+from nicefutures._threads.blame import OpenCase, close_case
+from nicefutures._threads.controller import Controller, controller
+from nicefutures._threads.gate import EndedTask, Task, Worker, name_function, put_before
+from nicefutures._threads.gil import SwitchInterval, has_gil
+from nicefutures._threads.regulator import Look, Regulator
 
 # Seconds: so long that only a task that would never end is still not done.
 PATIENCE = 60
@@ -414,18 +416,17 @@ def hold_gil(seconds):
         ctypes.PyDLL(None).usleep(round(seconds * 1e6))
 
 
-@pytest.fixture(params=[True, False] if TELLS_CPU_TIME else [False], ids=lambda told: "told" if told else "not told")
+@pytest.fixture(params=[True, False] if cpu_time.TOLD else [False], ids=lambda told: "told" if told else "not told")
 def tells_cpu_time(request, monkeypatch):
     """Whether the system tells of a thread how much CPU time it has used; macOS does not."""
-    for module in (_controller, _regulator):
-        monkeypatch.setattr(module, "TELLS_CPU_TIME", request.param)
+    monkeypatch.setattr(cpu_time, "TOLD", request.param)
 
 
 @needs_gil
 @pytest.mark.parametrize("beside", [None, functools.partial(time.sleep, 0.01), functools.partial(compute, 0.002)])
 def test_stall(beside, caplog):
     """A call that keeps the GIL is named, with how long it kept it."""
-    if beside is not None and not TELLS_CPU_TIME:
+    if beside is not None and not cpu_time.TOLD:
         pytest.skip("which of several tasks it was is seen from their CPU times")
     with PriorityThreadPoolExecutor(4) as executor:
         if beside is None:
@@ -480,10 +481,10 @@ def test_task_that_ends_after_a_stall(seconds, used, blamed):
         worker = Worker(None)
         worker.task = Task(None, 7)
         case = OpenCase(regulator, worker, 7, 400_000_000)
-        assert not _close_case(case)
+        assert not close_case(case)
         worker.task = None
         worker.last_long = EndedTask("task", 7, 7 + round(seconds * 1e9), round(used * 1e9))
-        assert _close_case(case)
+        assert close_case(case)
         assert [stall.function for stall in regulator.stalls] == ["task"] * blamed
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from asking import run_python
 from nicefutures import ThreadPriority
-from nicefutures import _library_threads as module
+from nicefutures.integrations import _library_threads as module
 
 IDLE, LOWEST, NORMAL = ThreadPriority.IDLE, ThreadPriority.LOWEST, ThreadPriority.NORMAL
 
@@ -16,20 +16,24 @@ class FakeBackend:
         self.levels = {1: NORMAL, 2: NORMAL}
         self.stuck = False
 
-    def library_threads(self):
+    @property
+    def threads(self):
+        return self
+
+    def of_libraries(self):
         return list(self.levels)
 
-    def get_threads(self, tids):
+    def get_levels(self, tids):
         return {tid: self.levels[tid] for tid in tids if tid in self.levels}
 
-    def save_threads(self, tids):
-        found = self.get_threads(tids)
+    def save_levels(self, tids):
+        found = self.get_levels(tids)
         return {**found, **dict.fromkeys(set(tids) - {*found}, NORMAL)}  # the main thread
 
-    def set_threads(self, tids, priority):
+    def set_levels(self, tids, priority):
         self.levels.update(dict.fromkeys(tids, priority))
 
-    def restore_threads(self, saved):
+    def restore_levels(self, saved):
         if self.stuck:
             return "shortfall"
         self.levels.update({tid: level for tid, level in saved.items() if tid in self.levels})
@@ -87,22 +91,22 @@ def test_blas():
 import os
 os.environ["OPENBLAS_NUM_THREADS"] = "3"
 import threading
-from nicefutures._library_threads import library_threads
-from nicefutures._platform import backend
+from nicefutures.integrations._library_threads import library_threads
+from nicefutures._system import backend
 from nicefutures import ThreadPriority, get_thread_priority
 ends = threading.Event()
 other = threading.Thread(target=ends.wait)
 other.start()
-before = backend.library_threads()
+before = backend.threads.of_libraries()
 import numpy as np
 from threadpoolctl import threadpool_info
 more = max((info["num_threads"] for info in threadpool_info() if info["internal_api"] == "openblas"), default=1) - 1
 np.ones((500, 500)) @ np.ones((500, 500))
-found = backend.library_threads()
-print(before, len(found) == more, len(set(backend.get_threads(found).values())))
+found = backend.threads.of_libraries()
+print(before, len(found) == more, len(set(backend.threads.get_levels(found).values())))
 release = library_threads.hold(ThreadPriority.IDLE)
-print({level.name for level in backend.get_threads(found).values()})
-print(get_thread_priority().name, backend.get_thread(other).name)
+print({level.name for level in backend.threads.get_levels(found).values()})
+print(get_thread_priority().name, backend.priority.get_thread(other).name)
 ends.set()
 other.join()
 """)

@@ -10,7 +10,7 @@ import pytest
 
 from asking import LINUX, PROCESS, ask_threads, linux_only, report, run_python
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityWarning, ProcessPriority
-from nicefutures._priority import Shortfall
+from nicefutures._levels import Shortfall
 
 LEVELS = [ProcessPriority.IDLE, ProcessPriority.BELOW_NORMAL, ProcessPriority.NORMAL]
 every_level = pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)

@@ -29,8 +29,8 @@ from nicefutures import (
     WorkerInfo,
 )
 from nicefutures._blas import VARIABLES
-from nicefutures._controller import has_gil
-from nicefutures._platform import backend
+from nicefutures._system import backend
+from nicefutures._threads.gil import has_gil
 
 MIB = 2**20
 LIMIT = 256 * MIB
@@ -110,7 +110,7 @@ def kill_myself(number):
 @pytest.fixture
 def two_cpus(monkeypatch):
     """A machine with more CPUs than this one may have."""
-    monkeypatch.setattr(backend, "usable_cpus", lambda: 6)
+    monkeypatch.setattr(backend.accounting, "usable_cpus", lambda: 6)
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(1, "6"), (2, "3"), (4, "1"), (12, "1")])
@@ -147,7 +147,7 @@ def test_given_threads(context, threads):
         told = {worker.blas_threads for worker in executor.workers()}
         # One that has just started has not told yet; where the system does not tell libraries, none has.
         assert told <= {threads, None}
-        assert threads in told or not backend.loaded_libraries(os.getpid())
+        assert threads in told or not backend.memory.loaded_libraries(os.getpid())
 
 
 def test_threads_left_alone():
@@ -370,8 +370,8 @@ def test_memory_limit_by_fraction():
     """Or a fraction of the memory that there is."""
     from nicefutures._arguments import parse_memory_limit
 
-    assert parse_memory_limit(0.5) == int(0.5 * backend.total_memory())
-    assert backend.total_memory() <= psutil.virtual_memory().total
+    assert parse_memory_limit(0.5) == int(0.5 * backend.memory.total())
+    assert backend.memory.total() <= psutil.virtual_memory().total
 
 
 @pytest.mark.parametrize(
@@ -419,7 +419,7 @@ def _take(size):
 @windows_only
 def test_job_object():
     """The limit of a job object is accepted; where it does not read back, as under Wine, that is said."""
-    limit = backend.open_memory_limit()
+    limit = backend.memory.open_limit()
     limit.hold(LIMIT)
     held = limit.in_force()
     limit.lift()
@@ -663,7 +663,7 @@ def test_efficiency_on_linux():
 @windows_only
 def test_efficiency_on_windows():
     """EcoQoS is asked for; a Windows, or a Wine, that has none is named in a warning."""
-    shortfall = backend.set_efficiency()
+    shortfall = backend.background.set_efficiency()
     assert shortfall is None or "EcoQoS" in shortfall.text
 
 
@@ -683,10 +683,10 @@ if len(sys.argv) > 1:
     with open(sys.argv[1] + "/cgroup.procs", "w") as procs:
         procs.write(str(os.getpid()))
 from nicefutures import *
-from nicefutures._platform import backend
+from nicefutures._system import backend
 import test_resources
 if __name__ == "__main__":
-    print(backend.usable_cpus())
+    print(backend.accounting.usable_cpus())
     with LowPriorityProcessPoolExecutor(1) as executor:
         print(*executor.submit(test_resources.environment).result())
 """
@@ -714,7 +714,7 @@ def cpu_group():
 def test_quota(cpu_group):
     """A quota of one and a half CPUs, in the group above, is one BLAS thread."""
     cpus, *threads = run_python(_AUTO, str(cpu_group)).split()
-    assert float(cpus) == min(1.5, backend.usable_cpus())
+    assert float(cpus) == min(1.5, backend.accounting.usable_cpus())
     assert set(threads) == {"1"}
 
 

@@ -22,7 +22,7 @@ import pytest
 
 from asking import LINUX, WINDOWS, linux_only, posix_only, run_python
 from nicefutures import LowPriorityProcessPoolExecutor
-from nicefutures._platform import backend
+from nicefutures._system import backend
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("hypothesis")
@@ -48,7 +48,7 @@ from handing_over import (  # noqa: E402
     write,
 )
 
-pytestmark = pytest.mark.skipif(backend.shared_memory() is None, reason="nothing is shared on this system")
+pytestmark = pytest.mark.skipif(backend.sharing.find_shared_memory() is None, reason="nothing is shared on this system")
 
 # Seconds that a test waits for what has to come.
 PATIENCE = 60
