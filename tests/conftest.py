@@ -1,6 +1,7 @@
-"""No test leaves a process, a thread or a lowered test run behind."""
+"""No test leaves a process, a thread or a lowered test run behind; what is to be alone on the machine comes last."""
 
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -10,10 +11,58 @@ import pytest
 
 from asking import PROCESS, ask_threads
 from nicefutures import ProcessPriority
+from turns import get_turns
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would the programs that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# --- several tests at a time
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Without another word, and where pytest-xdist is installed, tests run as with ``-n auto``."""
+    options = config.option
+    if getattr(options, "numprocesses", 0) is None and not hasattr(config, "workerinput"):
+        options.numprocesses = 0 if options.usepdb or options.tx else "auto"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than there are CPUs: most tests wait for processes that start."""
+    return os.cpu_count() + 1
+
+
+def pytest_collection_modifyitems(items):
+    """What is to be alone comes last."""
+    items.sort(key=_is_alone)
+
+
+def _is_alone(item):
+    return item.get_closest_marker("alone") is not None
+
+
+_TURNS = pytest.StashKey()
+
+
+def pytest_configure(config):
+    config.stash[_TURNS] = get_turns()
+
+
+def pytest_unconfigure(config):
+    config.stash[_TURNS].close()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    """Run when it is the test's turn."""
+    with item.config.stash[_TURNS].take(alone=_is_alone(item)):
+        return (yield)
+
+
+# --- what every test does
 
 
 def _processes():

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from asking import linux_only
+from marks import linux_only
 from nicefutures import PriorityError, PriorityThreadPoolExecutor, PriorityWarning, ProcessPriority, ThreadPriority
 from nicefutures._platform import Backend
 from nicefutures._platform import _linux as linux

@@ -4,9 +4,6 @@ import asyncio
 import concurrent.futures
 import functools
 import inspect
-import os
-import signal
-import threading
 import time
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -14,8 +11,11 @@ from multiprocessing import get_all_start_methods, get_context
 
 import pytest
 
-from asking import posix_only, run_python
+import tasks
+from marks import posix_only
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
+from programs import run_python
+from tasks import add, die, die_hard, fail, fail_at, recall_and_identify, recall_later, remember, sleep_and_return
 
 METHODS = get_all_start_methods()
 QUICK = get_context("fork" if "fork" in METHODS else "spawn")
@@ -38,60 +38,6 @@ def each(pools):
 
 every_pool = each(POOLS)
 every_process_pool = each(PROCESS_POOLS)
-
-
-# --- tasks
-
-
-def add(a, b=0, *, c=0):
-    return a + b + c
-
-
-def fail(message):
-    raise KeyError(message)
-
-
-def fail_at(bad, value):
-    if value == bad:
-        raise ValueError(value)
-    return value
-
-
-def sleep_and_return(seconds, value):
-    time.sleep(seconds)
-    return value
-
-
-def die():
-    os._exit(1)
-
-
-def die_hard():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def nested(value):
-    with LowPriorityProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        return executor.submit(add, value, 1).result()
-
-
-_state = threading.local()
-
-
-def remember(*values):
-    _state.values = values
-
-
-def recall():
-    return getattr(_state, "values", None)
-
-
-class Unpicklable:
-    def __reduce__(self):
-        raise TypeError("not to be pickled")
-
-
-# --- tests
 
 
 @every_pool
@@ -245,11 +191,6 @@ def test_initializer(pool):
         assert set(executor.map(recall_later, range(8))) == {("a", "b")}
 
 
-def recall_later(_):
-    time.sleep(0.02)
-    return recall()
-
-
 @every_pool
 def test_initializer_fails(pool):
     """An initializer that raises breaks the pool, for futures that wait and for the next submit."""
@@ -288,9 +229,9 @@ def test_unpicklable(pool):
     """What cannot be pickled fails alone, argument or result."""
     with pool(1) as executor:
         with pytest.raises(TypeError, match="not to be pickled"):
-            executor.submit(add, Unpicklable()).result()
+            executor.submit(add, tasks.Unpicklable()).result()
         with pytest.raises(TypeError, match="not to be pickled"):
-            executor.submit(Unpicklable).result()
+            executor.submit(tasks.Unpicklable).result()
         assert executor.submit(add, 1).result() == 1
 
 
@@ -312,15 +253,11 @@ def test_max_tasks_per_child_backlog(method):
     assert max(map(pids.count, pids)) == 2
 
 
-def recall_and_identify(_):
-    return recall(), os.getpid()
-
-
 @every_process_pool
 def test_nested(pool):
     """A worker may have workers of its own."""
     with pool(1) as executor:
-        assert executor.submit(nested, 1).result() == 2
+        assert executor.submit(tasks.nested, 1).result() == 2
 
 
 @every_pool

@@ -7,7 +7,8 @@ import pkgutil
 import pytest
 
 import nicefutures
-from asking import LINUX, run_python
+from asking import LINUX
+from programs import run_python
 
 ENGINES = "nicefutures.integrations."
 MODULES = [

@@ -8,16 +8,10 @@ import sys
 
 import pytest
 
-from asking import (
-    PROCESS,
-    WINDOWS,
-    ask_threads,
-    linux_only,
-    needs_privilege,
-    posix_only,
-    unprivileged,
-)
+from asking import PROCESS, WINDOWS, ask_threads
+from marks import linux_only, needs_privilege, posix_only, windows_only
 from nicefutures import ProcessPriority
+from programs import unprivileged
 
 SHOW = [sys.executable, "-m", "nicefutures", "show", "--json"]
 
@@ -77,7 +71,7 @@ def test_run_raised(level):
     assert shown["level"] == level
 
 
-@pytest.mark.skipif(not WINDOWS, reason="Windows only")
+@windows_only
 def test_run_crash():
     """The exit status of a crash, which has its highest bit set, comes back as it is."""
     command = [sys.executable, "-c", "import os; os._exit(0xC0000005 - 2**32)"]

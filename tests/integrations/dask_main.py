@@ -347,7 +347,7 @@ def late_libraries():
 
 if __name__ == "__main__":
     if sys.argv[2:] == ["forbid"]:
-        from test_failure import _FORBID
+        from programs import FORBID
 
-        exec(_FORBID + "    forbid(SCHED_SETSCHEDULER, SETPRIORITY)", {"__name__": "__main__"})
+        exec(FORBID + "    forbid(SCHED_SETSCHEDULER, SETPRIORITY)", {"__name__": "__main__"})
     globals()[sys.argv[1]]()

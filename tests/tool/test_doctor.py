@@ -17,12 +17,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from asking import LINUX, linux_only, may_raise, needs_privilege, posix_only, run_python, unprivileged
+from asking import LINUX, may_raise
+from marks import linux_only, needs_privilege, posix_only, seccomp_only
 from nicefutures import PriorityWarning, _doctor, _measure
 from nicefutures._measure import Measurement
 from nicefutures._platform import _linux_survey, _posix_survey, _windows_survey
 from nicefutures._priority import Shortfall
-from test_failure import _FORBID, seccomp_only
+from programs import FORBID, run_python, unprivileged
 
 DOCTOR = [sys.executable, "-m", "nicefutures", "doctor"]
 
@@ -81,7 +82,7 @@ def test_survey_limit(monkeypatch):
 @seccomp_only
 def test_survey_forbidden():
     """What a sandbox forbids is told, and what it does not forbid."""
-    machine = json.loads(run_python(f"{_FORBID}    forbid(SCHED_SETSCHEDULER)\n    {_PRINT_SURVEY}"))
+    machine = json.loads(run_python(f"{FORBID}    forbid(SCHED_SETSCHEDULER)\n    {_PRINT_SURVEY}"))
     assert machine["may_set"] == {"SCHED_BATCH": False, "I/O class idle": True, "nice 19": True, "SCHED_IDLE": False}
 
 
