@@ -11,6 +11,7 @@ import pytest
 
 from asking import PROCESS, ask_threads
 from nicefutures import ProcessPriority
+from patience import PATIENCE
 from turns import get_turns
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would the programs that the tests interrupt.
@@ -80,7 +81,7 @@ def _processes():
     return found
 
 
-def _wait_until_empty(leftovers, seconds=10):
+def _wait_until_empty(leftovers, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while (left := leftovers()) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -2,8 +2,9 @@
 
 import time
 
-# Seconds: so long that only what would never come is still not there.
-PATIENCE = 60
+# Seconds: so long that only what would never come is still not there, even where low-priority work has to wait for
+# busy programs.
+PATIENCE = 300
 
 
 def wait_until(condition, seconds=PATIENCE):

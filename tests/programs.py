@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE
+
 TESTS = Path(__file__).parent
 # What a program can import: what the tests of any room can.
 _ROOMS = sorted({str(path.parent) for path in TESTS.rglob("*.py")})
@@ -18,7 +20,7 @@ def environment(**variables):
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **variables}
 
 
-def run_python(code, *arguments, command=(), timeout=120, **options):
+def run_python(code, *arguments, command=(), timeout=2 * PATIENCE, **options):
     """Run code, or a script of this folder, in a fresh interpreter; return what it printed."""
     start = [TESTS / code] if code.endswith(".py") else ["-c", code]
     result = subprocess.run(

@@ -18,6 +18,13 @@ def nap(seconds):
     return seconds
 
 
+def hold_until(path, value=None):
+    """Wait until the test makes a file; return the value."""
+    while not os.path.exists(path):
+        time.sleep(0.005)
+    return value
+
+
 def add(a, b=0, *, c=0):
     return a + b + c
 
@@ -89,8 +96,8 @@ def compute(seconds):
 
 def hold(barrier):
     """Keep the worker until the parent has looked at it."""
-    barrier.wait(60)
-    barrier.wait(60)
+    barrier.wait(300)
+    barrier.wait(300)
 
 
 def call(function, _):

@@ -239,7 +239,7 @@ def test_kill_workers_with_warning_as_error():
     else:
         for process in executor._processes.values():
             process.kill()
-    assert type(future.exception(timeout=20)) is BrokenProcessPool
+    assert type(future.exception(timeout=300)) is BrokenProcessPool
 """)
 
 
@@ -376,7 +376,7 @@ def test_worker_that_dies_while_it_reports():
             process.kill()
         for future in futures:
             try:
-                future.result(timeout=20)
+                future.result(timeout=300)
                 raise AssertionError
             except BrokenProcessPool:
                 pass

@@ -16,6 +16,7 @@ from nicefutures import (
     ThreadPriority,
     WorkerInfo,
 )
+from patience import PATIENCE
 from tasks import identify
 
 
@@ -42,7 +43,7 @@ def test_workers_of_a_thread_pool():
     with PriorityThreadPoolExecutor(2) as executor:
         assert executor.workers() == []
         barrier = threading.Barrier(2)
-        tids = set(executor.map(lambda _: (barrier.wait(10), threading.get_native_id())[1], range(2)))
+        tids = set(executor.map(lambda _: (barrier.wait(PATIENCE), threading.get_native_id())[1], range(2)))
         found = executor.workers()
         assert {worker.tid for worker in found} == tids
         for worker in found:

@@ -19,7 +19,7 @@ from nicefutures.integrations.dask import LowPriorityWorkers
 @pytest.mark.parametrize("scenario", ["levels", "replaced", "leaving", "foreign", "in_process", "preload"])
 def test_cluster(scenario):
     """On a real cluster, asked of the operating system: see the function of that name."""
-    run_python("integrations/dask_main.py", scenario, timeout=300)
+    run_python("integrations/dask_main.py", scenario)
 
 
 @linux_only
@@ -28,19 +28,19 @@ def test_cluster_on_linux(scenario):
     """What only Linux tells, or lets be done."""
     if scenario != "late_libraries" and not has_gil():
         pytest.skip("without the GIL nobody has to wait for it")
-    run_python("integrations/dask_main.py", scenario, timeout=300)
+    run_python("integrations/dask_main.py", scenario)
 
 
 @linux_only
 def test_unprivileged():
     """As everybody, without the right to raise anything again."""
-    run_python("integrations/dask_main.py", "unprivileged", command=unprivileged(), timeout=300)
+    run_python("integrations/dask_main.py", "unprivileged", command=unprivileged())
 
 
 @seccomp_only
 def test_forbidden():
     """A worker that may not lower anything stays, and says so."""
-    run_python("integrations/dask_main.py", "forbidden", "forbid", timeout=300)
+    run_python("integrations/dask_main.py", "forbidden", "forbid")
 
 
 def test_levels_are_parsed_at_once():

@@ -5,6 +5,7 @@ import threading
 import time
 
 from nicefutures import LowPriorityProcessPoolExecutor
+from tasks import hold_until
 
 
 def invert(number):
@@ -18,6 +19,19 @@ def note(path, number):
         file.write(f"{number}\n")
     time.sleep(0.02)
     return number
+
+
+def note_and_hold(folder, number):
+    """Append to a file, to be seen by the test; after the first one, wait for another file; return the number."""
+    with open(folder / "done", "a", encoding="ascii") as file:
+        file.write(f"{number}\n")
+    return hold_until(folder / "gate", number) if number else number
+
+
+def slow_until_fourth(path, number):
+    """Take some time; from the fourth call on, wait for a file; return the number."""
+    time.sleep(0.1)
+    return hold_until(path, number) if number > 3 else number
 
 
 def sleep_longer_from_300(number):

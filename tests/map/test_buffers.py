@@ -2,13 +2,13 @@
 
 import gc
 import itertools
-import time
 
 import pytest
 
 from marks import linux_only
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
 from programs import run_python
+from tasks import hold_until
 
 
 @pytest.fixture(params=[LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor], ids=["process", "thread"])
@@ -43,10 +43,11 @@ def test_map_with_buffer_fails(pool):
         next(results)
 
 
-def test_map_with_buffer_times_out(pool):
+def test_map_with_buffer_times_out(pool, tmp_path):
     """A timeout holds for the whole of it."""
     with pytest.raises(TimeoutError):
-        list(pool.map(time.sleep, [0, 1], timeout=0.1, buffersize=1))
+        list(pool.map(hold_until, [tmp_path, tmp_path / "gate"], timeout=0.1, buffersize=1))
+    (tmp_path / "gate").touch()
 
 
 @pytest.mark.parametrize(("wrong", "error"), [(0, ValueError), (-1, ValueError), (1.0, TypeError), ("2", TypeError)])

@@ -44,8 +44,11 @@ def test_default():
         assert set(executor.submit(report).result()[1]) == {PROCESS[ProcessPriority.IDLE]}
 
 
-@pytest.mark.parametrize("level", LEVELS[:2], ids=lambda level: level.name)
-@pytest.mark.parametrize("tasks", [0, 2], ids=["", "max_tasks_per_child"])
+@pytest.mark.parametrize(
+    ("level", "tasks"),
+    [(ProcessPriority.IDLE, 0), (ProcessPriority.IDLE, 2), (ProcessPriority.BELOW_NORMAL, 0)],
+    ids=["IDLE", "IDLE-max_tasks_per_child", "BELOW_NORMAL"],
+)
 def test_blas_threads(context, level, tasks):
     """BLAS threads that are there before the initializer runs are at the level, and those made later; the parent's not.
 

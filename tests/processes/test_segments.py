@@ -105,13 +105,14 @@ class TestNothingIsLeft:
             assert executor.submit(total, np.ones(MB)).result() == MB
 
     @posix_only
-    def test_random_kills(self):
+    @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.soak)])
+    def test_random_kills(self, count):
         """Hand-overs with workers that are killed at any moment."""
         chance = random.Random(7)
         done = 0
-        while done < 10_000:
+        while done < count:
             with LowPriorityProcessPoolExecutor(2, share_over=1) as executor:
-                futures = [executor.submit(same, np.full(chance.randrange(1, 5000), 3.0)) for _ in range(1000)]
+                futures = [executor.submit(same, np.full(chance.randrange(1, 5000), 3.0)) for _ in range(count // 10)]
                 with contextlib.suppress(BrokenProcessPool):
                     futures[0].result()  # the worker has started
                 killer = threading.Timer(chance.uniform(0, 0.4), _kill_one, (executor, chance))

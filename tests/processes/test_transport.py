@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import multiprocessing
 import os
 import pickle
 import random
@@ -41,6 +42,7 @@ from handing_over import (  # noqa: E402
 pytestmark = pytest.mark.skipif(backend.shared_memory() is None, reason="nothing is shared on this system")
 
 MB = 2**20
+METHODS = multiprocessing.get_all_start_methods()
 
 
 @dataclasses.dataclass
@@ -163,9 +165,13 @@ def test_equal_to_pickle():
         check()
 
 
-@pytest.mark.parametrize("limit", ["256 KiB", 1, "1 GB", None])
-def test_large(context, limit):
+@pytest.mark.parametrize(
+    ("method", "limit"),
+    [*((method, "256 KiB") for method in METHODS), *((METHODS[0], each) for each in (1, "1 GB", None))],
+)
+def test_large(method, limit):
     """Large values of all kinds, under all start methods and limits."""
+    context = multiprocessing.get_context(method)
     array = np.arange(200_000.0)
     kinds = [array, array[::2], array.reshape(400, 500).T, array.astype("M8[s]"), np.ma.masked_array(array, array > 5)]
     kinds += [bytes(MB), bytearray(MB), "é" * MB, list(range(300_000)), {"a": [array, array]}, array.view(np.matrix)]
@@ -328,7 +334,7 @@ if __name__ == "__main__":
 @linux_only
 def test_a_list_of_arrays():
     """Arrays of which each goes to one task are not kept for others: neither their memory, nor their descriptors."""
-    arrays = [np.full(10**6, float(number)) for number in range(300)]
+    arrays = [np.full(10**5, float(number)) for number in range(300)]
     with LowPriorityProcessPoolExecutor(2) as executor:
         waits = Waits()
         futures = [executor.submit(first_of, array) for array in arrays]

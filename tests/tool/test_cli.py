@@ -11,6 +11,7 @@ import pytest
 from asking import PROCESS, WINDOWS, ask_threads
 from marks import linux_only, needs_privilege, posix_only, windows_only
 from nicefutures import ProcessPriority
+from patience import PATIENCE
 from programs import unprivileged
 
 SHOW = [sys.executable, "-m", "nicefutures", "show", "--json"]
@@ -19,7 +20,7 @@ SHOW = [sys.executable, "-m", "nicefutures", "show", "--json"]
 def nicefutures(*arguments, stdin="", command=(), **options):
     return subprocess.run(
         [*command, sys.executable, "-m", "nicefutures", *map(str, arguments)],
-        input=stdin, capture_output=True, text=True, timeout=60, check=False, **options,
+        input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False, **options,
     )  # fmt: skip
 
 
@@ -88,7 +89,7 @@ def test_run_becomes_the_program():
     )  # fmt: skip
     assert int(process.stdout.readline()) == process.pid
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == -signal.SIGTERM
+    assert process.wait(PATIENCE) == -signal.SIGTERM
     process.stdout.close()
     process.stdin.close()
 
@@ -97,7 +98,7 @@ def test_run_becomes_the_program():
 def test_run_leaves_signals_alone():
     """A pipe whose reader goes ends the program, as without us; Python itself ignores that signal."""
     pipe = f"{sys.executable} -m nicefutures run -- yes | head -n 1; echo ${{PIPESTATUS[0]}}"
-    result = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert result.stdout.split() == ["y", str(128 + signal.SIGPIPE)]
     assert not result.stderr
 

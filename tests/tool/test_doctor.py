@@ -23,13 +23,16 @@ from nicefutures import PriorityWarning, _doctor, _measure
 from nicefutures._measure import Measurement
 from nicefutures._platform import _linux_survey, _posix_survey, _windows_survey
 from nicefutures._priority import Shortfall
+from patience import PATIENCE
 from programs import FORBID, run_python, unprivileged
 
 DOCTOR = [sys.executable, "-m", "nicefutures", "doctor"]
 
 
 def doctor(*arguments, command=()):
-    return subprocess.run([*command, *DOCTOR, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [*command, *DOCTOR, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
 
 
 # --- the machine
@@ -292,10 +295,10 @@ def test_interrupted(number):
         time.sleep(0.02)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
-        assert process.communicate(timeout=60) == (b"", b"")
+        assert process.communicate(timeout=PATIENCE) == (b"", b"")
     else:
         process.send_signal(number)
-        process.communicate(timeout=60)  # a process that is just being started may complain
+        process.communicate(timeout=PATIENCE)  # a process that is just being started may complain
     assert process.returncode == 130
 
 
