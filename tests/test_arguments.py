@@ -23,6 +23,8 @@ from nicefutures._platform import backend
 from nicefutures._priority import NoSuchProcessError, NotPermittedError, Shortfall, parse_priority
 from tasks import identify
 
+pytestmark = pytest.mark.every_python
+
 MIB = 2**20
 POOLS = [LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor]
 every_pool = pytest.mark.parametrize("pool", POOLS)

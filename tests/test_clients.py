@@ -67,6 +67,7 @@ def test_least_squares():
     assert parallel.x.tobytes() == serial.x.tobytes()
 
 
+@pytest.mark.every_python
 def test_asyncio_process_pool():
     """run_in_executor runs at the level."""
 
@@ -77,6 +78,7 @@ def test_asyncio_process_pool():
         assert set(asyncio.run(main(executor))[1]) == IDLE
 
 
+@pytest.mark.every_python
 def test_asyncio_default_executor():
     """set_default_executor and to_thread, which take a ThreadPoolExecutor only; asyncio shuts it down."""
 
@@ -120,6 +122,7 @@ def test_joblib():
         get_reusable_executor().shutdown(wait=True)
 
 
+@pytest.mark.every_python
 def test_multiprocessing_pool(context):
     """set_process_priority is an initializer for multiprocessing.Pool, under every start method."""
     with context.Pool(2, initializer=set_process_priority, initargs=("idle",)) as pool:
@@ -128,6 +131,7 @@ def test_multiprocessing_pool(context):
         pool.join()
 
 
+@pytest.mark.every_python
 def test_stdlib_initializers():
     """The setters are initializers for the stdlib's own executors."""
     from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor

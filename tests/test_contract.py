@@ -29,6 +29,8 @@ from tasks import (
     sleep_and_return,
 )
 
+pytestmark = pytest.mark.every_python
+
 METHODS = get_all_start_methods()
 QUICK = get_context("fork" if "fork" in METHODS else "spawn")
 POOLS = {

@@ -10,6 +10,8 @@ import nicefutures
 from asking import LINUX
 from programs import run_python
 
+pytestmark = pytest.mark.every_python
+
 ENGINES = "nicefutures.integrations."
 MODULES = [
     module.name

@@ -5,7 +5,7 @@ import pytest
 from marks import linux_only, posix_only, seccomp_only
 from programs import FORBID, run_python, unprivileged
 
-pytestmark = posix_only
+pytestmark = [posix_only, pytest.mark.every_python]
 
 # Runs as a user who may lower only, in a process that is lowered already.
 _LOWERED = """

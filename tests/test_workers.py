@@ -19,6 +19,8 @@ from nicefutures import (
 from patience import PATIENCE
 from tasks import identify
 
+pytestmark = pytest.mark.every_python
+
 
 def test_workers_of_a_process_pool(context):
     """It says what the system says."""

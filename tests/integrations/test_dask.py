@@ -16,7 +16,10 @@ pytest.importorskip("distributed")
 from nicefutures.integrations.dask import LowPriorityWorkers
 
 
-@pytest.mark.parametrize("scenario", ["levels", "replaced", "leaving", "foreign", "in_process", "preload"])
+@pytest.mark.parametrize(
+    "scenario",
+    [pytest.param("levels", marks=pytest.mark.every_python), "replaced", "leaving", "foreign", "in_process", "preload"],
+)
 def test_cluster(scenario):
     """On a real cluster, asked of the operating system: see the function of that name."""
     run_python("integrations/dask_main.py", scenario)

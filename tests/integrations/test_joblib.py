@@ -13,7 +13,7 @@ import joblib
 from nicefutures.integrations.joblib import LowPriorityBackend, register
 
 
-@pytest.mark.parametrize("scenario", ["levels", "memory", "nested"])
+@pytest.mark.parametrize("scenario", [pytest.param("levels", marks=pytest.mark.every_python), "memory", "nested"])
 def test_parallel(scenario):
     """On real workers, asked of the operating system: see the function of that name."""
     run_python("integrations/joblib_main.py", scenario)

@@ -35,6 +35,8 @@ from patience import PATIENCE, wait_until
 from programs import run_python
 from tasks import hold_until, nap
 
+pytestmark = pytest.mark.every_python
+
 
 @pytest.mark.parametrize("buffersize", [None, 1, 3])
 def test_results(context, buffersize):

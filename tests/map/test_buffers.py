@@ -10,6 +10,8 @@ from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecut
 from programs import run_python
 from tasks import hold_until
 
+pytestmark = pytest.mark.every_python
+
 
 @pytest.fixture(params=[LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor], ids=["process", "thread"])
 def pool(request):

@@ -6,6 +6,8 @@ import pytest
 
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
 
+pytestmark = pytest.mark.every_python
+
 
 @pytest.mark.parametrize("kind", [LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor])
 def test_size(kind):

@@ -1,4 +1,4 @@
-"""Workers share the CPUs out among their BLAS libraries' threads."""
+"""The threads of a worker's BLAS libraries: how many, and at which level."""
 
 import json
 import multiprocessing
@@ -8,7 +8,8 @@ import types
 
 import pytest
 
-from nicefutures import LowPriorityProcessPoolExecutor
+from asking import LINUX, PROCESS
+from nicefutures import LowPriorityProcessPoolExecutor, ProcessPriority
 from nicefutures._blas import VARIABLES
 from nicefutures._platform import backend
 from programs import run_python
@@ -91,3 +92,27 @@ def test_odd_modules(monkeypatch):
     monkeypatch.setitem(sys.modules, "odd_proxy", Proxy())
     with LowPriorityProcessPoolExecutor(1) as executor:
         assert executor.submit(identify).result()
+
+
+@pytest.mark.parametrize(
+    ("level", "tasks"),
+    [(ProcessPriority.IDLE, 0), (ProcessPriority.IDLE, 2), (ProcessPriority.BELOW_NORMAL, 0)],
+    ids=["IDLE", "IDLE-max_tasks_per_child", "BELOW_NORMAL"],
+)
+def test_blas_threads(context, level, tasks):
+    """BLAS threads that are there before the initializer runs are at the level, and those made later; the parent's not.
+
+    In replaced workers too.
+    """
+    method = context.get_start_method()
+    if method == "fork" and tasks:
+        pytest.skip("the stdlib does not replace forked workers")
+    pytest.importorskip("numpy")
+    found = json.loads(run_python("processes/numpy_main.py", method, level.name, str(tasks)))
+    assert len({pid for pid, _ in found["workers"]}) >= (4 if tasks else 1)
+    for pid, threads in found["workers"]:
+        assert pid != found["pid"]
+        assert {tuple(t) if LINUX else t for t in threads} == {PROCESS[level]}
+        if LINUX:
+            assert len(threads) >= min(os.cpu_count(), 2) + 1  # BLAS has one per core, and the task made one
+    assert {tuple(t) if LINUX else t for t in found["parent"]} == {PROCESS[ProcessPriority.NORMAL]}

@@ -1,6 +1,5 @@
 """Every thread of every worker is at its level, and nobody else."""
 
-import json
 import multiprocessing
 import os
 import sys
@@ -15,6 +14,8 @@ from nicefutures._priority import Shortfall
 from patience import PATIENCE
 from programs import run_python
 from tasks import hold
+
+pytestmark = pytest.mark.every_python
 
 LEVELS = [ProcessPriority.IDLE, ProcessPriority.BELOW_NORMAL, ProcessPriority.NORMAL]
 every_level = pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)
@@ -42,30 +43,6 @@ def test_default():
     """The default is IDLE."""
     with LowPriorityProcessPoolExecutor(1) as executor:
         assert set(executor.submit(report).result()[1]) == {PROCESS[ProcessPriority.IDLE]}
-
-
-@pytest.mark.parametrize(
-    ("level", "tasks"),
-    [(ProcessPriority.IDLE, 0), (ProcessPriority.IDLE, 2), (ProcessPriority.BELOW_NORMAL, 0)],
-    ids=["IDLE", "IDLE-max_tasks_per_child", "BELOW_NORMAL"],
-)
-def test_blas_threads(context, level, tasks):
-    """BLAS threads that are there before the initializer runs are at the level, and those made later; the parent's not.
-
-    In replaced workers too.
-    """
-    method = context.get_start_method()
-    if method == "fork" and tasks:
-        pytest.skip("the stdlib does not replace forked workers")
-    pytest.importorskip("numpy")
-    found = json.loads(run_python("processes/numpy_main.py", method, level.name, str(tasks)))
-    assert len({pid for pid, _ in found["workers"]}) >= (4 if tasks else 1)
-    for pid, threads in found["workers"]:
-        assert pid != found["pid"]
-        assert {tuple(t) if LINUX else t for t in threads} == {PROCESS[level]}
-        if LINUX:
-            assert len(threads) >= min(os.cpu_count(), 2) + 1  # BLAS has one per core, and the task made one
-    assert {tuple(t) if LINUX else t for t in found["parent"]} == {PROCESS[ProcessPriority.NORMAL]}
 
 
 @pytest.mark.parametrize("method", [m for m in multiprocessing.get_all_start_methods() if m != "fork"])

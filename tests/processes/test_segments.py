@@ -27,6 +27,7 @@ from leftovers import MB, descriptors, ours, shared_of, wait_until_collected  # 
 pytestmark = pytest.mark.skipif(backend.shared_memory() is None, reason="nothing is shared on this system")
 
 
+@pytest.mark.every_python
 @pytest.mark.usefixtures("nothing_shared")
 class TestNothingIsLeft:
     """Segments go with what they are of."""
@@ -155,7 +156,9 @@ if __name__ == "__main__":
 
 
 @posix_only
-@pytest.mark.parametrize(("how", "seconds"), [("kill", 0), ("kill", 1), ("interrupt", 0)])
+@pytest.mark.parametrize(
+    ("how", "seconds"), [("kill", 0), ("kill", 1), pytest.param("interrupt", 0, marks=pytest.mark.every_python)]
+)
 def test_end_of_the_program(context, how, seconds, tmp_path):
     """A program that is killed or interrupted leaves no memory, and says nothing of it."""
     program = tmp_path / "program.py"

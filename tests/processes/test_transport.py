@@ -39,7 +39,10 @@ from handing_over import (  # noqa: E402
     write,
 )
 
-pytestmark = pytest.mark.skipif(backend.shared_memory() is None, reason="nothing is shared on this system")
+pytestmark = [
+    pytest.mark.skipif(backend.shared_memory() is None, reason="nothing is shared on this system"),
+    pytest.mark.every_python,
+]
 
 MB = 2**20
 METHODS = multiprocessing.get_all_start_methods()

@@ -12,6 +12,8 @@ from nicefutures import LowPriorityProcessPoolExecutor
 from tasks import identify
 from using import kill_myself
 
+pytestmark = pytest.mark.every_python
+
 
 @posix_only
 @pytest.mark.parametrize("number", [signal.SIGKILL if not WINDOWS else 0, signal.SIGTERM])

@@ -50,6 +50,7 @@ def group():
     return found
 
 
+@pytest.mark.every_python
 def test_workers_leave(group, context):
     """Each worker is where a low level counts, and the parent stays where it is."""
     before = place()

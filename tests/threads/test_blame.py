@@ -20,6 +20,8 @@ from patience import wait_until
 from programs import run_python
 from tasks import compute
 
+pytestmark = pytest.mark.every_python
+
 
 def hold_gil(seconds):
     """Keep the GIL in one C call."""

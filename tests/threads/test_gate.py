@@ -23,6 +23,8 @@ from patience import PATIENCE, wait_until
 from programs import run_python
 from tasks import compute
 
+pytestmark = pytest.mark.every_python
+
 # --- how many run
 
 

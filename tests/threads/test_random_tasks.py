@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from patience import PATIENCE
 from tasks import compute
 
+pytestmark = pytest.mark.every_python
+
 
 def do(executor, what):
     """One step of a task. Where it waits for another task, one more worker than there are such tasks is enough."""

@@ -12,6 +12,8 @@ from nicefutures._switch_interval import SwitchInterval
 from patience import wait_until
 from tasks import compute
 
+pytestmark = pytest.mark.every_python
+
 
 @needs_gil
 def test_switch_interval():

@@ -11,6 +11,8 @@ from marks import windows_only
 from nicefutures import PriorityThreadPoolExecutor, ThreadPriority
 from programs import run_python
 
+pytestmark = pytest.mark.every_python
+
 LOW = [level for level in ThreadPriority if level <= ThreadPriority.NORMAL]
 LEVELS = [level for level in ThreadPriority if (may_raise or level in LOW) and level in THREAD]
 every_level = pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)

@@ -103,6 +103,7 @@ def test_run_leaves_signals_alone():
     assert not result.stderr
 
 
+@pytest.mark.every_python
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -132,6 +133,7 @@ def test_errors(arguments, message):
     assert result.returncode == 2
 
 
+@pytest.mark.every_python
 def test_help():
     """--help and --version answer."""
     assert "run|set|show" in nicefutures("--help").stdout
