@@ -5,13 +5,13 @@ import threading
 import time
 
 import pytest
-from seams import OWN, FakeKernel, refuse
 
 from asking import linux_only
 from nicefutures import PriorityError, ProcessPriority, ThreadPriority
 from nicefutures._levels import NoSuchProcessError, NotPermittedError
 from nicefutures._system.linux import accounting, background, memory, priority, scheduling, seam, threads
 from nicefutures._system.linux.scheduling import IoClass, Policy, Scheduling
+from seams import OWN, FakeKernel, refuse
 
 every_thread_level = pytest.mark.parametrize("level", ThreadPriority, ids=lambda level: level.name)
 

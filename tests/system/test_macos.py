@@ -3,11 +3,11 @@
 import errno
 
 import pytest
-from seams import FakeQos
 
 from nicefutures import PriorityError, ProcessPriority, ThreadPriority
 from nicefutures._system.macos import background, memory, priority, seam
 from nicefutures._system.macos.seam import Qos
+from seams import FakeQos
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 import errno
 
 import pytest
-from seams import FakeNice
 
 from nicefutures import PriorityError, ProcessPriority, ThreadPriority
 from nicefutures._levels import NoSuchProcessError, NotPermittedError
 from nicefutures._system.macos import priority as macos
 from nicefutures._system.posix import memory, priority, seam
+from seams import FakeNice
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import sys
 import threading
 
 import pytest
-from seams import FakeKernel, FakeNice, FakeQos, FakeWindows, refuse
 
 from nicefutures import PriorityError, PriorityThreadPoolExecutor, PriorityWarning, ProcessPriority, ThreadPriority
 from nicefutures._levels import Shortfall
 from nicefutures._system import protocols
 from nicefutures._system.common import Group
+from seams import FakeKernel, FakeNice, FakeQos, FakeWindows, refuse
 
 SEAMS = {
     "linux": {"linux": FakeKernel},

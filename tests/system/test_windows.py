@@ -3,12 +3,12 @@
 import errno
 
 import pytest
-from seams import FakeWindows, refuse
 
 from nicefutures import PriorityError, ProcessPriority, ThreadPriority
 from nicefutures._levels import NoSuchProcessError, NotPermittedError
 from nicefutures._system.common import count_cpus
 from nicefutures._system.windows import accounting, background, memory, priority, seam, threads
+from seams import FakeWindows, refuse
 
 every_process_level = pytest.mark.parametrize("level", ProcessPriority, ids=lambda level: level.name)
 every_thread_level = pytest.mark.parametrize("level", ThreadPriority, ids=lambda level: level.name)

@@ -1,6 +1,7 @@
-"""Isolated workers below a real systemd user manager: ``.ci/with-user-manager python3 tests/user_manager.py KIND``.
+"""Isolated workers below a real systemd user manager.
 
-KIND is where the workers have to go: "scope", "cgroup", or "nowhere".
+``.ci/with-user-manager python3 tests/system/user_manager.py KIND``, where KIND is where the workers have to go:
+"scope", "cgroup", or "nowhere".
 """
 
 import os

@@ -2,8 +2,8 @@
 
 import pytest
 
-from asking import run_python
-from test_failure import seccomp_only
+from marks import seccomp_only
+from programs import run_python
 
 pytest.importorskip("numpy")
 pytest.importorskip("joblib", minversion="1.5")
@@ -13,22 +13,22 @@ import joblib
 from nicefutures.integrations.joblib import LowPriorityBackend, register
 
 
-@pytest.mark.parametrize("scenario", ["levels", "memory", "nested"])
+@pytest.mark.parametrize("scenario", [pytest.param("levels", marks=pytest.mark.every_python), "memory", "nested"])
 def test_parallel(scenario):
     """On real workers, asked of the operating system: see the function of that name."""
-    run_python("joblib_main.py", scenario)
+    run_python("integrations/joblib_main.py", scenario)
 
 
 def test_scikit_learn():
     """Who uses joblib below gets low-priority workers without being touched."""
     pytest.importorskip("sklearn")
-    run_python("joblib_main.py", "scikit_learn")
+    run_python("integrations/joblib_main.py", "scikit_learn")
 
 
 @seccomp_only
 def test_forbidden():
     """A worker that may not lower itself works, and that is said."""
-    run_python("joblib_main.py", "forbidden")
+    run_python("integrations/joblib_main.py", "forbidden")
 
 
 def test_bad_input():

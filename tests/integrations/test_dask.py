@@ -4,10 +4,11 @@ import pickle
 
 import pytest
 
-from asking import LINUX, linux_only, run_python, unprivileged
+from asking import LINUX
+from marks import linux_only, seccomp_only
 from nicefutures import ProcessPriority, ThreadPriority
 from nicefutures._threads.gil import has_gil
-from test_failure import seccomp_only
+from programs import run_python, unprivileged
 
 pytest.importorskip("numpy")
 pytest.importorskip("distributed")
@@ -15,10 +16,13 @@ pytest.importorskip("distributed")
 from nicefutures.integrations.dask import LowPriorityWorkers
 
 
-@pytest.mark.parametrize("scenario", ["levels", "replaced", "leaving", "foreign", "in_process", "preload"])
+@pytest.mark.parametrize(
+    "scenario",
+    [pytest.param("levels", marks=pytest.mark.every_python), "replaced", "leaving", "foreign", "in_process", "preload"],
+)
 def test_cluster(scenario):
     """On a real cluster, asked of the operating system: see the function of that name."""
-    run_python("dask_main.py", scenario, timeout=300)
+    run_python("integrations/dask_main.py", scenario)
 
 
 @linux_only
@@ -27,19 +31,19 @@ def test_cluster_on_linux(scenario):
     """What only Linux tells, or lets be done."""
     if scenario != "late_libraries" and not has_gil():
         pytest.skip("without the GIL nobody has to wait for it")
-    run_python("dask_main.py", scenario, timeout=300)
+    run_python("integrations/dask_main.py", scenario)
 
 
 @linux_only
 def test_unprivileged():
     """As everybody, without the right to raise anything again."""
-    run_python("dask_main.py", "unprivileged", command=unprivileged(), timeout=300)
+    run_python("integrations/dask_main.py", "unprivileged", command=unprivileged())
 
 
 @seccomp_only
 def test_forbidden():
     """A worker that may not lower anything stays, and says so."""
-    run_python("dask_main.py", "forbidden", "forbid", timeout=300)
+    run_python("integrations/dask_main.py", "forbidden", "forbid")
 
 
 def test_levels_are_parsed_at_once():

@@ -13,15 +13,10 @@ pytest.importorskip("hypothesis")
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-# Seconds: so long that only a task that would never end is still not done.
-PATIENCE = 60
+from patience import PATIENCE
+from tasks import compute
 
-
-def compute(seconds):
-    """Keep the GIL busy with Python code."""
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        sum(range(50))
+pytestmark = pytest.mark.every_python
 
 
 def do(executor, what):

@@ -17,6 +17,7 @@ from distributed import Client, LocalCluster, worker_client
 from asking import LINUX, THREAD, ask_thread, may_raise
 from nicefutures import PriorityThreadPoolExecutor, ProcessPriority, ThreadPriority
 from nicefutures.integrations.dask import LowPriorityWorkers, WorkerLevels, worker_levels
+from patience import PATIENCE
 
 IDLE = THREAD[ThreadPriority.IDLE]
 BELOW_NORMAL = THREAD[ThreadPriority.BELOW_NORMAL]
@@ -49,7 +50,7 @@ def run(client, function=compute, count=8):
 
 def run_at(client, level):
     """Run tasks, all of which are at a level; on a machine that is full they may be lifted for some seconds."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while (found := run(client)) != {level}:
         assert found <= {IDLE, BELOW_NORMAL}, found
         assert time.monotonic() < deadline
@@ -71,7 +72,7 @@ def look():
 
 def check_lowered(client):
     """On a machine that is full, tasks may be lifted for some seconds."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return check_lowered_now(client)
@@ -107,7 +108,7 @@ def check_normal(client):
 
 
 def wait_for_workers(client, count, without=()):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while True:
         pids = set(client.run(os.getpid).values())
         if len(pids) == count and not pids & set(without):
@@ -228,7 +229,7 @@ def leaving():
         run_at(client, IDLE)
         failed = client.submit(divmod, 1, 0)
         assert isinstance(failed.exception(), ZeroDivisionError)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while (count := count_task_threads(client)) > 6:  # one for actors, two for tasks, and as many that are lifted
             assert time.monotonic() < deadline, count
             time.sleep(0.1)
@@ -293,7 +294,7 @@ def nap(seconds=0.2):
 
 def run_until(client, function, level):
     """Run tasks until they run at a level, and return the last answer of the worker."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while set(client.gather([client.submit(function, pure=False) for _ in range(4)])) != {level}:
         assert time.monotonic() < deadline
     (found,) = client.run(worker_levels).values()
@@ -319,7 +320,7 @@ def full_machine():
         run(client)
         others = [subprocess.Popen([sys.executable, "-c", busy]) for _ in range(3 * os.cpu_count())]
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE
             while not next(iter(client.run(worker_levels).values())).lifted:
                 assert time.monotonic() < deadline
                 time.sleep(0.5)
@@ -336,7 +337,7 @@ def late_libraries():
     with cluster(1, 1) as client:
         client.register_plugin(LowPriorityWorkers())
         client.run(compute)  # in the event loop
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while True:
             client.submit(time.sleep, 1.5, pure=False).result()
             (found,) = client.run(worker_levels).values()
@@ -347,7 +348,7 @@ def late_libraries():
 
 if __name__ == "__main__":
     if sys.argv[2:] == ["forbid"]:
-        from test_failure import _FORBID
+        from programs import FORBID
 
-        exec(_FORBID + "    forbid(SCHED_SETSCHEDULER, SETPRIORITY)", {"__name__": "__main__"})
+        exec(FORBID + "    forbid(SCHED_SETSCHEDULER, SETPRIORITY)", {"__name__": "__main__"})
     globals()[sys.argv[1]]()

@@ -1,6 +1,5 @@
 """Every thread of every worker is at its level, and nobody else."""
 
-import json
 import multiprocessing
 import os
 import sys
@@ -8,9 +7,15 @@ import sys
 import psutil
 import pytest
 
-from asking import LINUX, PROCESS, ask_threads, linux_only, report, run_python
+from asking import LINUX, PROCESS, ask_threads, report, send_levels
+from marks import forks, linux_only
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityWarning, ProcessPriority
 from nicefutures._levels import Shortfall
+from patience import PATIENCE
+from programs import run_python
+from tasks import hold
+
+pytestmark = pytest.mark.every_python
 
 LEVELS = [ProcessPriority.IDLE, ProcessPriority.BELOW_NORMAL, ProcessPriority.NORMAL]
 every_level = pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)
@@ -40,33 +45,6 @@ def test_default():
         assert set(executor.submit(report).result()[1]) == {PROCESS[ProcessPriority.IDLE]}
 
 
-@pytest.mark.parametrize("level", LEVELS[:2], ids=lambda level: level.name)
-@pytest.mark.parametrize("tasks", [0, 2], ids=["", "max_tasks_per_child"])
-def test_blas_threads(context, level, tasks):
-    """BLAS threads that are there before the initializer runs are at the level, and those made later; the parent's not.
-
-    In replaced workers too.
-    """
-    method = context.get_start_method()
-    if method == "fork" and tasks:
-        pytest.skip("the stdlib does not replace forked workers")
-    pytest.importorskip("numpy")
-    found = json.loads(run_python("numpy_main.py", method, level.name, str(tasks)))
-    assert len({pid for pid, _ in found["workers"]}) >= (4 if tasks else 1)
-    for pid, threads in found["workers"]:
-        assert pid != found["pid"]
-        assert {tuple(t) if LINUX else t for t in threads} == {PROCESS[level]}
-        if LINUX:
-            assert len(threads) >= min(os.cpu_count(), 2) + 1  # BLAS has one per core, and the task made one
-    assert {tuple(t) if LINUX else t for t in found["parent"]} == {PROCESS[ProcessPriority.NORMAL]}
-
-
-def hold(barrier):
-    """Keep the worker until the parent has looked at it."""
-    barrier.wait(20)
-    barrier.wait(20)
-
-
 @pytest.mark.parametrize("method", [m for m in multiprocessing.get_all_start_methods() if m != "fork"])
 def test_servers_stay(method):
     """Only the workers are lowered: neither this process, nor the fork server, nor the resource tracker."""
@@ -74,30 +52,26 @@ def test_servers_stay(method):
     with context.Manager() as manager, LowPriorityProcessPoolExecutor(1, context) as executor:
         barrier = manager.Barrier(2)
         future = executor.submit(hold, barrier)
-        barrier.wait(20)
+        barrier.wait(PATIENCE)
         levels = {
             child.pid: set(ask_threads(child.pid))
             for child in psutil.Process().children(recursive=True)
             if child.status() != psutil.STATUS_ZOMBIE
         }
-        barrier.wait(20)
+        barrier.wait(PATIENCE)
         future.result()
     low = [pid for pid, found in levels.items() if found == {PROCESS[ProcessPriority.IDLE]}]
     assert len(low) == 1
     assert all(found == {PROCESS[ProcessPriority.NORMAL]} for pid, found in levels.items() if pid not in low)
 
 
-def level_in_initializer(connection):
-    connection.send(ask_threads())
-
-
 def test_initializer_runs_at_the_level():
     """The user's initializer runs after the priority has been set."""
     context = multiprocessing.get_context("spawn")
     reader, writer = context.Pipe(duplex=False)
-    with LowPriorityProcessPoolExecutor(1, context, initializer=level_in_initializer, initargs=(writer,)) as executor:
+    with LowPriorityProcessPoolExecutor(1, context, initializer=send_levels, initargs=(writer,)) as executor:
         executor.submit(report).result()
-    assert reader.poll(5)
+    assert reader.poll(PATIENCE)
     assert set(reader.recv()) == {PROCESS[ProcessPriority.IDLE]}
     reader.close()
     writer.close()
@@ -146,7 +120,7 @@ def test_failure_channel(context):
     assert [(warning.filename, warning.message.remedy) for warning in ours] == [(__file__, "None.")]
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="nobody forks here")
+@forks
 def test_lock_of_another_pool():
     """A forked worker comes to its end although a thread that it does not have held the lock of another pool."""
     fork = multiprocessing.get_context("fork")
@@ -160,7 +134,7 @@ def test_lock_of_another_pool():
             executor.submit(int).result()
             (worker,) = executor._processes.values()
             executor.shutdown(wait=False)
-            worker.join(20)
+            worker.join(PATIENCE)
             status = worker.exitcode
         worker.kill()
         worker.join()
@@ -178,3 +152,15 @@ print(*sorted({"numpy", "scipy", "rich", "psutil", "asyncio", "threadpoolctl"} &
 """
     allowed = {"psutil"} if sys.platform == "win32" else set()
     assert set(run_python(code).split()) <= allowed
+
+
+def test_executors_are_light():
+    """Neither importing the library nor an executor without the need for them imports what is heavy."""
+    printed = run_python("""
+import sys
+from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
+LowPriorityProcessPoolExecutor(2).shutdown()
+PriorityThreadPoolExecutor(2).shutdown()
+print([name for name in ("numpy", "threadpoolctl", "psutil") if name in sys.modules])
+""")
+    assert printed.strip() == "[]" or not LINUX  # elsewhere psutil does more of the work

@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from asking import LINUX, linux_only, may_raise, needs_privilege, posix_only, run_python, unprivileged
+from asking import LINUX, may_raise
+from marks import linux_only, needs_privilege, posix_only, seccomp_only
 from nicefutures import PriorityWarning
 from nicefutures._levels import Shortfall
 from nicefutures._system.linux import seam as linux_seam
@@ -27,13 +28,16 @@ from nicefutures._system.windows import survey as windows_survey
 from nicefutures._tool import doctor as _doctor
 from nicefutures._tool import measure as _measure
 from nicefutures._tool.measure import Measurement
-from test_failure import _FORBID, seccomp_only
+from patience import PATIENCE
+from programs import FORBID, run_python, unprivileged
 
 DOCTOR = [sys.executable, "-m", "nicefutures", "doctor"]
 
 
 def doctor(*arguments, command=()):
-    return subprocess.run([*command, *DOCTOR, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [*command, *DOCTOR, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
 
 
 # --- the machine
@@ -88,7 +92,7 @@ def test_survey_limit(monkeypatch):
 @seccomp_only
 def test_survey_forbidden():
     """What a sandbox forbids is told, and what it does not forbid."""
-    machine = json.loads(run_python(f"{_FORBID}    forbid(SCHED_SETSCHEDULER)\n    {_PRINT_SURVEY}"))
+    machine = json.loads(run_python(f"{FORBID}    forbid(SCHED_SETSCHEDULER)\n    {_PRINT_SURVEY}"))
     assert machine["may_set"] == {"SCHED_BATCH": False, "I/O class idle": True, "nice 19": True, "SCHED_IDLE": False}
 
 
@@ -298,10 +302,10 @@ def test_interrupted(number):
         time.sleep(0.02)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
-        assert process.communicate(timeout=60) == (b"", b"")
+        assert process.communicate(timeout=PATIENCE) == (b"", b"")
     else:
         process.send_signal(number)
-        process.communicate(timeout=60)  # a process that is just being started may complain
+        process.communicate(timeout=PATIENCE)  # a process that is just being started may complain
     assert process.returncode == 130
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from asking import run_python
 from nicefutures import ThreadPriority
 from nicefutures.integrations import _library_threads as module
+from programs import run_python
 
 IDLE, LOWEST, NORMAL = ThreadPriority.IDLE, ThreadPriority.LOWEST, ThreadPriority.NORMAL
 

@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 from asking import PROCESS, ask_threads
 from nicefutures import PriorityError, PriorityWarning, ProcessPriority, get_process_priority
 from nicefutures.integrations.joblib import register
-from test_failure import _FORBID
+from programs import FORBID
 
 IDLE = {PROCESS[ProcessPriority.IDLE]}
 BELOW_NORMAL = {PROCESS[ProcessPriority.BELOW_NORMAL]}
@@ -150,6 +150,6 @@ def forbidden():
 
 if __name__ == "__main__":
     if sys.argv[1] == "forbidden":
-        exec(_FORBID + "    forbid(SCHED_SETSCHEDULER, SETPRIORITY, IOPRIO_SET)", {"__name__": "__main__"})
+        exec(FORBID + "    forbid(SCHED_SETSCHEDULER, SETPRIORITY, IOPRIO_SET)", {"__name__": "__main__"})
     register()
     globals()[sys.argv[1]]()

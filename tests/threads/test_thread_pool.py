@@ -6,8 +6,12 @@ import time
 
 import pytest
 
-from asking import THREAD, ask_thread, ask_thread_handle, may_raise, open_thread, run_python, windows_only
+from asking import THREAD, ask_thread, ask_thread_handle, may_raise, open_thread
+from marks import windows_only
 from nicefutures import PriorityThreadPoolExecutor, ThreadPriority
+from programs import run_python
+
+pytestmark = pytest.mark.every_python
 
 LOW = [level for level in ThreadPriority if level <= ThreadPriority.NORMAL]
 LEVELS = [level for level in ThreadPriority if (may_raise or level in LOW) and level in THREAD]

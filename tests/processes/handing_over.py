@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 import time
 
 import numpy as np
@@ -95,3 +96,13 @@ def shared(pid=None):
             names.append(os.readlink(f"/proc/{process.pid}/fd/{fd}"))
     with open(f"/proc/{process.pid}/maps", encoding="utf-8") as maps:
         return sum(MARK in each for each in [*names, *maps])
+
+
+def mapped_and(array, number):
+    """Return the same, with an argument that map has."""
+    return mapped(array)
+
+
+def with_lock(array):
+    """Return an array beside something that cannot be pickled."""
+    return [array, threading.Lock()]

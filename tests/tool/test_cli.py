@@ -8,16 +8,11 @@ import sys
 
 import pytest
 
-from asking import (
-    PROCESS,
-    WINDOWS,
-    ask_threads,
-    linux_only,
-    needs_privilege,
-    posix_only,
-    unprivileged,
-)
+from asking import PROCESS, WINDOWS, ask_threads
+from marks import linux_only, needs_privilege, posix_only, windows_only
 from nicefutures import ProcessPriority
+from patience import PATIENCE
+from programs import unprivileged
 
 SHOW = [sys.executable, "-m", "nicefutures", "show", "--json"]
 
@@ -25,7 +20,7 @@ SHOW = [sys.executable, "-m", "nicefutures", "show", "--json"]
 def nicefutures(*arguments, stdin="", command=(), **options):
     return subprocess.run(
         [*command, sys.executable, "-m", "nicefutures", *map(str, arguments)],
-        input=stdin, capture_output=True, text=True, timeout=60, check=False, **options,
+        input=stdin, capture_output=True, text=True, timeout=PATIENCE, check=False, **options,
     )  # fmt: skip
 
 
@@ -77,7 +72,7 @@ def test_run_raised(level):
     assert shown["level"] == level
 
 
-@pytest.mark.skipif(not WINDOWS, reason="Windows only")
+@windows_only
 def test_run_crash():
     """The exit status of a crash, which has its highest bit set, comes back as it is."""
     command = [sys.executable, "-c", "import os; os._exit(0xC0000005 - 2**32)"]
@@ -94,7 +89,7 @@ def test_run_becomes_the_program():
     )  # fmt: skip
     assert int(process.stdout.readline()) == process.pid
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == -signal.SIGTERM
+    assert process.wait(PATIENCE) == -signal.SIGTERM
     process.stdout.close()
     process.stdin.close()
 
@@ -103,11 +98,12 @@ def test_run_becomes_the_program():
 def test_run_leaves_signals_alone():
     """A pipe whose reader goes ends the program, as without us; Python itself ignores that signal."""
     pipe = f"{sys.executable} -m nicefutures run -- yes | head -n 1; echo ${{PIPESTATUS[0]}}"
-    result = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert result.stdout.split() == ["y", str(128 + signal.SIGPIPE)]
     assert not result.stderr
 
 
+@pytest.mark.every_python
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -137,6 +133,7 @@ def test_errors(arguments, message):
     assert result.returncode == 2
 
 
+@pytest.mark.every_python
 def test_help():
     """--help and --version answer."""
     assert "run|set|show" in nicefutures("--help").stdout
