@@ -1,31 +1,23 @@
 """Ask the operating system what is in force, by other means than the library's own where there are any.
 
-Functions that workers run are here, so that a spawned worker can import them.
+Workers import this for the tasks that report, so it imports nothing that they do not need.
 """
 
 import contextlib
 import ctypes
 import os
-import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import psutil
-import pytest
 
 from nicefutures import ProcessPriority, ThreadPriority
 
 LINUX = sys.platform == "linux"
 WINDOWS = sys.platform == "win32"
 MACOS = sys.platform == "darwin"
-
-linux_only = pytest.mark.skipif(not LINUX, reason="Linux only")
-windows_only = pytest.mark.skipif(not WINDOWS, reason="Windows only")
-posix_only = pytest.mark.skipif(WINDOWS, reason="POSIX only")
 may_raise = WINDOWS or os.geteuid() == 0
-needs_privilege = pytest.mark.skipif(not may_raise, reason="raising a priority needs a privilege here")
 
 # One thread's (policy, nice, I/O class) on Linux, its process' class on Windows, its process' nice elsewhere.
 if LINUX:
@@ -133,44 +125,6 @@ def report_blas(_=None):
     return os.getpid(), levels
 
 
-def identify(seconds=0.0):
-    """Worker's process id."""
-    time.sleep(seconds)
-    return os.getpid()
-
-
-# --- other processes
-
-
-def run_python(code, *arguments, command=(), timeout=120, **options):
-    """Run code, or a script of this folder, in a fresh interpreter; return what it printed."""
-    start = [code] if code.endswith(".py") else ["-c", code]
-    result = subprocess.run(
-        [*command, sys.executable, *start, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        cwd=Path(__file__).parent,
-        **options,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
-def unprivileged():
-    """Return what to put before a command so that it runs as a user who may lower only."""
-    if os.geteuid() != 0:
-        return []
-    keep = "-all,+dac_read_search"  # the interpreter may lie in root's home
-    prefix = [
-        "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-        f"--inh-caps={keep}", f"--ambient-caps={keep}", f"--bounding-set={keep}",
-    ]  # fmt: skip
-    try:
-        works = subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        works = False
-    if not works:
-        pytest.skip("needs setpriv (util-linux) to become another user")
-    return prefix
+def send_levels(connection):
+    """Tell the parent what the levels are now."""
+    connection.send(ask_threads())

@@ -1,6 +1,9 @@
-"""No test leaves a process, a thread or a lowered test run behind."""
+"""No test leaves a process, a thread or a lowered test run behind; what is to be alone on the machine comes last."""
 
+import contextlib
+import glob
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -8,30 +11,90 @@ import time
 import psutil
 import pytest
 
-from asking import PROCESS, ask_threads
+from asking import LINUX, PROCESS, ask_threads
 from nicefutures import ProcessPriority
+from patience import PATIENCE
+from turns import get_turns
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would the programs that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _processes():
-    """Return the processes below this one, but for multiprocessing's two servers, which stay."""
-    this = psutil.Process()
-    found = set()
-    for child in this.children(recursive=True):
-        try:
-            command, parent = " ".join(child.cmdline()), child.ppid()
-        except psutil.Error:
-            continue
-        server = "resource_tracker" in command or "forkserver" in command
-        if child.status() != psutil.STATUS_ZOMBIE and not (server and parent == this.pid):
-            found.add(child.pid)
+# --- several tests at a time
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Without another word, and where pytest-xdist is installed, tests run as with ``-n auto``."""
+    options = config.option
+    if getattr(options, "numprocesses", 0) is None and not hasattr(config, "workerinput"):
+        options.numprocesses = 0 if options.usepdb or options.tx else "auto"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than there are CPUs: most tests wait for processes that start."""
+    return os.cpu_count() + 1
+
+
+def pytest_collection_modifyitems(items):
+    """What is to be alone comes last."""
+    items.sort(key=_is_alone)
+
+
+def _is_alone(item):
+    return item.get_closest_marker("alone") is not None
+
+
+_TURNS = pytest.StashKey()
+
+
+def pytest_configure(config):
+    config.stash[_TURNS] = get_turns()
+
+
+def pytest_unconfigure(config):
+    config.stash[_TURNS].close()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    """Run when it is the test's turn."""
+    with item.config.stash[_TURNS].take(alone=_is_alone(item)):
+        return (yield)
+
+
+# --- what every test does
+
+
+def _children(pid):
+    """Return the processes that a process has started; on Linux, without a look at all others of the machine."""
+    if not LINUX:
+        return psutil.Process(pid).children()
+    found = []
+    for path in glob.glob(f"/proc/{pid}/task/*/children"):
+        with contextlib.suppress(OSError, psutil.Error), open(path, encoding="ascii") as children:  # it ends just now
+            found += [psutil.Process(int(child)) for child in children.read().split()]
     return found
 
 
-def _wait_until_empty(leftovers, seconds=10):
+def _processes():
+    """Return the processes below this one, but for multiprocessing's two servers, which stay."""
+    this, found = os.getpid(), set()
+    unseen = _children(this)
+    while unseen:
+        child = unseen.pop()
+        with contextlib.suppress(psutil.Error):
+            command, parent = " ".join(child.cmdline()), child.ppid()
+            server = "resource_tracker" in command or "forkserver" in command
+            if child.status() != psutil.STATUS_ZOMBIE and not (server and parent == this):
+                found.add(child.pid)
+            unseen += _children(child.pid)
+    return found
+
+
+def _wait_until_empty(leftovers, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while (left := leftovers()) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -2,9 +2,9 @@
 
 import pickle
 
+import psutil
 import pytest
 
-from asking import identify
 from nicefutures import (
     LowPriorityProcessPoolExecutor,
     PriorityError,
@@ -18,8 +18,14 @@ from nicefutures import (
     set_thread_priority,
     thread_priority,
 )
-from nicefutures._priority import NoSuchProcessError, NotPermittedError, Shortfall, parse_priority
+from nicefutures._arguments import parse_memory_limit
+from nicefutures._levels import NoSuchProcessError, NotPermittedError, Shortfall, parse_priority
+from nicefutures._system import backend
+from tasks import identify
 
+pytestmark = pytest.mark.every_python
+
+MIB = 2**20
 POOLS = [LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor]
 every_pool = pytest.mark.parametrize("pool", POOLS)
 
@@ -152,3 +158,84 @@ def test_errors_pickle(kind):
 def test_setters_pickle(function):
     """The setters can be initializers in anyone's pool."""
     assert pickle.loads(pickle.dumps(function)) is function
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2000, "many", "2"])
+def test_wrong_threads(wrong):
+    """A number of threads that makes no sense is refused with the value, by both executors."""
+    for pool in (LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor):
+        with pytest.raises(ValueError, match="blas_threads") as caught:
+            pool(2, blas_threads=wrong)
+        assert repr(wrong) in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [1.5, True, b"auto", [1]])
+def test_wrong_type_of_threads(wrong):
+    """So is what is no number."""
+    for pool in (LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor):
+        with pytest.raises(TypeError, match="blas_threads"):
+            pool(2, blas_threads=wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (256 * MIB, 256 * MIB),
+        ("256 MiB", 256 * MIB),
+        ("0.25GiB", 256 * MIB),
+        ("300 MB", 300_000_000),
+        ("300000 kB", 300_000_000),
+    ],
+)
+def test_memory_limit_by_text(given, expected):
+    """A limit is a number of bytes, or a text with a unit."""
+    assert parse_memory_limit(given) == expected
+
+
+def test_memory_limit_by_fraction():
+    """Or a fraction of the memory that there is."""
+    assert parse_memory_limit(0.5) == int(0.5 * backend.memory.total())
+    assert backend.memory.total() <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    "wrong", [0, -1, 1, "2 potatoes", "", "GiB", "-2 GiB", "2 G", "1 MiB", "9999 TiB", 1.5, 0.0, -0.5, float("nan")]
+)
+def test_wrong_memory_limit(wrong):
+    """An amount that is none, or makes no sense, is refused with the value."""
+    with pytest.raises(ValueError, match="memory_limit") as caught:
+        LowPriorityProcessPoolExecutor(1, memory_limit=wrong)
+    assert repr(wrong) in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [True, b"2 GiB", [1], 1j])
+def test_wrong_type_of_memory_limit(wrong):
+    """So is what is no amount."""
+    with pytest.raises(TypeError, match="memory_limit"):
+        LowPriorityProcessPoolExecutor(1, memory_limit=wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 1, "yes"])
+def test_wrong_efficiency(wrong):
+    """It is either true or false."""
+    with pytest.raises(TypeError, match="efficiency"):
+        LowPriorityProcessPoolExecutor(1, efficiency=wrong)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (0, ValueError, "1 byte at least"),
+        (-5, ValueError, "1 byte at least"),
+        ("2 potatoes", ValueError, "no amount of memory"),
+        ("", ValueError, "no amount of memory"),
+        (0.5, TypeError, "256 KiB"),
+        (True, TypeError, "256 KiB"),
+        ([1], TypeError, "256 KiB"),
+    ],
+)
+def test_wrong_share(value, kind, text):
+    """A limit that is none is refused at once."""
+    with pytest.raises(kind, match=text) as caught:
+        LowPriorityProcessPoolExecutor(1, share_over=value)
+    assert "share_over" in str(caught.value)

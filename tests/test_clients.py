@@ -6,7 +6,7 @@ import multiprocessing
 
 import pytest
 
-from asking import PROCESS, THREAD, report
+from asking import PROCESS, THREAD, ask_thread, report
 from nicefutures import (
     LowPriorityProcessPoolExecutor,
     PriorityThreadPoolExecutor,
@@ -17,18 +17,9 @@ from nicefutures import (
     set_process_priority,
     set_thread_priority,
 )
+from tasks import call, rosenbrock, rosenbrock_residuals, wave
 
 IDLE = {PROCESS[ProcessPriority.IDLE]}
-
-
-def rosenbrock(x):
-    return sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
-
-
-def wave(x, k):
-    import numpy as np
-
-    return np.cos(k * x) * np.exp(-x)
 
 
 pools = pytest.mark.parametrize("pool", [LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor])
@@ -76,12 +67,7 @@ def test_least_squares():
     assert parallel.x.tobytes() == serial.x.tobytes()
 
 
-def rosenbrock_residuals(x):
-    import numpy as np
-
-    return np.concatenate([10 * (x[1:] - x[:-1] ** 2), 1 - x[:-1]])
-
-
+@pytest.mark.every_python
 def test_asyncio_process_pool():
     """run_in_executor runs at the level."""
 
@@ -92,6 +78,7 @@ def test_asyncio_process_pool():
         assert set(asyncio.run(main(executor))[1]) == IDLE
 
 
+@pytest.mark.every_python
 def test_asyncio_default_executor():
     """set_default_executor and to_thread, which take a ThreadPoolExecutor only; asyncio shuts it down."""
 
@@ -114,14 +101,10 @@ def test_tqdm(pool, ask, level, lock, capsys, monkeypatch):
     concurrent = pytest.importorskip("tqdm.contrib.concurrent")
     monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)  # a thread that stays
     found = concurrent._executor_map(
-        pool, functools.partial(apply, ask), range(6), max_workers=2, total=6, lock_name=lock
+        pool, functools.partial(call, ask), range(6), max_workers=2, total=6, lock_name=lock
     )
     assert found == [level] * 6
     assert "/6 [" in capsys.readouterr().err  # the bar, which may miss its last step without a GIL
-
-
-def apply(function, _):
-    return function()
 
 
 def test_joblib():
@@ -139,6 +122,7 @@ def test_joblib():
         get_reusable_executor().shutdown(wait=True)
 
 
+@pytest.mark.every_python
 def test_multiprocessing_pool(context):
     """set_process_priority is an initializer for multiprocessing.Pool, under every start method."""
     with context.Pool(2, initializer=set_process_priority, initargs=("idle",)) as pool:
@@ -147,13 +131,12 @@ def test_multiprocessing_pool(context):
         pool.join()
 
 
+@pytest.mark.every_python
 def test_stdlib_initializers():
     """The setters are initializers for the stdlib's own executors."""
     from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), set_process_priority, ("idle",)) as executor:
         assert set(executor.submit(report).result()[1]) == IDLE
-    from asking import ask_thread
-
     with ThreadPoolExecutor(1, initializer=set_thread_priority, initargs=("lowest",)) as executor:
         assert executor.submit(ask_thread).result() == THREAD[ThreadPriority.LOWEST]

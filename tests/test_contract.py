@@ -4,9 +4,6 @@ import asyncio
 import concurrent.futures
 import functools
 import inspect
-import os
-import signal
-import threading
 import time
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -14,8 +11,25 @@ from multiprocessing import get_all_start_methods, get_context
 
 import pytest
 
-from asking import posix_only, run_python
+import tasks
+from marks import posix_only
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
+from patience import PATIENCE, wait_until
+from programs import run_python
+from tasks import (
+    add,
+    die,
+    die_hard,
+    fail,
+    fail_at,
+    hold_until,
+    recall_and_identify,
+    recall_later,
+    remember,
+    sleep_and_return,
+)
+
+pytestmark = pytest.mark.every_python
 
 METHODS = get_all_start_methods()
 QUICK = get_context("fork" if "fork" in METHODS else "spawn")
@@ -40,58 +54,10 @@ every_pool = each(POOLS)
 every_process_pool = each(PROCESS_POOLS)
 
 
-# --- tasks
-
-
-def add(a, b=0, *, c=0):
-    return a + b + c
-
-
-def fail(message):
-    raise KeyError(message)
-
-
-def fail_at(bad, value):
-    if value == bad:
-        raise ValueError(value)
-    return value
-
-
-def sleep_and_return(seconds, value):
-    time.sleep(seconds)
-    return value
-
-
-def die():
-    os._exit(1)
-
-
-def die_hard():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def nested(value):
-    with LowPriorityProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
-        return executor.submit(add, value, 1).result()
-
-
-_state = threading.local()
-
-
-def remember(*values):
-    _state.values = values
-
-
-def recall():
-    return getattr(_state, "values", None)
-
-
-class Unpicklable:
-    def __reduce__(self):
-        raise TypeError("not to be pickled")
-
-
-# --- tests
+@pytest.fixture
+def gate(tmp_path):
+    """A file for whose coming tasks wait."""
+    return tmp_path / "gate"
 
 
 @every_pool
@@ -125,7 +91,7 @@ def test_exception_cause(pool):
 def test_map(pool):
     """Results come in the order of the arguments, the shortest iterable ends it."""
     with pool(2) as executor:
-        delays = [0.2, 0.0, 0.1]
+        delays = [0.1, 0.0, 0.05]
         assert list(executor.map(sleep_and_return, delays, "abcd")) == ["a", "b", "c"]
         assert list(executor.map(add, range(20), range(20), chunksize=3)) == list(range(0, 40, 2))
 
@@ -142,25 +108,26 @@ def test_map_exception(pool):
 
 
 @every_pool
-def test_map_timeout(pool):
+def test_map_timeout(pool, gate):
     """A late result is a TimeoutError."""
     with pool(1) as executor:
-        executor.submit(add, 1).result()  # the worker has started
-        results = executor.map(sleep_and_return, [0, 3], "ab", timeout=2)
-        assert next(results) == "a"
+        assert list(executor.map(add, [1, 2], timeout=PATIENCE)) == [1, 2]
+        results = executor.map(hold_until, [gate], timeout=0.1)
         with pytest.raises(TimeoutError):
             next(results)
+        gate.touch()
 
 
 @every_pool
-def test_order_and_cancel(pool):
+def test_order_and_cancel(pool, gate):
     """Tasks start in the order of submission, and one that waits can be cancelled."""
     with pool(1) as executor:
         done = []
-        futures = [executor.submit(sleep_and_return, 0.1, i) for i in range(6)]
+        futures = [executor.submit(hold_until, gate, i) for i in range(6)]
         assert futures[-1].cancel()
         for future in futures[:-1]:
             future.add_done_callback(lambda future: done.append(future.result()))
+        gate.touch()
         assert {future.result() for future in concurrent.futures.as_completed(futures[:-1])} == {0, 1, 2, 3, 4}
         executor.shutdown()
         assert done == [0, 1, 2, 3, 4]
@@ -169,21 +136,21 @@ def test_order_and_cancel(pool):
 
 
 @every_pool
-def test_wait(pool):
+def test_wait(pool, gate):
     """Futures work with concurrent.futures.wait."""
     with pool(2) as executor:
-        executor.submit(add, 1).result()  # a worker has started
-        slow, quick = executor.submit(sleep_and_return, 1, 1), executor.submit(add, 1)
+        slow, quick = executor.submit(hold_until, gate), executor.submit(add, 1)
         done, waiting = concurrent.futures.wait([slow, quick], return_when=concurrent.futures.FIRST_COMPLETED)
-        assert done
-        assert done | waiting == {slow, quick}
+        assert (done, waiting) == ({quick}, {slow})
+        gate.touch()
+        assert concurrent.futures.wait([slow, quick]).done == {slow, quick}
 
 
 @every_pool
 def test_shutdown(pool):
     """After shutdown nothing can be submitted, what was is finished, and a second shutdown does no harm."""
     executor = pool(2)
-    futures = [executor.submit(sleep_and_return, 0.05, i) for i in range(6)]
+    futures = [executor.submit(sleep_and_return, 0.02, i) for i in range(6)]
     executor.shutdown()
     assert [future.result(timeout=0) for future in futures] == list(range(6))
     with pytest.raises(RuntimeError, match="after shutdown"):
@@ -192,34 +159,40 @@ def test_shutdown(pool):
 
 
 @every_pool
-def test_shutdown_without_waiting(pool):
+def test_shutdown_without_waiting(pool, gate):
     """shutdown(wait=False) returns at once, and what was submitted is finished all the same."""
     executor = pool(1)
-    futures = [executor.submit(sleep_and_return, 0.2, i) for i in range(4)]
+    futures = [executor.submit(hold_until, gate, i) for i in range(4)]
     executor.shutdown(wait=False)
-    assert not futures[-1].done()
+    assert not any(future.done() for future in futures)
+    gate.touch()
     assert [future.result() for future in futures] == [0, 1, 2, 3]
 
 
 @every_pool
-def test_shutdown_twice(pool):
+def test_shutdown_twice(pool, gate):
     """After shutdown(wait=False) a second shutdown, by a future's callback too, does not hang."""
     executor = pool(1)
-    future = executor.submit(sleep_and_return, 0.2, 1)
+    future = executor.submit(hold_until, gate, 1)
     future.add_done_callback(lambda _: executor.shutdown(wait="Thread" not in repr(pool)))
     executor.shutdown(wait=False)
+    gate.touch()
     assert future.result() == 1
 
 
 @every_pool
-def test_shutdown_cancels(pool):
+def test_shutdown_cancels(pool, gate):
     """shutdown(cancel_futures=True) cancels what has not started, and loses nothing."""
     executor = pool(1)
-    futures = [executor.submit(sleep_and_return, 0.1, i) for i in range(20)]
-    assert futures[0].result() == 0
-    executor.shutdown(cancel_futures=True)
+    futures = [executor.submit(add, 7), *(executor.submit(hold_until, gate, i) for i in range(20))]
+    assert futures[0].result() == 7
+    with ThreadPoolExecutor(1) as other:
+        ending = other.submit(executor.shutdown, cancel_futures=True)
+        wait_until(futures[-1].cancelled)
+        gate.touch()
+        ending.result()
     assert all(future.done() for future in futures)
-    assert futures[-1].cancelled()
+    assert [future.result() for future in futures[1:] if not future.cancelled()] in ([], [0], [0, 1], [0, 1, 2])
 
 
 @every_pool
@@ -234,7 +207,7 @@ def test_shutdown_unused(pool):
 @every_pool
 def test_forgotten(pool):
     """An executor that nobody shuts down finishes its tasks and leaves nothing behind."""
-    future = pool(2).submit(sleep_and_return, 0.1, "done")
+    future = pool(2).submit(sleep_and_return, 0.05, "done")
     assert future.result() == "done"
 
 
@@ -243,11 +216,6 @@ def test_initializer(pool):
     """Each worker runs the initializer with its arguments before its first task."""
     with pool(2, initializer=remember, initargs=("a", "b")) as executor:
         assert set(executor.map(recall_later, range(8))) == {("a", "b")}
-
-
-def recall_later(_):
-    time.sleep(0.02)
-    return recall()
 
 
 @every_pool
@@ -275,10 +243,10 @@ def submit_or_broken(executor):
 def test_killed_worker(pool, death):
     """A worker that dies at work is a BrokenProcessPool for all that was to be done; nothing hangs."""
     with pool(2) as executor:
-        futures = [executor.submit(sleep_and_return, 5, 0), executor.submit(death), executor.submit(add, 1)]
+        futures = [executor.submit(sleep_and_return, PATIENCE, 0), executor.submit(death), executor.submit(add, 1)]
         for future in (futures[0], futures[1]):
             with pytest.raises(BrokenProcessPool):
-                future.result(timeout=20)
+                future.result(PATIENCE)
         with pytest.raises(BrokenProcessPool):
             executor.submit(add, 1)
 
@@ -288,9 +256,9 @@ def test_unpicklable(pool):
     """What cannot be pickled fails alone, argument or result."""
     with pool(1) as executor:
         with pytest.raises(TypeError, match="not to be pickled"):
-            executor.submit(add, Unpicklable()).result()
+            executor.submit(add, tasks.Unpicklable()).result()
         with pytest.raises(TypeError, match="not to be pickled"):
-            executor.submit(Unpicklable).result()
+            executor.submit(tasks.Unpicklable).result()
         assert executor.submit(add, 1).result() == 1
 
 
@@ -312,15 +280,11 @@ def test_max_tasks_per_child_backlog(method):
     assert max(map(pids.count, pids)) == 2
 
 
-def recall_and_identify(_):
-    return recall(), os.getpid()
-
-
 @every_process_pool
 def test_nested(pool):
     """A worker may have workers of its own."""
     with pool(1) as executor:
-        assert executor.submit(nested, 1).result() == 2
+        assert executor.submit(tasks.nested, 1).result() == 2
 
 
 @every_pool
@@ -386,9 +350,9 @@ def test_signatures(ours, stdlib):
 def test_kill_workers(how):
     """The workers can be ended, as in Python 3.14."""
     executor = LowPriorityProcessPoolExecutor(2)
-    future = executor.submit(sleep_and_return, 30, 1)
+    future = executor.submit(sleep_and_return, PATIENCE, 1)
     while not future.running():
         time.sleep(0.01)
     getattr(executor, how)()
     with pytest.raises(BrokenProcessPool):
-        future.result(timeout=20)
+        future.result(PATIENCE)

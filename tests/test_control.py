@@ -7,20 +7,8 @@ import threading
 
 import pytest
 
-from asking import (
-    LINUX,
-    PROCESS,
-    THREAD,
-    WINDOWS,
-    ask_thread,
-    ask_threads,
-    linux_only,
-    may_raise,
-    needs_privilege,
-    posix_only,
-    run_python,
-    unprivileged,
-)
+from asking import LINUX, PROCESS, THREAD, ask_thread, ask_threads, may_raise
+from marks import linux_only, needs_privilege, posix_only, windows_only
 from nicefutures import (
     PriorityError,
     ProcessPriority,
@@ -32,6 +20,7 @@ from nicefutures import (
     set_thread_priority,
     thread_priority,
 )
+from programs import run_python, unprivileged
 
 PROCESS_LEVELS = [p for p in ProcessPriority if p in PROCESS and (may_raise or p <= ProcessPriority.NORMAL)]
 THREAD_LEVELS = [p for p in ThreadPriority if p in THREAD and (may_raise or p <= ThreadPriority.NORMAL)]
@@ -176,10 +165,10 @@ print(get_process_priority(int(sys.argv[1])).name)
         assert set(ask_threads(pid)) == {PROCESS[ProcessPriority.NORMAL]}
 
 
-@pytest.mark.skipif(not WINDOWS, reason="Windows only")
+@windows_only
 def test_thread_ends_while_set():
     """Short-lived threads do not disturb the description of a process."""
-    from nicefutures._platform import backend
+    from nicefutures._system import backend
 
     stop = threading.Event()
 
@@ -190,7 +179,7 @@ def test_thread_ends_while_set():
     breeder = threading.Thread(target=breed)
     breeder.start()
     for _ in range(20):
-        assert backend.describe().level == ProcessPriority.NORMAL
+        assert backend.priority.describe().level == ProcessPriority.NORMAL
     stop.set()
     breeder.join()
 
@@ -219,7 +208,7 @@ stop.set()
     run_python(code)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
+@posix_only
 def test_set_thread_priority_of_main():
     """The main thread's level is its own too: the process' other threads stay."""
     code = """

@@ -7,7 +7,10 @@ import pkgutil
 import pytest
 
 import nicefutures
-from asking import LINUX, run_python
+from asking import LINUX
+from programs import run_python
+
+pytestmark = pytest.mark.every_python
 
 ENGINES = "nicefutures.integrations."
 MODULES = [

@@ -1,19 +1,18 @@
 """A level that cannot be had is said once, in the parent, at the line that made the executor; no pool breaks."""
 
-import platform
-import sys
-
 import pytest
 
-from asking import linux_only, posix_only, run_python, unprivileged
+from marks import linux_only, posix_only, seccomp_only
+from programs import FORBID, run_python, unprivileged
 
-pytestmark = posix_only
+pytestmark = [posix_only, pytest.mark.every_python]
 
 # Runs as a user who may lower only, in a process that is lowered already.
 _LOWERED = """
 import multiprocessing, sys, time, warnings
 from nicefutures import *
 from asking import *
+from tasks import *
 set_process_priority("below_normal")
 
 def caught():
@@ -240,7 +239,7 @@ def test_kill_workers_with_warning_as_error():
     else:
         for process in executor._processes.values():
             process.kill()
-    assert type(future.exception(timeout=20)) is BrokenProcessPool
+    assert type(future.exception(timeout=300)) is BrokenProcessPool
 """)
 
 
@@ -302,45 +301,14 @@ assert "glibc" in warning.message.remedy
 """)
 
 
-# --- a container that forbids sched_setscheduler: a seccomp filter does the same
-
-_FORBID = """
-import ctypes, struct, sys, warnings
-from nicefutures import *
-from asking import *
-
-def forbid(*numbers):
-    # Classic BPF (linux/filter.h, linux/seccomp.h): load the call's number, answer EPERM if it is one of these.
-    program = [(0x20, 0, 0, 0)]
-    for number in numbers:
-        program += [(0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | 1)]
-    program.append((0x06, 0, 0, 0x7FFF0000))
-    code = b"".join(struct.pack("HBBI", *line) for line in program)
-    class Filter(ctypes.Structure):
-        _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
-    assert libc.prctl(38, 1, None, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
-    fprog = Filter(len(program), code)
-    assert libc.prctl(22, 2, ctypes.addressof(fprog), 0, 0) == 0, ctypes.get_errno()  # PR_SET_SECCOMP, filter
-
-SCHED_SETSCHEDULER, SETPRIORITY, IOPRIO_SET, IOPRIO_GET = 144, 141, 251, 252  # x86_64
-record = warnings.catch_warnings(record=True)
-log = record.__enter__()
-warnings.simplefilter("always")
-if __name__ == "__main__":
-"""
-
-seccomp_only = pytest.mark.skipif(
-    sys.platform != "linux" or platform.machine() != "x86_64", reason="the filter is written for Linux on x86_64"
-)
+# --- a container that forbids sched_setscheduler
 
 
 @seccomp_only
 def test_forbidden_scheduler_falls_back_to_nice():
     """Where sched_setscheduler is forbidden, nice 19 is set on every thread, and that is said."""
     run_python(
-        _FORBID
+        FORBID
         + """
     forbid(SCHED_SETSCHEDULER)
     with LowPriorityProcessPoolExecutor(2) as executor:
@@ -363,7 +331,7 @@ def test_forbidden_scheduler_falls_back_to_nice():
 def test_everything_forbidden():
     """Where nothing may be set the workers work on, and the parent is told."""
     run_python(
-        _FORBID
+        FORBID
         + """
     forbid(SCHED_SETSCHEDULER, SETPRIORITY, IOPRIO_SET, IOPRIO_GET)
     with LowPriorityProcessPoolExecutor(2) as executor:
@@ -383,7 +351,7 @@ def test_everything_forbidden():
 def test_forbidden_io_class():
     """A CPU level without the I/O class that belongs to it is said to be that."""
     run_python(
-        _FORBID
+        FORBID
         + """
     forbid(IOPRIO_SET)
     set_process_priority("idle")
@@ -408,7 +376,7 @@ def test_worker_that_dies_while_it_reports():
             process.kill()
         for future in futures:
             try:
-                future.result(timeout=20)
+                future.result(timeout=300)
                 raise AssertionError
             except BrokenProcessPool:
                 pass

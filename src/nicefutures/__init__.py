@@ -1,5 +1,6 @@
 """Heavy NumPy and SciPy work in the background, without the desktop or your own window noticing."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._control import (
@@ -10,12 +11,12 @@ from ._control import (
     set_thread_priority,
     thread_priority,
 )
-from ._priority import PriorityError, PriorityWarning, ProcessPriority, ThreadPriority
-from ._process_pool import LowPriorityProcessPoolExecutor
-from ._regulator import PoolStats, Stall
-from ._thread_pool import PriorityThreadPoolExecutor
+from ._levels import PriorityError, PriorityWarning, ProcessPriority, ThreadPriority
 
 if TYPE_CHECKING:
+    from ._processes.executor import LowPriorityProcessPoolExecutor
+    from ._threads.executor import PriorityThreadPoolExecutor
+    from ._threads.stats import PoolStats, Stall
     from ._workers import WorkerInfo
 
 __all__ = [
@@ -36,12 +37,23 @@ __all__ = [
     "thread_priority",
 ]
 
+# Imported when they are first asked for: a worker of one pool does without the other one.
+_LATER = {
+    "LowPriorityProcessPoolExecutor": "._processes.executor",
+    "PoolStats": "._threads.stats",
+    "PriorityThreadPoolExecutor": "._threads.executor",
+    "Stall": "._threads.stats",
+    "WorkerInfo": "._workers",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # Its dataclass and psutil are imported by those who ask for it, and not by every worker.
-    if name == "WorkerInfo":
-        from ._workers import WorkerInfo
+    if name not in _LATER:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    globals()[name] = value = getattr(importlib.import_module(_LATER[name], __name__), name)
+    return value
 
-        return WorkerInfo
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from ._blas import ThreadCap
-from ._platform import backend
+from ._system import backend
 
 # More than any BLAS library was built for.
 _MOST_THREADS: Final = 1024
@@ -77,7 +77,7 @@ def parse_blas_threads(value: Any, workers: int) -> ThreadCap | None:
     if value is None:
         return None
     if isinstance(value, str) and value == "auto":
-        return ThreadCap(max(1, int(backend.usable_cpus() / workers)), exact=False)
+        return ThreadCap(max(1, int(backend.accounting.usable_cpus() / workers)), exact=False)
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         msg = f"blas_threads must be 'auto', a number of threads, or None, not {value!r}"
         raise (ValueError if isinstance(value, str) else TypeError)(msg)
@@ -99,7 +99,7 @@ def parse_memory_limit(value: Any) -> int | None:
     if value is None:
         return None
     limit = _to_bytes(value)
-    total = backend.total_memory()
+    total = backend.memory.total()
     if limit > total:
         msg = (
             f"memory_limit={value!r} is more than all the memory that there is, {total:,} bytes: it would limit nothing"
@@ -125,7 +125,7 @@ def _to_bytes(value: Any) -> int:
     if not 0 < fraction <= 1:
         msg = f"memory_limit={value!r} is no fraction of the memory: {_MEMORY_HELP}"
         raise ValueError(msg)
-    return int(fraction * backend.total_memory())
+    return int(fraction * backend.memory.total())
 
 
 def _text_to_bytes(name: str, text: str, remedy: str) -> int:

@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from ._platform import backend
-from ._priority import PriorityWarning, ProcessPriority, Shortfall, ThreadPriority, parse_priority
+from ._levels import PriorityWarning, ProcessPriority, Shortfall, ThreadPriority, parse_priority
+from ._system import backend
 
 _Level = TypeVar("_Level", ProcessPriority, ThreadPriority)
 
@@ -52,7 +52,7 @@ def set_process_priority(priority: ProcessPriority | str, pid: int | None = None
     <ProcessPriority.IDLE: 4>
     """
     level = parse_priority(ProcessPriority, priority)
-    _warn_of(backend.set_process(level, _parse_pid(pid)))
+    _warn_of(backend.priority.set_process(level, _parse_pid(pid)))
 
 
 def get_process_priority(pid: int | None = None) -> ProcessPriority:
@@ -81,7 +81,7 @@ def get_process_priority(pid: int | None = None) -> ProcessPriority:
     >>> get_process_priority()
     <ProcessPriority.NORMAL: 8>
     """
-    return backend.get_process(_parse_pid(pid))
+    return backend.priority.get_process(_parse_pid(pid))
 
 
 def process_priority(priority: ProcessPriority | str) -> contextlib.AbstractContextManager[None]:
@@ -112,7 +112,7 @@ def process_priority(priority: ProcessPriority | str) -> contextlib.AbstractCont
     <ProcessPriority.BELOW_NORMAL: 6>
     """
     level = parse_priority(ProcessPriority, priority)
-    return _held(level, backend.set_process, backend.save_process, backend.restore_process)
+    return _held(level, backend.priority.set_process, backend.priority.save_process, backend.priority.restore_process)
 
 
 def set_thread_priority(priority: ThreadPriority | str) -> None:
@@ -142,7 +142,7 @@ def set_thread_priority(priority: ThreadPriority | str) -> None:
     A thread that holds the GIL holds it at any priority: lowering a thread that runs Python code makes the others wait
     *longer* for it. See :class:`PriorityThreadPoolExecutor`.
     """
-    _warn_of(backend.set_thread(parse_priority(ThreadPriority, priority)))
+    _warn_of(backend.priority.set_thread(parse_priority(ThreadPriority, priority)))
 
 
 def get_thread_priority() -> ThreadPriority:
@@ -154,7 +154,7 @@ def get_thread_priority() -> ThreadPriority:
     >>> get_thread_priority()
     <ThreadPriority.NORMAL: 0>
     """
-    return backend.get_thread()
+    return backend.priority.get_thread()
 
 
 def thread_priority(priority: ThreadPriority | str) -> contextlib.AbstractContextManager[None]:
@@ -178,7 +178,7 @@ def thread_priority(priority: ThreadPriority | str) -> contextlib.AbstractContex
         On leaving, if the thread cannot be put back: on Linux raising it again needs a privilege.
     """
     level = parse_priority(ThreadPriority, priority)
-    return _held(level, backend.set_thread, backend.save_thread, backend.restore_thread)
+    return _held(level, backend.priority.set_thread, backend.priority.save_thread, backend.priority.restore_thread)
 
 
 @contextlib.contextmanager

@@ -1,17 +1,8 @@
-"""What the operating system says of an executor's workers."""
+"""What an executor tells of its workers."""
 
-import contextlib
-import os
-import threading
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import psutil
-
-from ._blas import ThreadCap, count_threads, names_blas
-from ._platform import backend
-from ._priority import PriorityError, ProcessPriority, ThreadPriority
-from ._report import WorkerReport
+from ._levels import ProcessPriority, ThreadPriority
 
 
 @dataclass(frozen=True)
@@ -45,63 +36,3 @@ class WorkerInfo:
     blas_threads: int | None
     rss: int
     io_class: str | None
-
-
-def describe_processes(
-    pids: Iterable[int], reports: Mapping[int, WorkerReport], cap: ThreadCap | None
-) -> list[WorkerInfo]:
-    """Describe the worker processes that are alive.
-
-    Parameters
-    ----------
-    pids : iterable of int
-        Their ids.
-    reports : dict of int to WorkerReport
-        What they have reported.
-    cap : ThreadCap or None
-        Limit of threads of the libraries that they load.
-    """
-    found = []
-    for pid in pids:
-        with contextlib.suppress(PriorityError, psutil.Error):  # it has ended
-            found.append(_describe_process(pid, reports.get(pid), cap))
-    return found
-
-
-def _describe_process(pid: int, report: WorkerReport | None, cap: ThreadCap | None) -> WorkerInfo:
-    blas_threads = None if report is None else report.blas_threads
-    if report is not None and blas_threads is None and cap is not None and names_blas(backend.loaded_libraries(pid)):
-        blas_threads = cap.threads
-    description = backend.describe(pid)
-    process = psutil.Process(pid)
-    return WorkerInfo(
-        pid=pid,
-        tid=None,
-        priority=description.level,
-        threads=process.num_threads(),
-        blas_threads=blas_threads,
-        rss=process.memory_info().rss,
-        io_class=description.io_class,
-    )
-
-
-def describe_threads(threads: Iterable[threading.Thread]) -> list[WorkerInfo]:
-    """Describe the worker threads that are alive."""
-    description = backend.describe()
-    process = psutil.Process()
-    count, rss, blas_threads = process.num_threads(), process.memory_info().rss, count_threads()
-    found = []
-    for thread in threads:
-        with contextlib.suppress(OSError):  # it has ended
-            if thread.is_alive():
-                info = WorkerInfo(
-                    pid=os.getpid(),
-                    tid=thread.native_id,
-                    priority=backend.get_thread(thread),
-                    threads=count,
-                    blas_threads=blas_threads,
-                    rss=rss,
-                    io_class=description.io_class,
-                )
-                found.append(info)
-    return found

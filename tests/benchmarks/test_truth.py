@@ -82,7 +82,7 @@ def test_stalls_at_known_times(monkeypatch):
 
 @needs_gil
 @pytest.mark.parametrize("window", ["thread", "tk", "qt", "asyncio"])
-def test_known_stalls_of_the_gil(window):
+def test_known_stalls_in_windows(window):
     """Each C call that keeps the GIL for 50 ms makes beats late, in a plain loop and in real windows."""
     with open_screen([window]) as environment:
         problem = ui_problem(window, sys.executable, environment)

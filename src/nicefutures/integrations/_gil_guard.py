@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from tornado.ioloop import IOLoop
 
-from .._platform import backend
+from .._system import backend
 
 # From one look to the next, in s.
 _PERIOD_S: Final = 0.05
@@ -56,7 +56,7 @@ class GilGuard:
         # How many threads of others wanted a CPU while no task ran.
         self._others: deque[int] = deque(maxlen=_LOOKS)
         self._resources = contextlib.ExitStack()
-        self._delay = self._resources.enter_context(backend.cpu_delay())
+        self._delay = self._resources.enter_context(backend.accounting.cpu_delay())
         self._next: Any = None
         self._plan()
 
@@ -97,7 +97,7 @@ class GilGuard:
 
     def _look_at_others(self) -> None:
         """Without tasks: be careful with the next ones if others keep the machine full."""
-        ready = backend.count_ready()
+        ready = backend.accounting.count_ready()
         self._others.append(ready - 1 if ready is not None else 0)  # this thread is one of them
         if len(self._others) == _LOOKS:
             self._waits.clear()

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
-from .._controller import has_gil
-from .._initializer import start_thread
-from .._library_threads import library_threads
-from .._platform import backend
-from .._priority import ProcessPriority, Shortfall, ThreadPriority, parse_priority
-from .._process_pool import LowPriorityProcessPoolExecutor
-from .._thread_pool import PriorityThreadPoolExecutor
+from .._levels import ProcessPriority, Shortfall, ThreadPriority, parse_priority
+from .._processes.executor import LowPriorityProcessPoolExecutor
+from .._system import backend
+from .._threads.executor import PriorityThreadPoolExecutor
+from .._threads.gil import has_gil
+from .._threads.worker import start_thread
+from ._library_threads import library_threads
 
 try:
     import dask.config
@@ -198,8 +198,8 @@ class _LoweredWorker:
         for name, executor in list(self._worker.executors.items()):
             if type(executor) is ThreadPoolExecutor and executor is not communicates:
                 tids = [thread.native_id for thread in _threads_of(executor) if thread.native_id is not None]
-                self._saved.update(backend.save_threads(tids))
-                backend.set_threads(tids, self._priority)
+                self._saved.update(backend.threads.save_levels(tids))
+                backend.threads.set_levels(tids, self._priority)
                 pool = _LoweredThreadPoolExecutor(*_size_of(executor), self._priority, self._note, self._guard)
                 self._pools[name] = pool
                 self._replace(name, pool)
@@ -221,7 +221,7 @@ class _LoweredWorker:
                 size, prefix = _size_of(pool)
                 self._replace(name, ThreadPoolExecutor(size, thread_name_prefix=prefix))
         # Where the system refuses it, they end with their tasks.
-        backend.restore_threads(self._saved)
+        backend.threads.restore_levels(self._saved)
         shortfall = self._release() if self._release is not None else None
         if shortfall is not None:
             self._note(shortfall._replace(remedy="client.restart() starts new workers, at the normal level."))
@@ -232,20 +232,24 @@ class _LoweredWorker:
         threads = [thread for pool in pools for thread in _threads_of(pool)]
         return WorkerLevels(
             self._priority,
-            backend.get_thread(self._loop_thread),
-            {thread.native_id: backend.get_thread(thread) for thread in threads if thread.native_id is not None},
+            backend.priority.get_thread(self._loop_thread),
+            {
+                thread.native_id: backend.priority.get_thread(thread)
+                for thread in threads
+                if thread.native_id is not None
+            },
             self._guard is not None and self._guard.lifted,
-            backend.get_threads(backend.library_threads()),
+            backend.threads.get_levels(backend.threads.of_libraries()),
             tuple(self._shortfalls),
         )
 
     def _lift(self, lifted: bool) -> None:
         """Lift tasks that run, where the system lets it, or put their threads back; new ones get other threads."""
         if lifted:
-            self._low = backend.save_threads([tid for pool in self._pools.values() for tid in pool.before])
-            backend.set_threads(self._low, ThreadPriority.BELOW_NORMAL)
+            self._low = backend.threads.save_levels([tid for pool in self._pools.values() for tid in pool.before])
+            backend.threads.set_levels(self._low, ThreadPriority.BELOW_NORMAL)
         else:
-            backend.restore_threads(self._low)
+            backend.threads.restore_levels(self._low)
             for pool in self._pools.values():
                 lifted_pool = pool.take_lifted()
                 if lifted_pool is not None:
@@ -370,7 +374,7 @@ class _LoweredThreadPoolExecutor(ThreadPoolExecutor):
 
     def _lower_thread(self) -> None:
         tid = threading.get_native_id()
-        self.before.update(backend.save_threads([tid]))
+        self.before.update(backend.threads.save_levels([tid]))
         start_thread(self._priority, self._note, lambda: functools.partial(self.before.pop, tid, None), None, ())
         self._local.lowered = True
 

@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
 from .._arguments import check_initializer
-from .._initializer import Demands, ignore, refuse, run_task, start_process
-from .._priority import OnFailure, ProcessPriority, Shortfall, parse_on_failure, parse_priority
-from .._report import WarnOnce
+from .._failure import WarnOnce, ignore, refuse
+from .._levels import OnFailure, ProcessPriority, Shortfall, parse_on_failure, parse_priority
+from .._processes.worker import Demands, run_task, start_process
 
 try:
     from joblib import register_parallel_backend

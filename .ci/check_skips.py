@@ -1,0 +1,40 @@
+# ruff: noqa: INP001 (a script that CI runs)
+"""Fail if a test was skipped in every job: ``check_skips.py RESULTS...``, the JUnit files that pytest has written.
+
+A test that no job runs tests nothing. What CI has no machine for says so in the reason of its skip: see `EXPECTED`.
+"""
+
+import sys
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+
+# Reasons of skips that no job of this CI can do anything about.
+EXPECTED = ("macOS only",)
+
+
+def read(path: str) -> dict[str, str | None]:
+    """Return the reason of each test's skip, or None if it ran, by the test's name."""
+    reasons: dict[str, str | None] = {}
+    for case in ET.parse(path).iter("testcase"):  # noqa: S314, our own file
+        skipped = case.find("skipped")
+        name = f"{case.get('classname')}::{case.get('name')}"
+        reasons[name] = None if skipped is None else skipped.get("message", "")
+    return reasons
+
+
+def main(paths: list[str]) -> int:
+    """Print the tests that were skipped everywhere, and return the exit status."""
+    found: defaultdict[str, list[str | None]] = defaultdict(list)
+    for path in paths:
+        for name, reason in read(path).items():
+            found[name].append(reason)
+    skipped = {name: reasons[0] for name, reasons in found.items() if None not in reasons}
+    unexpected = {name: reason for name, reason in skipped.items() if not any(each in str(reason) for each in EXPECTED)}
+    for name, reason in sorted(unexpected.items()):
+        print(f"skipped in every job: {name}: {reason}")
+    print(f"{len(found)} tests in {len(paths)} jobs, {len(skipped)} skipped in every one, {len(unexpected)} unexpected")
+    return 1 if unexpected or not found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

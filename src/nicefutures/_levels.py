@@ -1,0 +1,165 @@
+"""The levels, how to read one that a caller passed, and how to say that one was not reached.
+
+No operating system in here: what a level means on each is in :mod:`nicefutures._system`.
+"""
+
+import enum
+from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar, get_args
+
+
+class ProcessPriority(enum.IntEnum):
+    """Priority of a process: the names of Windows' priority classes.
+
+    The members are ordered; the value is the base priority that Windows gives a normal thread of that class.
+
+    Notes
+    -----
+    ``IDLE`` runs when nothing else wants the CPU, ``BELOW_NORMAL`` yields to ordinary programs but gets its share.
+    Levels above ``NORMAL`` need a privilege on Linux and macOS, ``REALTIME`` needs one on Windows too.
+
+    See `Scheduling Priorities <https://learn.microsoft.com/windows/win32/procthread/scheduling-priorities>`_.
+    """
+
+    IDLE = 4
+    BELOW_NORMAL = 6
+    NORMAL = 8
+    ABOVE_NORMAL = 10
+    HIGH = 13
+    REALTIME = 24
+
+
+class ThreadPriority(enum.IntEnum):
+    """Priority of a thread: the names and values of Windows' thread priority levels (``winbase.h``).
+
+    The members are ordered. On Windows a thread's level is relative to the priority class of its process;
+    on Linux and macOS it stands for itself.
+    """
+
+    IDLE = -15
+    LOWEST = -2
+    BELOW_NORMAL = -1
+    NORMAL = 0
+    ABOVE_NORMAL = 1
+    HIGHEST = 2
+    TIME_CRITICAL = 15
+
+
+OnFailure: TypeAlias = Literal["warn", "raise", "ignore"]
+
+_ON_FAILURE: Final[tuple[str, ...]] = get_args(OnFailure)
+
+_Level = TypeVar("_Level", ProcessPriority, ThreadPriority)
+
+
+def parse_priority(kind: type[_Level], value: _Level | str) -> _Level:
+    """Return the member of `kind` that `value` is or names, in any case.
+
+    Raises
+    ------
+    ValueError
+        If no member has that name.
+    TypeError
+        If `value` is neither a name nor a member of `kind`.
+    """
+    if isinstance(value, kind):
+        return value
+    allowed = ", ".join(repr(member.name.lower()) for member in kind)
+    if isinstance(value, str):
+        try:
+            return kind[value.upper()]
+        except KeyError:
+            msg = f"unknown priority {value!r}: use one of {allowed}, or a {kind.__name__}"
+            raise ValueError(msg) from None
+    msg = f"priority must be one of {allowed}, or a {kind.__name__}, not {value!r}"
+    raise TypeError(msg)
+
+
+def parse_on_failure(value: str) -> str:
+    """Return `value` if it is a way to handle a level that could not be set; otherwise raise ValueError."""
+    if value in _ON_FAILURE:
+        return value
+    msg = f"unknown on_failure {value!r}: use one of {', '.join(map(repr, _ON_FAILURE))}"
+    raise ValueError(msg)
+
+
+class Shortfall(NamedTuple):
+    """A level that is not in force although it was asked for, in words.
+
+    A named tuple because it travels from a worker to its parent.
+    """
+
+    requested: str
+    in_force: str
+    reason: str
+    remedy: str
+
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        return f"{self.requested} is not to be had: {self.reason}. In force: {self.in_force}. {self.remedy}"
+
+
+class _Told:
+    """What :class:`PriorityError` and :class:`PriorityWarning` have in common."""
+
+    args: tuple[Shortfall]
+
+    @property
+    def requested(self) -> str:
+        """What was asked for."""
+        return self.args[0].requested
+
+    @property
+    def in_force(self) -> str:
+        """What the operating system reports instead."""
+        return self.args[0].in_force
+
+    @property
+    def reason(self) -> str:
+        """Why it is not what was asked for."""
+        return self.args[0].reason
+
+    @property
+    def remedy(self) -> str:
+        """What would help."""
+        return self.args[0].remedy
+
+    def __str__(self) -> str:
+        return self.args[0].text
+
+
+class PriorityError(_Told, OSError):
+    """A priority could not be set.
+
+    A process that does not exist or belongs to somebody else gives a subclass that is a :class:`ProcessLookupError`
+    or a :class:`PermissionError` as well.
+
+    Attributes
+    ----------
+    requested, in_force, reason, remedy : str
+        What was asked for, what the operating system reports instead, why, and what would help.
+    """
+
+    def __init__(self, shortfall: Shortfall) -> None:
+        super().__init__(shortfall)
+
+
+class NoSuchProcessError(PriorityError, ProcessLookupError):
+    """The process whose priority was to be read or set does not exist."""
+
+
+class NotPermittedError(PriorityError, PermissionError):
+    """The process whose priority was to be set belongs to somebody else."""
+
+
+class PriorityWarning(_Told, RuntimeWarning):
+    """A priority is not quite, or not at all, what was asked for, and the work goes on.
+
+    Attributes
+    ----------
+    requested, in_force, reason, remedy : str
+        What was asked for, what the operating system reports instead, why, and what would help.
+    """
+
+    def __init__(self, shortfall: Shortfall) -> None:
+        super().__init__(shortfall)

@@ -1,0 +1,383 @@
+"""``map(chunksize="auto")``: as many calls in a task as take a few milliseconds."""
+
+import concurrent.futures.process  # noqa: F401, so that its exit function is registered before ours and runs after it
+import functools
+import itertools
+import os
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Future
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+_T = TypeVar("_T")
+
+# Seconds that a task shall take: nothing beside what it costs to send it, and no long wait for its first result.
+_TARGET_S: Final = 0.02
+# Of so many tasks the slowest call counts.
+_REMEMBERED_TASKS: Final = 8
+# So many tasks for each worker are under way, so that none is idle while one comes back.
+_TASKS_PER_WORKER: Final = 2
+
+
+class Done(NamedTuple):
+    """What comes back from a worker.
+
+    Attributes
+    ----------
+    results : list
+        Of the calls that have returned.
+    error : BaseException or None
+        What comes in the place of the next one.
+    made : int
+        How many calls have been made, those included whose results cannot be had.
+    slowest_s : float
+        How long the slowest call took, in s.
+    """
+
+    results: list[Any]
+    error: Any = None
+    made: int = 0
+    slowest_s: float = 0.0
+
+
+class _Chunk:
+    """Some calls, of which so many at most go in one task.
+
+    What has not been done of them is in `rest`, once they have come back.
+    """
+
+    def __init__(self, calls: list[tuple[Any, ...]], most: int) -> None:
+        self.calls = calls
+        self.most = min(most, len(calls))
+        self.task: Future[Done] | None = None
+        # For who takes the results; it is set after `rest`.
+        self.outcome: Future[Done] = Future()
+        self.rest: _Chunk | None = None
+
+
+# Submits a call: a method that keeps its executor, and that takes calls also while the executor comes to its end.
+_Submit = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Future[Any]]
+
+
+class Chunks(Protocol):
+    """What an executor does with the calls of a chunk."""
+
+    @property
+    def run_chunk(self) -> Callable[[Callable[..., Any], list[tuple[Any, ...]]], Any]:
+        """What makes some of the calls in a worker, the first in any case; from there comes a `Done`."""
+
+    def sending_error(self, call: Any) -> BaseException | None:
+        """Return why a call cannot be sent to a worker, or None."""
+
+
+class AutoMap(Generic[_T]):
+    """One call of ``map``.
+
+    What a task's callback does may run with the locks of the executor held, and the inputs may be code of the user's
+    that waits for results. So with the lock of this class nothing else is called: neither is a task submitted then,
+    nor is an input asked for its next item, nor is the last reference to the executor dropped.
+
+    Parameters
+    ----------
+    submit : callable
+        Submits a task; a method of the executor.
+    chunks : Chunks
+        What becomes of it in a worker.
+    workers : int
+        How many workers it may have.
+    fn, iterables
+        As for :meth:`concurrent.futures.Executor.map`.
+    buffersize : int or None
+        How many tasks may be under way whose results have not been yielded. None: the next ones go out as soon as
+        others come back, and all arguments are collected at once.
+    """
+
+    def __init__(
+        self,
+        submit: _Submit,
+        chunks: Chunks,
+        workers: int,
+        fn: Callable[..., _T],
+        iterables: tuple[Iterable[Any], ...],
+        buffersize: int | None,
+    ) -> None:
+        _retired.clear()
+        self._how = chunks
+        self._submit: _Submit | None = submit  # as long as there may be something to send
+        self._sending = True  # calls that have never been sent
+        self._resending = True  # what has come back in part
+        self._dropped = False
+        self._cancelled = False
+        self._fn = fn
+        calls = zip(*iterables, strict=False)
+        self._calls: Iterator[tuple[Any, ...]] = calls if buffersize is not None else iter(list(calls))
+        self._buffersize = buffersize
+        self._window = workers * _TASKS_PER_WORKER
+        self._under_way = 0
+        self._size = 1
+        self._slowest: deque[float] = deque(maxlen=_REMEMBERED_TASKS)
+        self._chunks: deque[_Chunk] = deque()
+        # Reentrant: the garbage collector may end the results of this map in a thread that has it.
+        self._lock = threading.RLock()
+        self._idle = threading.Condition(self._lock)
+        if buffersize is None:
+            with self._lock:
+                taken = self._take()
+            self._begin(taken, submit)
+        else:
+            self._fill(buffersize, self._begin)
+
+    def _take(self) -> list[_Chunk]:
+        """Return the chunks that shall be sent now, of arguments that have all been collected; with the lock."""
+        taken = []
+        while self._sending and self._under_way < self._window:
+            calls = list(itertools.islice(self._calls, self._size))
+            if calls:
+                taken.append(self._add(calls))
+            else:
+                self._sending = False
+        return taken
+
+    def _add(self, calls: list[tuple[Any, ...]]) -> _Chunk:
+        chunk = _Chunk(calls, len(calls))
+        self._chunks.append(chunk)
+        self._under_way += 1
+        return chunk
+
+    def _fill(self, buffersize: int, send: Callable[[list[_Chunk], _Submit], None]) -> None:
+        """Send what the buffer has room for; only whoever takes the results does that."""
+        while True:
+            with self._lock:
+                submit, size = self._submit, self._size
+                if submit is None or not self._sending or len(self._chunks) >= buffersize:
+                    return
+            calls = list(itertools.islice(self._calls, size))
+            with self._lock:
+                if not calls:
+                    self._sending = False
+                    return
+                chunk = self._add(calls)
+                if self._cancelled:  # meanwhile
+                    self._under_way -= 1
+                    chunk.outcome.cancel()
+                    return
+            send([chunk], submit)
+
+    def _begin(self, chunks: list[_Chunk], submit: _Submit) -> None:
+        """Send the first ones; whoever calls `map` gets an error."""
+        try:
+            for chunk in chunks:
+                self._send_one(chunk, submit)
+        except BaseException:
+            self._sending = False
+            raise
+
+    def _send(self, chunks: list[_Chunk], submit: _Submit) -> None:
+        for chunk in chunks:
+            try:
+                self._send_one(chunk, submit)
+            except Exception as error:  # noqa: BLE001, whoever takes the results gets it, and no more
+                with self._lock:
+                    self._sending = False
+                    self._under_way -= 1
+                    self._idle.notify_all()
+                if self._cancelled and not isinstance(error, BrokenExecutor):  # and the executor has been shut down
+                    chunk.outcome.cancel()
+                else:
+                    chunk.outcome.set_exception(error)
+
+    def _send_one(self, chunk: _Chunk, submit: _Submit) -> None:
+        task = submit(self._how.run_chunk, (self._fn, chunk.calls[: chunk.most]), {})
+        chunk.task = task
+        if self._cancelled:
+            task.cancel()
+        # This may be now.
+        task.add_done_callback(functools.partial(self._come_back, chunk))
+
+    def _come_back(self, chunk: _Chunk, task: Future[Done]) -> None:
+        error = CancelledError() if task.cancelled() else task.exception()
+        if isinstance(error, CancelledError | BrokenExecutor):
+            self._end(chunk, error)
+            return
+        if error is None:
+            done = task.result()
+            rest, most = chunk.calls[done.made :], chunk.most
+        else:
+            done, rest, most = self._without_what_cannot_be_sent(chunk, error)
+        further: list[_Chunk] = []
+        with self._lock:
+            self._under_way -= 1
+            submit = self._submit
+            if error is None:
+                self._adapt(done)
+            if rest:
+                chunk.rest = _Chunk(rest, most)
+                if self._resending:
+                    self._under_way += 1
+                    further.append(chunk.rest)
+                else:
+                    chunk.rest.outcome.cancel()
+            if self._buffersize is None:
+                further += self._take()
+            if not self._sending and not self._under_way:
+                self._submit = None
+            chunk.calls = []
+            self._idle.notify_all()
+        chunk.outcome.set_result(done)
+        if submit is not None:
+            self._send(further, submit)
+
+    def _end(self, chunk: _Chunk, error: BaseException) -> None:
+        """Send nothing more: a pool that breaks takes no task in its callbacks."""
+        with self._lock:
+            self._under_way -= 1
+            self._sending = self._resending = False
+            if self._submit is not None and self._submit not in _retired:
+                _retired.append(self._submit)
+            chunk.calls = []
+            self._idle.notify_all()
+        chunk.outcome.set_exception(error)
+
+    def _without_what_cannot_be_sent(
+        self, chunk: _Chunk, error: BaseException
+    ) -> tuple[Done, list[tuple[Any, ...]], int]:
+        """Return what is known of a chunk that was not sent, which of its calls go next, and how many in one task."""
+        failed = Done([], error)
+        for count, args in enumerate(chunk.calls[: chunk.most]):
+            if self._how.sending_error((self._fn, args)) is not None:
+                # Those before it have not been made, and neither have those after it.
+                return (Done([]), chunk.calls, count) if count else (failed, chunk.calls[1:], chunk.most)
+        # Something else, such as a worker that was interrupted: what it has done is not known, and not done again.
+        return failed, chunk.calls[chunk.most :], chunk.most
+
+    def _adapt(self, done: Done) -> None:
+        self._slowest.append(done.slowest_s)
+        fitting = int(_TARGET_S / max(*self._slowest, 1e-7)) if len(self._slowest) > 1 else 1
+        self._size = max(1, min(fitting, self._size * 2))
+
+    def results(self, deadline: float | None) -> Iterator[_T]:
+        """Yield the results; `deadline` is a time of `time.monotonic`."""
+        chunk: _Chunk | None
+        rest: _Chunk | None
+        done: Any
+        try:
+            while self._chunks:
+                chunk = self._chunks[0]
+                while chunk is not None:
+                    done = chunk.outcome.result(None if deadline is None else deadline - time.monotonic())
+                    rest = chunk.rest
+                    done.results.reverse()
+                    while done.results:
+                        yield done.results.pop()
+                    if done.error is not None:
+                        raise done.error
+                    chunk = rest
+                self._chunks.popleft()
+                if self._buffersize is not None:
+                    self._fill(self._buffersize, self._send)
+            if self._dropped and next(self._calls, None) is not None:
+                raise CancelledError
+        finally:
+            chunk = rest = done = None  # an exception's traceback has this frame
+            self.cancel()
+
+    def cancel(self, at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Send nothing more, and cancel what has not begun."""
+        if at_exit():  # nothing has, and modules may have lost their names
+            return
+        with self._lock:
+            self._sending = self._resending = False
+            self._cancelled = True
+            submit, self._submit = self._submit, None
+            chunks = list(self._chunks)
+            self._chunks.clear()
+            self._idle.notify_all()
+        for chunk in chunks:
+            each: _Chunk | None = chunk
+            while each is not None:
+                if each.task is not None:
+                    each.task.cancel()
+                each = each.rest
+        if submit in _retired:  # here it may go
+            _retired.remove(submit)
+
+    def drop(self) -> None:
+        """Send nothing more: whoever takes the results learns of it where the first one is missing."""
+        with self._lock:
+            self._dropped |= self._sending
+            self._sending = self._resending = False
+            self._cancelled = True
+            self._idle.notify_all()
+
+    @property
+    def sent(self) -> bool:
+        """Whether nothing is left that would be sent by itself."""
+        return self._buffersize is not None or not (self._sending or self._under_way)
+
+    def wait_until_sent(self) -> None:
+        """Wait until nothing is left that would be sent by itself."""
+        with self._lock:
+            self._idle.wait_for(lambda: self.sent)
+
+
+# Executors that have broken: the last reference to one must not be dropped while it tells that to its tasks, for with
+# that come its own locks.
+_retired: Final[list[_Submit | None]] = []
+
+
+class AutoMaps:
+    """Those of one executor that may still have something to send."""
+
+    def __init__(self) -> None:
+        self._maps: weakref.WeakSet[AutoMap[Any]] = weakref.WeakSet()
+        _executors.add(self)
+
+    def add(self, auto_map: AutoMap[Any]) -> None:
+        """Remember one."""
+        self._maps.add(auto_map)
+
+    def forget(self) -> None:
+        """Have no part in it: a forked child has a copy of all this, and nobody who would send."""
+        self._maps.clear()
+
+    @property
+    def sent(self) -> bool:
+        """Whether nothing is left that would be sent by itself."""
+        return all(each.sent for each in list(self._maps))
+
+    def drop(self) -> None:
+        """Send nothing more."""
+        for each in list(self._maps):
+            each.drop()
+
+    def wait_until_sent(self) -> None:
+        """Wait until nothing is left that would be sent by itself."""
+        for each in list(self._maps):
+            each.wait_until_sent()
+
+
+_executors: Final[weakref.WeakSet[AutoMaps]] = weakref.WeakSet()
+
+
+def _send_all() -> None:
+    """At the interpreter's exit the stdlib still does what has been submitted, and takes nothing more."""
+    for each in list(_executors):
+        each.wait_until_sent()
+
+
+def _forget_all() -> None:
+    for each in list(_executors):
+        each.forget()
+
+
+# Private, and there from Python 3.9 to 3.15: before the exit function of concurrent.futures, which has been registered
+# earlier. Without it, `map` has to be waited for, as by shutdown().
+_register_atexit: Callable[..., object] | None = getattr(threading, "_register_atexit", None)
+if _register_atexit is not None:
+    _register_atexit(_send_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,1 @@
+"""The process pool: `LowPriorityProcessPoolExecutor`, its worker processes, and what travels between them."""

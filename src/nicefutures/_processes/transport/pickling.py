@@ -1,0 +1,246 @@
+"""Pickles, and the large buffers that are not in them."""
+
+import functools
+import io
+import itertools
+import pickle
+import sys
+import types
+from collections.abc import Callable, Iterable
+from multiprocessing.reduction import ForkingPickler
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .keeping import Shared, Snapshot
+from .message import Message, Place
+
+if TYPE_CHECKING:
+    from ..._system.protocols import SharedMemory
+    from .arrays import Copies
+
+# Buffers start at multiples of this many bytes, as NumPy's own do.
+_ALIGNMENT: Final = 64
+# A pickle is written in frames of 64 KiB; what is larger is one object.
+_LEAST_PART: Final = 2**17
+# These have no buffer; functions and classes are pickled by their names.
+_ATOMS: Final = frozenset({type(None), bool, int, float, complex, type, types.FunctionType, types.BuiltinFunctionType})
+# How much is looked at to find out that nothing can be shared: a call of `map` is (function, ((argument, ...),)).
+_FEW: Final = 8
+_DEPTH: Final = 4
+_SHORT: Final = 2**14
+# Bytes that are copied at once with the GIL held: a tenth of a millisecond.
+_PIECE: Final = 2**20
+
+
+def is_plain(obj: Any, depth: int = _DEPTH) -> bool:
+    """Return whether an object is small and has no buffers; False as well if that takes time to find out."""
+    kind = type(obj)
+    if kind in _ATOMS:
+        return True
+    if kind is str or kind is bytes:
+        return len(obj) < _SHORT
+    if kind is tuple or kind is list:
+        return depth > 0 and len(obj) <= _FEW and all(is_plain(each, depth - 1) for each in obj)
+    if kind is functools.partial:
+        return not obj.keywords and is_plain((obj.func, *obj.args), depth - 1)
+    return False
+
+
+class Pickler(pickle.Pickler):
+    """What multiprocessing pickles with, and out-of-band buffers."""
+
+    # Refers to the reducers that are registered with multiprocessing, those included that will be.
+    dispatch_table = ForkingPickler(io.BytesIO()).dispatch_table
+
+
+class _ArrayPickler(Pickler):
+    """The same where there is NumPy."""
+
+    pickled: "Pickled"
+
+    def reducer_override(self, obj: Any) -> Any:
+        # Not isinstance, which would ask proxies what they stand for.
+        if not issubclass(type(obj), self.pickled.ndarray) or obj.nbytes < self.pickled.limit:
+            return NotImplemented
+        if type(obj) in self.dispatch_table:
+            return NotImplemented
+        from .arrays import reduce_array
+
+        return reduce_array(obj, self.pickled.copies())
+
+
+class _Pieces:
+    """A bytearray's content, copied piece by piece: the GIL is not held for long, and the owner may resize it after."""
+
+    def __init__(self, content: bytearray) -> None:
+        self.pieces = [content[start : start + _PIECE] for start in range(0, len(content), _PIECE)]
+        self._size = sum(map(len, self.pieces))
+
+    def __len__(self) -> int:
+        return self._size
+
+
+class _File:
+    """What a pickler writes to. What is large it writes as the object that it is: bytes without a copy."""
+
+    def __init__(self, parts: list[Any]) -> None:
+        self._parts = parts
+
+    def write(self, part: Any) -> None:
+        if isinstance(part, bytearray):
+            part = _Pieces(part)
+            # Its size was written before (BYTEARRAY8, pickletools), and other threads may have changed it since then.
+            self._parts[-1] = self._parts[-1][:-8] + len(part).to_bytes(8, "little")
+        self._parts.append(part if isinstance(part, bytes | _Pieces) else pickle.PickleBuffer(part).raw())
+
+
+class Large(NamedTuple):
+    """A large buffer: whose it is, what is in it, and where that is already."""
+
+    owner: Any
+    content: memoryview
+    snapshot: Snapshot | None
+
+
+class Pickled:
+    """A pickle and its large buffers, in this process's memory.
+
+    Parameters
+    ----------
+    obj : Any
+        What to pickle.
+    limit : int
+        From so many bytes on a buffer is out of band.
+    find : callable
+        Returns the snapshot that may be taken for an object's buffer, if there is one.
+    """
+
+    def __init__(self, obj: Any, limit: int, find: Callable[[Any], Snapshot | None]) -> None:
+        self.parts: list[Any] = []
+        self.large: list[Large] = []
+        self.limit = limit
+        # None as well while another thread imports NumPy.
+        self.ndarray: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
+        self._find = find
+        self._known: dict[int, Snapshot] = {}  # keeps them
+        self._copies: Copies | None = None
+        try:
+            self._dump(obj)
+        finally:
+            self._copies = None  # a cycle: what is large shall go without the garbage collector
+
+    def _dump(self, obj: Any) -> None:
+        file = _File(self.parts)
+        if self.ndarray is None:
+            Pickler(file, pickle.HIGHEST_PROTOCOL, buffer_callback=self._keep).dump(obj)
+            return
+        pickler = _ArrayPickler(file, pickle.HIGHEST_PROTOCOL, buffer_callback=self._keep)
+        pickler.pickled = self
+        pickler.dump(obj)
+
+    def copies(self) -> "Copies":
+        """Return the copies of arrays that are sent in their place."""
+        from .arrays import Copies
+
+        if self._copies is None:
+            self._copies = Copies(self._is_known)
+        return self._copies
+
+    def small(self) -> bytes | None:
+        """Return the pickle, if there is nothing to share."""
+        if self.large or any(map(self._is_large, self.parts)):
+            return None
+        return self.parts[0] if len(self.parts) == 1 else _join(self.parts)
+
+    def _is_large(self, part: Any) -> bool:
+        return len(part) >= _LEAST_PART and len(part) >= self.limit
+
+    def _is_known(self, owner: Any) -> bool:
+        snapshot = self._find(owner)
+        if snapshot is not None:
+            self._known[id(owner)] = snapshot
+        return snapshot is not None
+
+    def _keep(self, buffer: pickle.PickleBuffer) -> bool:
+        """Return whether a buffer shall be in the pickle."""
+        content = buffer.raw()
+        if content.nbytes < self.limit and self._copies is None:
+            return True
+        exporter = memoryview(buffer).obj
+        owner = exporter if self._copies is None else self._copies.original(exporter)
+        if content.nbytes < self.limit and owner is exporter:
+            return True
+        if id(owner) not in self._known:
+            self._is_known(owner)
+        snapshot = self._known.get(id(owner))
+        if snapshot is not None and owner is exporter and snapshot.stop - snapshot.start != content.nbytes:
+            snapshot = None  # a part of it
+        self.large.append(Large(owner, content, snapshot))
+        return False
+
+    def share(self, memory: "SharedMemory") -> tuple[Message, list[Shared]]:
+        """Copy to a new segment what is large and not yet in one.
+
+        Returns
+        -------
+        message : Message
+            Without the segments' addresses.
+        shared : list of Shared
+            All that it needs, the new one first.
+        """
+        copied: list[tuple[int, memoryview]] = []
+        shared: list[Any] = [None]
+        end = 0
+
+        def place(pieces: Iterable[Any]) -> Place:
+            nonlocal end
+            start = stop = end
+            for piece in pieces:
+                content = memoryview(piece)
+                copied.append((stop, content))
+                stop += content.nbytes
+            end = -(-stop // _ALIGNMENT) * _ALIGNMENT
+            return Place(0, start, stop)
+
+        def find(large: Large) -> Place:
+            snapshot = large.snapshot
+            if snapshot is None:
+                return place([large.content])
+            if snapshot.kept.shared not in shared:
+                shared.append(snapshot.kept.shared)
+            return Place(shared.index(snapshot.kept.shared), snapshot.start, snapshot.stop)
+
+        parts: list[bytes | Place] = []
+        for is_large, run in itertools.groupby(self.parts, self._is_large):
+            if is_large:
+                parts += [place(_pieces_of(part)) for part in run]
+            else:
+                parts.append(_join(run))
+        places = [find(large) for large in self.large]
+        if copied:
+            segment = memory.create(end)
+            for start, content in copied:
+                segment.write(content, start)
+            shared[0] = Shared(segment, end)
+        else:
+            del shared[0]
+            places = [each._replace(segment=each.segment - 1) for each in places]
+        return Message(parts, places, []), shared
+
+
+def _pieces_of(part: bytes | memoryview | _Pieces) -> Iterable[Any]:
+    return part.pieces if isinstance(part, _Pieces) else [part]
+
+
+def _join(parts: Iterable[bytes | memoryview | _Pieces]) -> bytes:
+    return b"".join(itertools.chain.from_iterable(map(_pieces_of, parts)))
+
+
+def pickle_whole(obj: Any) -> bytes:
+    """Return a pickle with everything in it."""
+    parts: list[Any] = []
+    Pickler(_File(parts), pickle.HIGHEST_PROTOCOL).dump(obj)
+    return _join(parts)
+
+
+def find_nothing(owner: Any) -> None:  # noqa: ARG001, a worker has sent nothing before
+    return None

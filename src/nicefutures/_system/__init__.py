@@ -1,0 +1,54 @@
+"""The operating system: the only room that asks which one it is, and that talks to it.
+
+Each system is a package with the same modules, one a topic, whose functions are those of the topic's protocol
+(:mod:`nicefutures._system.protocols`). Each reaches its system through one object, ``seam.system``. A topic that a
+system has nothing of comes from ``unknown``, the system of which nothing is known.
+
+`backend` is the system that this process runs on: ``backend.priority.set_process(...)``.
+"""
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+if sys.platform == "win32":
+    from . import windows as _this
+elif sys.platform == "linux":
+    from . import linux as _this
+elif sys.platform == "darwin":
+    from . import macos as _this
+elif os.name == "posix":
+    from . import posix as _this
+else:
+    from . import unknown as _this
+
+if TYPE_CHECKING:
+    from . import protocols
+
+
+class Backend:
+    """All topics of a system. Each is imported when it is first asked for: a worker pays for what it uses."""
+
+    if TYPE_CHECKING:  # this is where a type checker compares each module with its protocol
+        accounting: protocols.Accounting = _this.accounting
+        background: protocols.Background = _this.background
+        command: protocols.Command = _this.command
+        groups: protocols.Groups = _this.groups
+        memory: protocols.Memory = _this.memory
+        priority: protocols.Priority = _this.priority
+        sharing: protocols.Sharing = _this.sharing
+        survey: protocols.Survey = _this.survey
+        threads: protocols.Threads = _this.threads
+    else:
+
+        def __getattr__(self, topic: str) -> Any:
+            if topic not in _this.__all__:
+                msg = f"no such topic: {topic!r}"
+                raise AttributeError(msg)
+            module = importlib.import_module(f"{_this.__name__}.{topic}")
+            setattr(self, topic, module)
+            return module
+
+
+backend: Final = Backend()

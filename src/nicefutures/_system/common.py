@@ -1,0 +1,92 @@
+"""What several systems need; nothing of any one of them."""
+
+import os
+from collections.abc import Mapping
+from typing import Final, NamedTuple, TypeVar
+
+from .._levels import NoSuchProcessError, ProcessPriority, Shortfall, ThreadPriority
+
+
+class ProcessDescription(NamedTuple):
+    """What the operating system says of one process.
+
+    Attributes
+    ----------
+    level : ProcessPriority
+        The nearest level.
+    threads : dict of ThreadPriority to int, or None
+        How many threads are at which level; None where the system does not tell.
+    policy : str or None
+        Scheduling policy of the main thread, on Linux.
+    nice : int or None
+        Nice value of the main thread, on POSIX.
+    priority_class : str or None
+        Priority class, on Windows.
+    io_class : str or None
+        I/O scheduling class of the main thread, on Linux; I/O priority of the process, on Windows.
+    """
+
+    level: ProcessPriority
+    threads: dict[ThreadPriority, int] | None
+    policy: str | None = None
+    nice: int | None = None
+    priority_class: str | None = None
+    io_class: str | None = None
+
+
+# Kinds of groups.
+SCOPE: Final = "systemd scope"
+CGROUP: Final = "control group"
+AUTOGROUP: Final = "autogroup"
+
+
+class Group(NamedTuple):
+    """A task group for a pool's workers.
+
+    Attributes
+    ----------
+    kind : str
+        `SCOPE`, `CGROUP` or `AUTOGROUP`.
+    directory : str
+        Of the control group to be made.
+    home : str
+        Directory of the control group that the parent is in.
+    """
+
+    kind: str
+    directory: str = ""
+    home: str = ""
+
+
+_Level = TypeVar("_Level")
+
+
+def nearest(levels: Mapping[int, _Level], value: int) -> _Level:
+    """Return the level whose number is nearest to `value`; between two, the one that is further from zero.
+
+    Examples
+    --------
+    >>> nearest({0: "normal", 10: "below_normal"}, 7)
+    'below_normal'
+    >>> nearest({0: "normal", 10: "below_normal"}, 5)
+    'below_normal'
+    """
+    return levels[min(levels, key=lambda number: (abs(number - value), -abs(number)))]
+
+
+def name_process(pid: int | None) -> str:
+    """Name the process in a message."""
+    return "this process" if pid is None else f"process {pid}"
+
+
+def no_such_process(requested: str, pid: int | None) -> NoSuchProcessError:
+    """Return the error for a process that does not exist."""
+    reason = f"there is no process with the id {pid}"
+    return NoSuchProcessError(
+        Shortfall(requested, "nothing", reason, "Check the process id, or whether the process has ended.")
+    )
+
+
+def count_cpus() -> int:
+    """Return the number of CPUs that Python says this process may use; from 3.13 on it knows the affinity."""
+    return getattr(os, "process_cpu_count", os.cpu_count)() or 1

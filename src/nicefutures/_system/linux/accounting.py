@@ -1,0 +1,57 @@
+"""CPUs and their quota, and what threads do."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+from ..common import count_cpus
+from ..unknown.accounting import pause
+from . import seam
+from .cgroups import cpu_quota
+
+__all__ = ["count_ready", "cpu_delay", "is_ready", "pause", "thread_cpu_time", "thread_waits", "usable_cpus"]
+
+
+def usable_cpus() -> float:
+    cpus = count_cpus()
+    with contextlib.suppress(OSError):
+        cpus = min(cpus, seam.system.affinity())
+    return min(cpus, cpu_quota() or cpus)
+
+
+def count_ready() -> int | None:
+    try:  # "0.20 0.18 0.12 1/80 11206", proc_loadavg(5)
+        return int(seam.system.read_text("/proc/loadavg").split()[3].partition("/")[0])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+@contextlib.contextmanager
+def cpu_delay() -> Iterator[Callable[[], int]]:
+    try:
+        schedstat = seam.system.open_schedstat()
+    except OSError:  # a kernel without CONFIG_SCHED_INFO, or no /proc
+        yield lambda: 0
+        return
+    try:
+        yield lambda: int(seam.system.read_schedstat(schedstat).split()[1])
+    finally:
+        os.close(schedstat)
+
+
+def thread_cpu_time(tid: int) -> int | None:
+    try:
+        return seam.system.cpu_time(tid)
+    except OSError:
+        return None
+
+
+def thread_waits() -> int | None:
+    return seam.system.voluntary_switches()
+
+
+def is_ready(tid: int) -> bool:
+    try:
+        return seam.system.run_state(tid) == "R"
+    except OSError:
+        return False

@@ -1,0 +1,5 @@
+"""As on any POSIX system."""
+
+from ..posix.command import become
+
+__all__ = ["become"]

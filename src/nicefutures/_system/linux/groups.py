@@ -1,0 +1,172 @@
+"""Linux task groups: a place where a low level counts against the programs of other sessions, too.
+
+Nice and the policy rank a thread among those of its own task group; the groups share the CPU by the groups' own weights
+(sched(7), "The autogroup feature"). Which groups there are:
+
+* With the CPU controller, the control groups that have it. ``cpu.idle`` makes a group what SCHED_IDLE makes a
+  thread (Linux 5.15, Documentation/admin-guide/cgroup-v2.rst). A group with processes in it has no controllers for
+  groups below ("No Internal Process Constraint"), so the new group goes beside, as far up as this user may write: the
+  further up, the more programs it gives way to.
+* In systemd's user manager the same is a scope, which ends with its last process: here beside the manager's slices,
+  so that it gives way to all that is in them. ``CPUWeight=idle`` is the weight 0 on D-Bus (systemd 252,
+  systemd.resource-control(5)). The manager is a group itself, and as heavy as a login session beside it: for a program
+  that was started from one (by ssh, say) a scope would be worse than none.
+* Without them, with autogroup, every session. Its nice value is in ``/proc/<pid>/autogroup``; unprivileged, it is set
+  ten times a second at most, by anybody on the machine, else EAGAIN (kernel/sched/autogroup.c).
+"""
+
+import contextlib
+import errno
+import itertools
+import os
+import random
+import subprocess
+import sys
+import time
+from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING, Any, Final
+
+from ..._levels import Shortfall
+from ..common import AUTOGROUP, CGROUP, SCOPE, Group
+from .cgroups import Cgroup, find_cgroup, ranks_cpu, write_text
+from .keeper import KEEPER_PROGRAM, Keeper, pid_message
+
+_AUTOGROUP_ENABLED: Final = "/proc/sys/kernel/sched_autogroup_enabled"
+_OWN_AUTOGROUP: Final = "/proc/self/autogroup"
+_ROOT_SLICE: Final = "-.slice"
+_REQUESTED: Final = "isolate='auto'"
+_WITH_PARENT: Final = "the task group of the parent"
+# Seconds until a worker gives up; systemd takes 20 ms, and of the autogroups one in 100 ms has its turn.
+_PATIENCE: Final = 10.0
+
+_count: Final = itertools.count()
+
+
+def find() -> Group | Shortfall:
+    obstacle = _find_obstacle()
+    if obstacle:
+        remedy = "Do without isolate, or start the whole program in a group of its own (systemd-run --user --scope)."
+        return Shortfall(_REQUESTED, _WITH_PARENT, obstacle, remedy)
+    cgroup = find_cgroup("cpu")
+    if _is_below_user_manager(cgroup):
+        return Group(SCOPE)
+    if cgroup is not None and cgroup.version == 2:  # noqa: PLR2004
+        places = [directory for directory in cgroup.upwards() if _may_make_group(directory)]
+        if places:
+            return Group(CGROUP, f"{places[-1]}/nicefutures-{os.getpid()}-{next(_count)}", cgroup.directory)
+    in_root = not ranks_cpu(cgroup)
+    if in_root and _read(_AUTOGROUP_ENABLED).strip() == "1":
+        return Group(AUTOGROUP)
+    reason = "this process is not below a systemd user manager, there is no control group that it may divide, and "
+    reason += "a control group keeps autogroup from counting" if not in_root else "autogroup is off"
+    remedy = "Start it as desktops do, with systemd-run --user --scope, or in a delegated control group."
+    return Shortfall(_REQUESTED, _WITH_PARENT, reason, remedy)
+
+
+def _find_obstacle() -> str:
+    """Return why there can be no keeper, which is a Python program of its own, or nothing."""
+    if getattr(sys, "frozen", False) or not sys.executable or not os.path.exists(KEEPER_PROGRAM):
+        return "this program was packed without a Python interpreter that could look after the workers"
+    try:
+        if not TYPE_CHECKING or sys.platform == "linux":
+            os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError) as error:
+        return f"this system does not tell when a process ends (pidfd_open: {error})"
+    return ""
+
+
+def join(group: Group, registry: Any) -> Shortfall | None:
+    try:
+        os.write(registry.fileno(), pid_message(os.getpid()))
+        if group.kind == SCOPE:
+            _join_scope()
+        elif group.kind == CGROUP:
+            write_text(f"{group.directory}/cgroup.procs", str(os.getpid()))
+        else:
+            _join_autogroup()
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        in_force = _read("/proc/self/cgroup").strip().rpartition("\n")[2] + " " + _read(_OWN_AUTOGROUP).strip()
+        return Shortfall(_REQUESTED, in_force.strip(), f"{group.kind}: {error}", "Do without isolate.")
+    return None
+
+
+def open_keeper(context: BaseContext, group: Group) -> Keeper:
+    return Keeper(context, group)
+
+
+def _join_scope() -> None:
+    """Have the user manager put this process into a scope that is idle beside all slices."""
+    pid = str(os.getpid())
+    name = f"nicefutures-{pid}-{time.monotonic_ns():x}.scope"
+    properties = ["PIDs", "au", "1", pid, "CPUWeight", "t", "0", "Slice", "s", _ROOT_SLICE]
+    properties += ["CollectMode", "s", "inactive-or-failed"]
+    manager = ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"]
+    call = ["StartTransientUnit", "ssa(sv)a(sa(sv))", name, "fail", "4", *properties, "0"]
+    result = subprocess.run(
+        ["busctl", "--user", "--quiet", "--", "call", *manager, *call],  # noqa: S607
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE,
+        check=False,
+    )
+    if result.returncode:
+        raise OSError(errno.EIO, f"the user manager refused it: {result.stderr.strip()}")
+    deadline = time.monotonic() + _PATIENCE
+    while not (cgroup := find_cgroup("cpu")) or not cgroup.name.endswith(name):
+        if time.monotonic() > deadline:
+            raise OSError(errno.ETIMEDOUT, "the user manager did not move this process")
+        time.sleep(0.002)
+    if _read(f"{cgroup.directory}/cpu.idle").strip() != "1":
+        raise OSError(errno.ENOTSUP, "the user manager has no CPU controller")
+
+
+def _join_autogroup() -> None:
+    """Make a session of this process, whose autogroup has the lowest weight."""
+    if not TYPE_CHECKING or sys.platform != "win32":
+        with contextlib.suppress(PermissionError):  # it is the leader of one already
+            os.setsid()
+        if os.getsid(0) != os.getpid():  # the session is the parent's
+            raise OSError(errno.EPERM, "a process that leads a process group cannot leave its session")
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            write_text(_OWN_AUTOGROUP, "19")
+            break
+        except OSError as error:
+            if error.errno != errno.EAGAIN or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.05, 0.15))  # noqa: S311, others wait for their turn as well
+    if not _read(_OWN_AUTOGROUP).strip().endswith("nice 19"):
+        raise OSError(errno.ENOTSUP, "the kernel accepted the call and did nothing")
+
+
+def _is_below_user_manager(cgroup: Cgroup | None) -> bool:
+    """Return whether this process is one of the user manager's, which has the CPU controller and can be called."""
+    if cgroup is None or cgroup.version == 1:
+        return False
+    above = list(cgroup.upwards())[1:]
+    names = [os.path.basename(directory) for directory in above]
+    managers = [above[i] for i, name in enumerate(names) if name.startswith("user@") and name.endswith(".service")]
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    sockets = [f"{runtime}/bus", f"{runtime}/systemd/private"]
+    return all(map(os.path.exists, sockets)) and any(
+        "cpu" in _read(f"{manager}/cgroup.controllers").split() for manager in managers
+    )
+
+
+def _may_make_group(directory: str) -> bool:
+    controllers = _read(f"{directory}/cgroup.subtree_control").split()
+    threaded = _read(f"{directory}/cgroup.type").strip() not in ("", "domain")  # the root has no type
+    return (
+        "cpu" in controllers
+        and not threaded
+        and os.access(directory, os.W_OK | os.X_OK)
+        and os.access(f"{directory}/cgroup.procs", os.W_OK)
+    )
+
+
+def _read(path: str) -> str:
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+    return ""

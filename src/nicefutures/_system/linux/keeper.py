@@ -1,0 +1,113 @@
+"""A process that looks after isolated workers (Linux).
+
+Workers in a session of their own do not get the terminal's Ctrl-C, and a control group does not go away by itself.
+The keeper is a child of the parent and stays in its process group. It passes on what the terminal sends; when the
+parent is gone, however that went, it ends the workers, and removes the group.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from multiprocessing.context import BaseContext
+from typing import Any, Final
+
+from ..common import AUTOGROUP, CGROUP, Group
+from .cgroups import write_text
+
+KEEPER_PROGRAM: Final = os.path.join(os.path.dirname(__file__), "keeper_main.py")
+_LAST: Final = 0
+
+
+class Keeper:
+    """The parent's side.
+
+    Parameters
+    ----------
+    context : multiprocessing.context.BaseContext
+        Context that starts the workers.
+    group : Group
+        Where they go.
+    """
+
+    def __init__(self, context: BaseContext, group: Group) -> None:
+        self._group = group
+        self._reader, self._writer = context.Pipe(duplex=False)
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = False
+
+    @property
+    def registry(self) -> Any:
+        """What a worker registers with; it can be pickled while the process starts."""
+        return self._writer
+
+    def start(self) -> None:
+        """Make the group and start the process, unless that is done."""
+        if self._started:
+            return
+        with self._lock:
+            if not self._started:
+                self._start()
+                self._started = True
+
+    def _start(self) -> None:
+        _make_group(self._group)
+        pipe, passes_on = self._reader.fileno(), int(self._group.kind == AUTOGROUP)
+        arguments = [os.getpid(), pipe, passes_on, self._group.directory, self._group.home]
+        try:
+            with _holding_signals_back():  # until it can pass them on: it inherits the mask
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", KEEPER_PROGRAM, *map(str, arguments)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[pipe],
+                    cwd="/",
+                )
+        except OSError:  # no more processes: the workers find nobody to register with, stay where they are, and say so
+            with contextlib.suppress(OSError):
+                os.rmdir(self._group.directory)
+        finally:
+            self._reader.close()  # the keeper's alone, so that workers notice if there is none
+
+    def close(self) -> None:
+        """Let the process end, and wait for it: no worker is left."""
+        with self._lock:
+            self._started = True
+            if self._process is not None:
+                with contextlib.suppress(BrokenPipeError):  # somebody has ended it
+                    os.write(self._writer.fileno(), pid_message(_LAST))
+                self._process.wait()
+            self._reader.close()
+            self._writer.close()
+
+
+@contextlib.contextmanager
+def _holding_signals_back() -> Iterator[None]:
+    masks: Any = signal  # a type checker's Windows has none
+    before = masks.pthread_sigmask(masks.SIG_BLOCK, (masks.SIGINT, masks.SIGTSTP, masks.SIGCONT))
+    try:
+        yield
+    finally:
+        masks.pthread_sigmask(masks.SIG_SETMASK, before)
+
+
+def _make_group(group: Group) -> None:
+    """Make a group, if it is one that has to be made."""
+    if group.kind != CGROUP:
+        return
+    with contextlib.suppress(OSError):  # the workers will not get in, and say why
+        os.mkdir(group.directory)
+        try:
+            write_text(f"{group.directory}/cpu.idle", "1")
+        except OSError:  # Linux before 5.15
+            write_text(f"{group.directory}/cpu.weight", "1")
+
+
+def pid_message(pid: int) -> bytes:
+    """Return what tells the keeper of a worker; short enough that the kernel does not mix it with another's."""
+    return pid.to_bytes(8, "little")

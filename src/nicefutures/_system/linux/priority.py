@@ -1,0 +1,154 @@
+"""The level of a process, every thread of it, and of the calling thread."""
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final, NoReturn
+
+from ..._levels import NotPermittedError, PriorityError, ProcessPriority, Shortfall, ThreadPriority
+from ..common import ProcessDescription, name_process, no_such_process
+from . import seam
+from .scheduling import (
+    LOWEST_NICE,
+    PROCESS_TARGETS,
+    THREAD_TARGETS,
+    IoClass,
+    Policy,
+    Scheduling,
+    Target,
+    describe_process_level,
+    describe_target,
+    describe_thread_level,
+    name_of,
+    nearest_process,
+    nearest_thread,
+)
+from .walk import Refusals, explain, list_threads, read_all, restore_each, set_all, set_each
+
+# --- processes
+
+
+def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
+    target = PROCESS_TARGETS[priority]
+    with _lookup(pid, f"priority {priority.name} of {name_process(pid)}") as leader:
+        behind, refusals = set_all(leader, target)
+        tids, all_threads = list_threads(leader)
+    requested = f"priority {priority.name} of process {leader} ({describe_target(target)})"
+    if behind:
+        in_force = describe_process_level(behind[0])
+        if len(behind) < len(tids):
+            in_force += f" for {len(behind)} of {len(tids)} threads"
+        return _shortfall(requested, target, behind, refusals, in_force, leader)
+    return None if all_threads else _unlisted(requested, seam.system.read(leader))
+
+
+def get_process(pid: int | None = None) -> ProcessPriority:
+    with _lookup(pid, f"the priority of {name_process(pid)}") as leader:
+        return nearest_process(seam.system.read(leader))
+
+
+def save_process() -> dict[int, Scheduling]:
+    tids, _ = list_threads(seam.system.process_id())
+    return read_all(tids)
+
+
+def restore_process(saved: dict[int, Scheduling]) -> Shortfall | None:
+    pid = seam.system.process_id()
+    main = saved[pid]
+    # A thread that was not there before goes where the main thread goes.
+    tids, _ = list_threads(pid)
+    return restore_each({tid: saved.get(tid, main) for tid in tids}, f"the priority of process {pid} from before")
+
+
+def describe(pid: int | None = None) -> ProcessDescription:
+    with _lookup(pid, f"the priority of {name_process(pid)}") as leader:
+        main = seam.system.read(leader)
+        threads = Counter(map(nearest_thread, read_all(list_threads(leader)[0]).values()))
+    return ProcessDescription(
+        level=nearest_process(main),
+        threads=dict(sorted(threads.items())),
+        policy=name_of(Policy, main.bare_policy),
+        nice=main.nice,
+        io_class=name_of(IoClass, main.io_class).lower().replace("_", "-"),
+    )
+
+
+# --- the calling thread
+
+_SELF: Final = 0
+
+
+def set_thread(priority: ThreadPriority) -> Shortfall | None:
+    target = THREAD_TARGETS[priority]
+    refusals = set_each([_SELF], target)
+    now = seam.system.read(_SELF)
+    if target.matches(now):
+        return None
+    requested = f"thread priority {priority.name} ({describe_target(target)})"
+    return _shortfall(requested, target, [now], refusals, describe_thread_level(now), None)
+
+
+def get_thread(thread: threading.Thread | None = None) -> ThreadPriority:
+    tid = _SELF if thread is None else thread.native_id
+    return nearest_thread(seam.system.read(_SELF if tid is None else tid))
+
+
+def save_thread() -> Scheduling:
+    return seam.system.read(_SELF)
+
+
+def restore_thread(saved: Scheduling) -> Shortfall | None:
+    return restore_each({_SELF: saved}, "the thread priority from before")
+
+
+def release_thread() -> None:
+    """Nothing to do: a thread's level ends with it."""
+
+
+# --- saying what went wrong
+
+
+@contextlib.contextmanager
+def _lookup(pid: int | None, requested: str) -> Iterator[int]:
+    """Yield the process id; a process that does not exist becomes a PriorityError."""
+    try:
+        yield seam.system.process_id() if pid is None else pid
+    except (ProcessLookupError, OverflowError) as error:
+        if isinstance(error, PriorityError):
+            raise
+        raise no_such_process(requested, pid) from error
+    except PermissionError as error:
+        if isinstance(error, PriorityError):
+            raise
+        reason = f"{name_process(pid)} may not be looked at ({error.strerror})"
+        remedy = "Run this as the user that it belongs to or as root, or outside the sandbox."
+        raise NotPermittedError(Shortfall(requested, "unknown", reason, remedy)) from error
+
+
+def _shortfall(
+    requested: str, target: Target, behind: list[Scheduling], refusals: Refusals, in_force: str, pid: int | None
+) -> Shortfall:
+    """Return what is missing if the threads are low all the same, otherwise raise it."""
+    if pid is not None and not seam.system.is_ours(pid):
+        _raise_not_ours(requested, in_force, pid)
+    reason, remedy = explain(refusals, target.policy, behind)
+    shortfall = Shortfall(requested, in_force, reason, remedy)
+    substitute = LOWEST_NICE if target.policy == Policy.SCHED_IDLE else target.nice
+    low_instead = target.policy in (Policy.SCHED_IDLE, Policy.SCHED_BATCH) and substitute is not None
+    if all(
+        target.matches_cpu(now) or (low_instead and now.nice == substitute and now.bare_policy != Policy.SCHED_IDLE)
+        for now in behind
+    ):
+        return shortfall
+    raise PriorityError(shortfall)
+
+
+def _raise_not_ours(requested: str, in_force: str, pid: int) -> NoReturn:
+    reason = f"process {pid} belongs to another user"
+    raise NotPermittedError(Shortfall(requested, in_force, reason, "Run this as that user or as root."))
+
+
+def _unlisted(requested: str, main: Scheduling) -> Shortfall:
+    reason = "its threads cannot be listed because /proc is not mounted, so only the main thread was reached"
+    return Shortfall(f"{requested} for every thread", describe_process_level(main), reason, "Mount /proc.")

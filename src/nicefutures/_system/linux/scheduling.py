@@ -1,0 +1,175 @@
+"""What the kernel schedules a thread by, and what each level asks of it."""
+
+import enum
+from typing import Final, NamedTuple
+
+from ..._levels import ProcessPriority, ThreadPriority
+from ..common import nearest
+
+
+class Policy(enum.IntEnum):
+    """Scheduling policies (``linux/sched.h``)."""
+
+    SCHED_OTHER = 0
+    SCHED_FIFO = 1
+    SCHED_RR = 2
+    SCHED_BATCH = 3
+    SCHED_IDLE = 5
+    SCHED_DEADLINE = 6
+    SCHED_EXT = 7
+
+
+class IoClass(enum.IntEnum):
+    """I/O scheduling classes (``linux/ioprio.h``)."""
+
+    NONE = 0
+    REALTIME = 1
+    BEST_EFFORT = 2
+    IDLE = 3
+
+
+RESET_ON_FORK: Final = 0x40000000  # SCHED_RESET_ON_FORK, linux/sched.h
+IOPRIO_CLASS_SHIFT: Final = 13  # linux/ioprio.h
+LOWEST_RT_PRIORITY: Final = 1  # sched_get_priority_min(SCHED_RR), sched(7)
+LOWEST_NICE: Final = 19
+
+REALTIME_POLICIES: Final = (Policy.SCHED_FIFO, Policy.SCHED_RR, Policy.SCHED_DEADLINE)
+
+
+class Scheduling(NamedTuple):
+    """What the kernel schedules one thread by. `policy` has the reset-on-fork flag in it."""
+
+    policy: int
+    rt_priority: int
+    nice: int
+    ioprio: int
+
+    @property
+    def bare_policy(self) -> int:
+        """Policy without the reset-on-fork flag."""
+        return self.policy & ~RESET_ON_FORK
+
+    @property
+    def io_class(self) -> int:
+        """I/O scheduling class."""
+        return self.ioprio >> IOPRIO_CLASS_SHIFT
+
+    def __str__(self) -> str:
+        policy = name_of(Policy, self.bare_policy)
+        if self.bare_policy in REALTIME_POLICIES:
+            return f"{policy} {self.rt_priority}"
+        return f"{policy}, nice {self.nice}"
+
+
+IO_LEVEL_MASK: Final = 7  # IOPRIO_LEVEL_MASK, linux/ioprio.h
+# What a process at nice 10 has anyway: (10 + 20) / 5.
+LOW_IO_LEVEL: Final = 6
+
+
+class Io(enum.IntEnum):
+    """What a level asks of a thread's I/O, as the I/O priority that is set for it."""
+
+    IDLE = IoClass.IDLE << IOPRIO_CLASS_SHIFT
+    BELOW_NORMAL = IoClass.BEST_EFFORT << IOPRIO_CLASS_SHIFT | LOW_IO_LEVEL
+    NORMAL = IoClass.NONE << IOPRIO_CLASS_SHIFT
+
+
+def _io_of(ioprio: int) -> Io:
+    """Return what an I/O priority amounts to. What is above NORMAL is somebody's choice, and left alone."""
+    io_class = ioprio >> IOPRIO_CLASS_SHIFT
+    if io_class == IoClass.IDLE:
+        return Io.IDLE
+    low = io_class == IoClass.BEST_EFFORT and ioprio & IO_LEVEL_MASK >= LOW_IO_LEVEL
+    return Io.BELOW_NORMAL if low else Io.NORMAL
+
+
+class Target(NamedTuple):
+    """What a level asks of one thread. A `nice` or an `io` of None is left alone."""
+
+    policy: Policy
+    nice: int | None = None
+    io: Io | None = None
+
+    def matches(self, now: Scheduling) -> bool:
+        """Whether a thread that is scheduled by `now` is there."""
+        follows_nice = self.io == Io.BELOW_NORMAL and now.io_class == IoClass.NONE
+        return self.matches_cpu(now) and (self.matches_io(now) or follows_nice)
+
+    def matches_io(self, now: Scheduling) -> bool:
+        """Whether its I/O priority has been set to that."""
+        return self.io in (None, _io_of(now.ioprio))
+
+    def matches_cpu(self, now: Scheduling) -> bool:
+        """Whether it is there, I/O aside."""
+        return now.bare_policy == self.policy and self.nice in (None, now.nice)
+
+
+PROCESS_TARGETS: Final = {
+    ProcessPriority.IDLE: Target(Policy.SCHED_IDLE, io=Io.IDLE),
+    ProcessPriority.BELOW_NORMAL: Target(Policy.SCHED_BATCH, 10, io=Io.BELOW_NORMAL),
+    ProcessPriority.NORMAL: Target(Policy.SCHED_OTHER, 0, io=Io.NORMAL),
+    ProcessPriority.ABOVE_NORMAL: Target(Policy.SCHED_OTHER, -5, io=Io.NORMAL),
+    ProcessPriority.HIGH: Target(Policy.SCHED_OTHER, -10, io=Io.NORMAL),
+    ProcessPriority.REALTIME: Target(Policy.SCHED_RR, io=Io.NORMAL),
+}
+THREAD_TARGETS: Final = {
+    ThreadPriority.IDLE: Target(Policy.SCHED_IDLE),
+    ThreadPriority.LOWEST: Target(Policy.SCHED_OTHER, 19),
+    ThreadPriority.BELOW_NORMAL: Target(Policy.SCHED_OTHER, 5),
+    ThreadPriority.NORMAL: Target(Policy.SCHED_OTHER, 0),
+    ThreadPriority.ABOVE_NORMAL: Target(Policy.SCHED_OTHER, -5),
+    ThreadPriority.HIGHEST: Target(Policy.SCHED_OTHER, -10),
+    ThreadPriority.TIME_CRITICAL: Target(Policy.SCHED_RR),
+}
+# SCHED_IDLE is a step below nice 19.
+_PROCESS_NICE: Final = {
+    20: ProcessPriority.IDLE,
+    10: ProcessPriority.BELOW_NORMAL,
+    0: ProcessPriority.NORMAL,
+    -5: ProcessPriority.ABOVE_NORMAL,
+    -10: ProcessPriority.HIGH,
+}
+_THREAD_NICE: Final = {
+    19: ThreadPriority.LOWEST,
+    5: ThreadPriority.BELOW_NORMAL,
+    0: ThreadPriority.NORMAL,
+    -5: ThreadPriority.ABOVE_NORMAL,
+    -10: ThreadPriority.HIGHEST,
+}
+
+
+def nearest_process(now: Scheduling) -> ProcessPriority:
+    if now.bare_policy in REALTIME_POLICIES:
+        return ProcessPriority.REALTIME
+    if now.bare_policy == Policy.SCHED_IDLE:
+        return ProcessPriority.IDLE
+    return nearest(_PROCESS_NICE, now.nice)
+
+
+def nearest_thread(now: Scheduling) -> ThreadPriority:
+    if now.bare_policy in REALTIME_POLICIES:
+        return ThreadPriority.TIME_CRITICAL
+    if now.bare_policy == Policy.SCHED_IDLE:
+        return ThreadPriority.IDLE
+    return nearest(_THREAD_NICE, now.nice)
+
+
+def describe_process_level(now: Scheduling) -> str:
+    return f"{nearest_process(now).name} ({now})"
+
+
+def describe_thread_level(now: Scheduling) -> str:
+    return f"{nearest_thread(now).name} ({now})"
+
+
+def describe_target(target: Target) -> str:
+    parts = [target.policy.name]
+    if target.nice is not None:
+        parts.append(f"nice {target.nice}")
+    if target.io == Io.IDLE:
+        parts.append("I/O class idle")
+    return ", ".join(parts)
+
+
+def name_of(kind: type[enum.IntEnum], value: int) -> str:
+    return kind(value).name if value in kind._value2member_map_ else str(value)

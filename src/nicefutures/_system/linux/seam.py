@@ -1,0 +1,202 @@
+"""The seam to the kernel: all calls that go to it."""
+
+import errno
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from .scheduling import IoClass, Policy, Scheduling
+
+
+class System(Protocol):
+    """The seam to the operating system. A thread that is gone is a ProcessLookupError."""
+
+    def process_id(self) -> int: ...
+    def threads(self, pid: int) -> list[int]: ...
+    def exists(self, pid: int) -> bool: ...
+    def is_ours(self, pid: int) -> bool: ...
+    def nice_limit(self) -> int: ...
+    def read(self, tid: int) -> Scheduling: ...
+    def set_policy(self, tid: int, policy: int, rt_priority: int) -> None: ...
+    def set_nice(self, tid: int, nice: int) -> None: ...
+    def set_ioprio(self, tid: int, ioprio: int) -> None: ...
+    def cpu_time(self, tid: int) -> int: ...
+    def voluntary_switches(self) -> int: ...
+    def run_state(self, tid: int) -> str: ...
+    def open_schedstat(self) -> int: ...
+    def read_schedstat(self, file: int) -> bytes: ...
+    def executable(self) -> str: ...
+    def read_text(self, path: str) -> str: ...
+    def write_text(self, path: str, text: str) -> None: ...
+    def get_data_limit(self) -> tuple[int, int]: ...
+    def set_data_limit(self, limits: tuple[int, int]) -> None: ...
+    def affinity(self) -> int: ...
+    def page_size(self) -> int: ...
+    def memory_pages(self) -> int: ...
+
+
+if not TYPE_CHECKING or sys.platform == "linux":
+
+    class _Syscalls:
+        """The kernel that this process runs on."""
+
+        def process_id(self) -> int:
+            return os.getpid()
+
+        def threads(self, pid: int) -> list[int]:
+            return [int(tid) for tid in os.listdir(f"/proc/{pid}/task")]
+
+        def exists(self, pid: int) -> bool:
+            try:
+                os.kill(pid, 0)
+            except (ProcessLookupError, OverflowError):
+                return False
+            except PermissionError:
+                return True
+            return True
+
+        def is_ours(self, pid: int) -> bool:
+            try:
+                owner = os.stat(f"/proc/{pid}").st_uid
+            except FileNotFoundError:
+                return True
+            return os.geteuid() in (0, owner)
+
+        def nice_limit(self) -> int:
+            import resource  # only to explain a failure
+
+            soft, _ = resource.getrlimit(resource.RLIMIT_NICE)
+            return -20 if soft == resource.RLIM_INFINITY else max(20 - soft, -20)
+
+        def read(self, tid: int) -> Scheduling:
+            return Scheduling(*self._policy(tid), os.getpriority(os.PRIO_PROCESS, tid), self._ioprio(tid))
+
+        def set_policy(self, tid: int, policy: int, rt_priority: int) -> None:
+            os.sched_setscheduler(tid, policy, os.sched_param(rt_priority))
+
+        def set_nice(self, tid: int, nice: int) -> None:
+            os.setpriority(os.PRIO_PROCESS, tid, nice)
+
+        def set_ioprio(self, tid: int, ioprio: int) -> None:
+            _ioprio_call("set", tid, ioprio)
+
+        def cpu_time(self, tid: int) -> int:
+            # As pthread_getcpuclockid makes it, which needs a handle that may dangle: MAKE_THREAD_CPUCLOCK(tid,
+            # CPUCLOCK_SCHED), linux/posix-timers_types.h.
+            return time.clock_gettime_ns(~tid << 3 | 6)
+
+        def voluntary_switches(self) -> int:
+            import resource  # for who watches threads
+
+            return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+        def run_state(self, tid: int) -> str:
+            with open(f"/proc/self/task/{tid}/stat", encoding="ascii", errors="replace") as stat:
+                return stat.read().rpartition(")")[2].split(maxsplit=1)[0]
+
+        def executable(self) -> str:
+            return os.path.realpath("/proc/self/exe")
+
+        def open_schedstat(self) -> int:
+            return os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+
+        def read_schedstat(self, file: int) -> bytes:
+            return os.pread(file, 100, 0)
+
+        def read_text(self, path: str) -> str:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+
+        def write_text(self, path: str, text: str) -> None:
+            with open(path, "w", encoding="ascii") as file:
+                file.write(text)
+
+        def get_data_limit(self) -> tuple[int, int]:
+            import resource  # for those who ask for a limit
+
+            return resource.getrlimit(resource.RLIMIT_DATA)
+
+        def set_data_limit(self, limits: tuple[int, int]) -> None:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_DATA, limits)
+
+        def affinity(self) -> int:
+            return len(os.sched_getaffinity(0))
+
+        def page_size(self) -> int:
+            return os.sysconf("SC_PAGE_SIZE")
+
+        def memory_pages(self) -> int:
+            return os.sysconf("SC_PHYS_PAGES")
+
+        def _policy(self, tid: int) -> tuple[int, int]:
+            try:
+                return os.sched_getscheduler(tid), os.sched_getparam(tid).sched_priority
+            except OSError as error:
+                if error.errno != errno.ENOSYS:
+                    raise
+                return Policy.SCHED_OTHER, 0  # musl has these functions for show
+
+        def _ioprio(self, tid: int) -> int:
+            try:
+                return _ioprio_call("get", tid)
+            except ProcessLookupError:
+                raise
+            except OSError:  # not in this kernel, or forbidden: then nobody has set one
+                return IoClass.NONE
+
+    system: System = _Syscalls()
+else:
+    system: System
+
+
+# ioprio_set, ioprio_get: the architectures' syscall tables; the newer ones share asm-generic/unistd.h.
+_IOPRIO_CALLS: Final = {
+    "x86_64": (251, 252),
+    "i386": (289, 290),
+    "i686": (289, 290),
+    "aarch64": (30, 31),
+    "riscv64": (30, 31),
+    "loongarch64": (30, 31),
+    "armv7l": (314, 315),
+    "ppc64le": (273, 274),
+    "s390x": (282, 283),
+}
+_IOPRIO_WHO_PROCESS: Final = 1  # linux/ioprio.h
+
+
+@functools.cache
+def _syscall() -> tuple[Callable[..., int], int, int]:
+    """Return the C library's ``syscall`` and this architecture's numbers of ``ioprio_set`` and ``ioprio_get``."""
+    try:
+        import ctypes  # costs milliseconds, and importing the library need not pay them
+    except ImportError as error:  # a Python that was built without libffi
+        raise OSError(errno.ENOSYS, "this Python has no ctypes") from error
+    import platform
+
+    machine = platform.machine()
+    if machine == "x86_64" and sys.maxsize < 2**32:
+        machine = "i686"
+    if machine not in _IOPRIO_CALLS:
+        raise OSError(errno.ENOSYS, f"no I/O priority known for {machine}")
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    call.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_int)
+    call.restype = ctypes.c_long
+
+    def checked(*arguments: int) -> int:
+        result: int = call(*arguments)
+        if result == -1:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        return result
+
+    return checked, *_IOPRIO_CALLS[machine]
+
+
+def _ioprio_call(what: str, tid: int, value: int = 0) -> int:
+    call, setter, getter = _syscall()
+    return call(setter if what == "set" else getter, _IOPRIO_WHO_PROCESS, tid, value)

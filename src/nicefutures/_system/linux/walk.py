@@ -1,0 +1,153 @@
+"""Walks threads, one by one: sets and reads what each is scheduled by, and explains what the kernel refuses."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable, Iterator
+
+from ..._levels import Shortfall
+from . import seam
+from .scheduling import (
+    LOWEST_NICE,
+    LOWEST_RT_PRIORITY,
+    REALTIME_POLICIES,
+    RESET_ON_FORK,
+    Policy,
+    Scheduling,
+    Target,
+    describe_thread_level,
+)
+
+# --- setting
+
+
+class Refusals(dict[str, OSError]):
+    """The first error of each call that the kernel refused, by what was to be set."""
+
+    @contextlib.contextmanager
+    def collect(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except ProcessLookupError:
+            raise
+        except OSError as error:
+            self.setdefault(what, error)
+
+
+def set_all(pid: int, target: Target) -> tuple[list[Scheduling], Refusals]:
+    """Set every thread of the process, and those that come up meanwhile, until a round finds no other that lacks it.
+
+    Returns
+    -------
+    list of Scheduling
+        Of the threads that did not get there.
+    Refusals
+        Why.
+    """
+    refusals = Refusals()
+    tried: set[int] = set()
+    while True:
+        found = read_all(list_threads(pid)[0])
+        fresh = {tid for tid, now in found.items() if not (target.matches_cpu(now) and target.matches_io(now))} - tried
+        if not fresh:
+            return [now for now in found.values() if not target.matches(now)], refusals
+        # The main thread last: in a worker it is the one that walks, and a lowered walk takes longer on a busy machine.
+        refusals |= set_each(sorted(fresh, reverse=True), target)
+        tried |= fresh
+
+
+def set_each(tids: Iterable[int], target: Target) -> Refusals:
+    refusals = Refusals()
+    for tid in tids:
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            _set_one(tid, target, refusals)
+    return refusals
+
+
+def _set_one(tid: int, target: Target, refusals: Refusals) -> None:
+    now = seam.system.read(tid)
+    # Nice first: it decides whether an unprivileged thread may leave SCHED_IDLE.
+    if target.nice not in (None, now.nice):
+        with refusals.collect("nice"):
+            seam.system.set_nice(tid, target.nice)
+    if now.bare_policy != target.policy:
+        rt_priority = LOWEST_RT_PRIORITY if target.policy == Policy.SCHED_RR else 0
+        with refusals.collect("policy"):
+            seam.system.set_policy(tid, target.policy | (now.policy & RESET_ON_FORK), rt_priority)
+        if "policy" in refusals and target.policy == Policy.SCHED_IDLE:
+            with refusals.collect("nice"):
+                seam.system.set_nice(tid, LOWEST_NICE)
+    if target.io is not None and not target.matches_io(now):
+        with refusals.collect("I/O class"):
+            seam.system.set_ioprio(tid, target.io)
+
+
+def restore_each(wanted: dict[int, Scheduling], requested: str) -> Shortfall | None:
+    refusals = Refusals()
+    left: Shortfall | None = None
+    for tid, before in wanted.items():
+        with contextlib.suppress(ProcessLookupError):
+            now = seam.system.read(tid)
+            if now.nice != before.nice:
+                with refusals.collect("nice"):
+                    seam.system.set_nice(tid, before.nice)
+            if (now.policy, now.rt_priority) != (before.policy, before.rt_priority):
+                with refusals.collect("policy"):
+                    seam.system.set_policy(tid, before.policy, before.rt_priority)
+            if now.ioprio != before.ioprio:
+                with refusals.collect("I/O class"):
+                    seam.system.set_ioprio(tid, before.ioprio)
+            now = seam.system.read(tid)
+            if now != before and left is None:
+                reason, remedy = explain(refusals, before.bare_policy, [now])
+                left = Shortfall(f"{requested} ({before})", describe_thread_level(now), reason, remedy)
+    return left
+
+
+# --- reading
+
+
+def list_threads(pid: int) -> tuple[list[int], bool]:
+    """Return the process's thread ids, and whether they are all of them."""
+    try:
+        return seam.system.threads(pid), True
+    except FileNotFoundError:
+        if not seam.system.exists(pid):
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
+        return [pid], False  # /proc is not mounted, or hides the process
+
+
+def read_all(tids: Iterable[int]) -> dict[int, Scheduling]:
+    result = {}
+    for tid in tids:
+        with contextlib.suppress(ProcessLookupError):
+            result[tid] = seam.system.read(tid)
+    return result
+
+
+# --- saying what went wrong
+
+
+def explain(refusals: Refusals, policy: int, behind: list[Scheduling]) -> tuple[str, str]:
+    """Return the reason and the remedy."""
+    if not refusals:
+        return "the kernel accepted the call and did nothing", "Ask whoever runs this machine or container."
+    what, error = next(iter(refusals.items()))
+    detail = f"{what}: {os.strerror(error.errno)}" if error.errno else f"{what}: {error}"
+    if policy in REALTIME_POLICIES:
+        reason = f"a real-time policy needs a privilege that this process lacks ({detail})"
+        return reason, "Run it as root or with CAP_SYS_NICE, or raise 'rtprio' in /etc/security/limits.conf."
+    leaves_idle = policy != Policy.SCHED_IDLE and any(now.bare_policy == Policy.SCHED_IDLE for now in behind)
+    if error.errno == errno.EACCES or (what == "policy" and leaves_idle):
+        limit = seam.system.nice_limit()
+        allowed = f"down to nice {limit}" if limit <= LOWEST_NICE else "no raising at all"
+        reason = f"an unprivileged process may not raise a priority (RLIMIT_NICE allows {allowed})"
+        return reason, "Run it as root or with CAP_SYS_NICE, or raise 'nice' in /etc/security/limits.conf."
+    if error.errno == errno.ENOSYS:
+        return f"this C library or kernel does not have it ({detail})", "Use a system with glibc."
+    if error.errno == errno.EINVAL:
+        return f"this kernel does not know it ({detail})", "Use another level or a newer kernel."
+    return (
+        f"the system forbids it ({detail})",
+        "In a container or sandbox, allow sched_setscheduler, setpriority and ioprio_set, or add CAP_SYS_NICE.",
+    )

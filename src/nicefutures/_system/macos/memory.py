@@ -1,0 +1,12 @@
+"""The address space of this process; macOS takes a limit and does not enforce it."""
+
+import errno
+from typing import NoReturn
+
+from ..posix.memory import count_oom_kills, in_use, loaded_libraries, total, unused
+
+__all__ = ["count_oom_kills", "in_use", "loaded_libraries", "open_limit", "total", "unused"]
+
+
+def open_limit() -> NoReturn:
+    raise OSError(errno.ENOTSUP, "macOS takes a limit and does not enforce it")

@@ -1,0 +1,52 @@
+"""The seam to a POSIX system: all calls that go to it."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+
+class System(Protocol):
+    """The seam to the operating system. `pid` 0 is the calling process."""
+
+    def get_nice(self, pid: int) -> int: ...
+    def set_nice(self, pid: int, nice: int) -> None: ...
+    def get_address_limit(self) -> tuple[int, int]: ...
+    def set_address_limit(self, limits: tuple[int, int]) -> None: ...
+    def address_space(self) -> int: ...
+    def resident(self) -> int: ...
+
+
+if not TYPE_CHECKING or sys.platform != "win32":
+
+    class _Calls:
+        """The system that this process runs on."""
+
+        def get_nice(self, pid: int) -> int:
+            return os.getpriority(os.PRIO_PROCESS, pid)
+
+        def set_nice(self, pid: int, nice: int) -> None:
+            os.setpriority(os.PRIO_PROCESS, pid, nice)
+
+        def get_address_limit(self) -> tuple[int, int]:
+            import resource  # for those who ask for a limit
+
+            return resource.getrlimit(resource.RLIMIT_AS)
+
+        def set_address_limit(self, limits: tuple[int, int]) -> None:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_AS, limits)
+
+        def address_space(self) -> int:
+            import psutil
+
+            return int(psutil.Process().memory_info().vms)
+
+        def resident(self) -> int:
+            import psutil
+
+            return int(psutil.Process().memory_info().rss)
+
+    system: System = _Calls()
+else:
+    system: System

@@ -1,0 +1,32 @@
+"""As much of memory as psutil knows; it cannot be limited."""
+
+import errno
+from typing import NoReturn
+
+
+def total() -> int:
+    import psutil  # for those who ask for a limit
+
+    return int(psutil.virtual_memory().total)
+
+
+def in_use() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def unused() -> int:
+    return 0
+
+
+def open_limit() -> NoReturn:
+    raise OSError(errno.ENOTSUP, "this system has no limit of a process's memory that is known here")
+
+
+def count_oom_kills() -> int | None:
+    return None
+
+
+def loaded_libraries(pid: int) -> set[str]:
+    return set()

@@ -1,0 +1,56 @@
+"""No priorities: all that runs is taken to be at NORMAL, and no other level is to be had."""
+
+import threading
+from typing import Final
+
+from ..._levels import PriorityError, ProcessPriority, Shortfall, ThreadPriority
+from ..common import ProcessDescription, name_process
+
+_REASON: Final = "not supported: nothing is known of this system's priorities"
+_REMEDY: Final = "Leave the level at 'normal', or set it by the system's own means."
+
+
+def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
+    if priority == ProcessPriority.NORMAL:
+        return None
+    raise PriorityError(Shortfall(f"priority {priority.name} of {name_process(pid)}", "unknown", _REASON, _REMEDY))
+
+
+def get_process(pid: int | None = None) -> ProcessPriority:
+    return ProcessPriority.NORMAL
+
+
+def save_process() -> None:
+    """Nothing to save: no process is ever changed."""
+
+
+def restore_process(saved: None) -> Shortfall | None:
+    """Nothing to put back: no process is ever changed."""
+    return None
+
+
+def set_thread(priority: ThreadPriority) -> Shortfall | None:
+    if priority == ThreadPriority.NORMAL:
+        return None
+    return Shortfall(f"thread priority {priority.name}", "unknown", _REASON, _REMEDY)
+
+
+def get_thread(thread: threading.Thread | None = None) -> ThreadPriority:
+    return ThreadPriority.NORMAL
+
+
+def save_thread() -> None:
+    """Nothing to save: no thread is ever changed."""
+
+
+def restore_thread(saved: None) -> Shortfall | None:
+    """Nothing to put back: no thread is ever changed."""
+    return None
+
+
+def release_thread() -> None:
+    """Nothing to do: no thread is ever changed."""
+
+
+def describe(pid: int | None = None) -> ProcessDescription:
+    return ProcessDescription(level=get_process(pid), threads=None)

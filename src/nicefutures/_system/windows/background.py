@@ -1,0 +1,57 @@
+"""I/O and memory priority, and EcoQoS."""
+
+import enum
+from collections.abc import Callable
+from typing import Final
+
+from ..._levels import ProcessPriority, Shortfall
+from . import seam
+from .priority import IoPriority
+
+# ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED, ERROR_CALL_NOT_IMPLEMENTED (winerror.h): what a Windows says that does
+# not have what it is asked for.
+_NOT_THERE: Final = (1, 50, seam.ERROR_CALL_NOT_IMPLEMENTED)
+
+
+class MemoryPriority(enum.IntEnum):
+    """Memory priorities (``processthreadsapi.h``)."""
+
+    MEMORY_PRIORITY_VERY_LOW = 1
+    MEMORY_PRIORITY_BELOW_NORMAL = 4
+
+
+_MEMORY_PRIORITIES: Final = {
+    ProcessPriority.IDLE: MemoryPriority.MEMORY_PRIORITY_VERY_LOW,
+    ProcessPriority.BELOW_NORMAL: MemoryPriority.MEMORY_PRIORITY_BELOW_NORMAL,
+}
+_IO_PRIORITIES: Final = {ProcessPriority.IDLE: IoPriority.VERY_LOW, ProcessPriority.BELOW_NORMAL: IoPriority.LOW}
+
+
+def set_background(priority: ProcessPriority) -> Shortfall | None:
+    if priority not in _IO_PRIORITIES:
+        return None
+    io_priority, memory_priority = _IO_PRIORITIES[priority], _MEMORY_PRIORITIES[priority]
+    return _set_if_there(
+        f"I/O priority {io_priority.name}", lambda: seam.system.set_io_priority(io_priority)
+    ) or _set_if_there(memory_priority.name, lambda: seam.system.set_memory_priority(memory_priority))
+
+
+def set_efficiency() -> Shortfall | None:
+    requested = "EcoQoS (ProcessPowerThrottling)"
+    try:
+        seam.system.set_power_throttling()
+    except OSError as error:
+        remedy = "Use Windows 10 1709 or later; from Windows 11 on it is EcoQoS."
+        return Shortfall(requested, "the usual quality of service", f"Windows refused it ({error})", remedy)
+    return None
+
+
+def _set_if_there(requested: str, set_it: Callable[[], None]) -> Shortfall | None:
+    """Set something that goes with a level; that this Windows has no such thing is no shortfall."""
+    try:
+        set_it()
+    except OSError as error:
+        if getattr(error, "winerror", None) in _NOT_THERE:
+            return None
+        return Shortfall(requested, "as before", f"Windows refused it ({error})", "Run this as administrator.")
+    return None

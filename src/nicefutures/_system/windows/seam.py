@@ -1,0 +1,285 @@
+"""The seam to Windows: all calls that go to it, but for those of shared memory."""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    import ctypes
+
+    from . import structures
+
+THREAD_PRIORITY_ERROR_RETURN: Final = 0x7FFFFFFF  # winbase.h
+# winnt.h
+THREAD_SET_INFORMATION: Final = 0x0020
+THREAD_QUERY_INFORMATION: Final = 0x0040
+THREAD_QUERY_LIMITED_INFORMATION: Final = 0x0800
+THREAD_QUERY_SET_WIN32_START_ADDRESS: Final = 9  # ThreadQuerySetWin32StartAddress, winternl.h and ntddk.h
+GET_MODULE_HANDLE_EX_FLAGS: Final = 0x2 | 0x4  # UNCHANGED_REFCOUNT, FROM_ADDRESS; libloaderapi.h
+_LONGEST_PATH: Final = 32_767
+
+PROCESS_MEMORY_PRIORITY: Final = 0  # PROCESS_INFORMATION_CLASS, processthreadsapi.h
+PROCESS_POWER_THROTTLING: Final = 4
+POWER_THROTTLING_EXECUTION_SPEED: Final = 1
+JOB_OBJECT_EXTENDED_LIMIT_INFORMATION: Final = 9  # JOBOBJECTINFOCLASS, winnt.h
+JOB_OBJECT_LIMIT_PROCESS_MEMORY: Final = 0x100
+ERROR_CALL_NOT_IMPLEMENTED: Final = 120  # winerror.h
+
+
+class System(Protocol):
+    """The seam to the operating system. `pid` None is the calling process; a thread id of None the calling thread."""
+
+    def get_class(self, pid: int | None) -> int: ...
+    def set_class(self, pid: int | None, priority_class: int) -> None: ...
+    def threads(self, pid: int | None) -> list[int]: ...
+    def get_thread_priority(self, tid: int | None = None) -> int: ...
+    def set_thread_priority(self, priority: int, tid: int | None = None) -> None: ...
+    def start_of_thread(self, tid: int) -> str: ...
+    def thread_cycles(self, tid: int) -> int: ...
+    def get_io_priority(self, pid: int | None) -> int: ...
+    def set_io_priority(self, priority: int) -> None: ...
+    def set_memory_priority(self, priority: int) -> None: ...
+    def set_power_throttling(self) -> None: ...
+    def open_job(self) -> int: ...
+    def get_job_limit(self, job: int) -> int | None: ...
+    def set_job_limit(self, job: int, limit: int | None) -> None: ...
+    def committed(self) -> int: ...
+    def libraries(self, pid: int) -> set[str]: ...
+    def affinity(self) -> int: ...
+
+
+if not TYPE_CHECKING or sys.platform == "win32":
+
+    class _Win32:
+        """psutil for processes, ctypes for threads, of which psutil knows nothing."""
+
+        def get_class(self, pid: int | None) -> int:
+            import psutil
+
+            with _as_os_error():
+                return int(psutil.Process(pid).nice())
+
+        def set_class(self, pid: int | None, priority_class: int) -> None:
+            import psutil
+
+            with _as_os_error():
+                psutil.Process(pid).nice(priority_class)
+
+        def threads(self, pid: int | None) -> list[int]:
+            import psutil
+
+            with _as_os_error():
+                return [thread.id for thread in psutil.Process(pid).threads()]
+
+        def get_thread_priority(self, tid: int | None = None) -> int:
+            import ctypes
+
+            kernel32 = _kernel32()
+            if tid is None:
+                result = kernel32.GetThreadPriority(kernel32.GetCurrentThread())
+            else:
+                with _open_thread(tid) as handle:
+                    result = kernel32.GetThreadPriority(handle)
+            if result == THREAD_PRIORITY_ERROR_RETURN:
+                raise ctypes.WinError(ctypes.get_last_error())
+            return int(result)
+
+        def set_thread_priority(self, priority: int, tid: int | None = None) -> None:
+            kernel32 = _kernel32()
+            if tid is None:
+                _checked(kernel32.SetThreadPriority(kernel32.GetCurrentThread(), priority))
+            else:
+                with _open_thread(tid, THREAD_SET_INFORMATION) as handle:
+                    _checked(kernel32.SetThreadPriority(handle, priority))
+
+        def start_of_thread(self, tid: int) -> str:
+            """Return the file name of the library in which a thread starts; empty if it is in none."""
+            import ctypes
+            from ctypes import wintypes
+
+            address, module = ctypes.c_void_p(), wintypes.HMODULE()
+            query = ctypes.WinDLL("ntdll").NtQueryInformationThread
+            query.argtypes = (wintypes.HANDLE, ctypes.c_int, wintypes.LPVOID, wintypes.ULONG, wintypes.LPVOID)
+            query.restype = wintypes.LONG
+            with _open_thread(tid, THREAD_QUERY_INFORMATION) as handle:
+                query(handle, THREAD_QUERY_SET_WIN32_START_ADDRESS, ctypes.byref(address), ctypes.sizeof(address), None)
+            kernel32, name = _kernel32(), ctypes.create_unicode_buffer(_LONGEST_PATH)
+            # A library that is unloaded meanwhile is none of those that compute.
+            if kernel32.GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAGS, address, ctypes.byref(module)):
+                kernel32.GetModuleFileNameW(module, name, len(name))
+            return name.value
+
+        def thread_cycles(self, tid: int) -> int:
+            import ctypes
+
+            cycles = ctypes.c_uint64()
+            with _open_thread(tid) as handle:
+                if not _kernel32().QueryThreadCycleTime(handle, ctypes.byref(cycles)):
+                    raise ctypes.WinError(ctypes.get_last_error())
+            return cycles.value
+
+        def get_io_priority(self, pid: int | None) -> int:
+            import psutil
+
+            with _as_os_error():
+                priority: Any = psutil.Process(pid).ionice()  # a number here, whatever its stubs say
+                return int(priority)
+
+        def set_io_priority(self, priority: int) -> None:
+            import psutil
+
+            with _as_os_error():
+                psutil.Process().ionice(priority)
+
+        def set_memory_priority(self, priority: int) -> None:
+            from . import structures
+
+            _set_information(PROCESS_MEMORY_PRIORITY, structures.MemoryPriorityInformation(priority))
+
+        def set_power_throttling(self) -> None:
+            from . import structures
+
+            speed = POWER_THROTTLING_EXECUTION_SPEED
+            state = structures.PowerThrottlingState(Version=1, ControlMask=speed, StateMask=speed)
+            _set_information(PROCESS_POWER_THROTTLING, state)
+
+        def open_job(self) -> int:
+            kernel32 = _kernel32()
+            job = _checked(kernel32.CreateJobObjectW(None, None))
+            _checked(kernel32.AssignProcessToJobObject(job, kernel32.GetCurrentProcess()))
+            return job
+
+        def get_job_limit(self, job: int) -> int | None:
+            information = _job_information(job)
+            limited = information.BasicLimitInformation.LimitFlags & JOB_OBJECT_LIMIT_PROCESS_MEMORY
+            return int(information.ProcessMemoryLimit) if limited else None
+
+        def set_job_limit(self, job: int, limit: int | None) -> None:
+            import ctypes
+
+            from . import structures
+
+            information = structures.ExtendedLimitInformation()
+            if limit is not None:
+                information.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_PROCESS_MEMORY
+                information.ProcessMemoryLimit = limit
+            set_information = _kernel32().SetInformationJobObject
+            size = ctypes.sizeof(information)
+            _checked(set_information(job, JOB_OBJECT_EXTENDED_LIMIT_INFORMATION, ctypes.byref(information), size))
+
+        def committed(self) -> int:
+            import psutil
+
+            return int(psutil.Process().memory_info().pagefile)
+
+        def libraries(self, pid: int) -> set[str]:
+            import psutil
+
+            with _as_os_error():
+                return {each.path.rpartition("\\")[2] for each in psutil.Process(pid).memory_maps()}
+
+        def affinity(self) -> int:
+            import psutil
+
+            with _as_os_error():
+                return len(psutil.Process().cpu_affinity())
+
+    def _checked(result: int | None) -> int:
+        """Return what a function returned, unless that is nothing, which means that it failed."""
+        import ctypes
+
+        if not result:
+            raise ctypes.WinError(ctypes.get_last_error())
+        return result
+
+    def _set_information(what: int, information: "ctypes.Structure") -> None:
+        import ctypes
+
+        kernel32 = _kernel32()
+        set_information = getattr(kernel32, "SetProcessInformation", None)
+        if set_information is None:
+            raise ctypes.WinError(ERROR_CALL_NOT_IMPLEMENTED)
+        size = ctypes.sizeof(information)
+        _checked(set_information(kernel32.GetCurrentProcess(), what, ctypes.byref(information), size))
+
+    def _job_information(job: int) -> "structures.ExtendedLimitInformation":
+        import ctypes
+
+        from . import structures
+
+        information = structures.ExtendedLimitInformation()
+        query = _kernel32().QueryInformationJobObject
+        size = ctypes.sizeof(information)
+        _checked(query(job, JOB_OBJECT_EXTENDED_LIMIT_INFORMATION, ctypes.byref(information), size, None))
+        return information
+
+    @contextlib.contextmanager
+    def _open_thread(tid: int, access: int = THREAD_QUERY_LIMITED_INFORMATION) -> Iterator[int]:
+        import ctypes
+
+        handle = _kernel32().OpenThread(access, False, tid)
+        if not handle:
+            raise ctypes.WinError(ctypes.get_last_error())
+        try:
+            yield handle
+        finally:
+            _kernel32().CloseHandle(handle)
+
+    @functools.cache
+    def _kernel32() -> "ctypes.WinDLL":
+        """Return kernel32 with the types of what is called here.
+
+        From ``processthreadsapi.h``, ``handleapi.h``, ``realtimeapiset.h`` and ``jobapi2.h``.
+        """
+        import ctypes
+        from ctypes import wintypes
+
+        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel32.GetCurrentThread.argtypes = ()
+        kernel32.GetCurrentThread.restype = wintypes.HANDLE
+        kernel32.OpenThread.argtypes = (wintypes.DWORD, wintypes.BOOL, wintypes.DWORD)
+        kernel32.OpenThread.restype = wintypes.HANDLE
+        kernel32.CloseHandle.argtypes = (wintypes.HANDLE,)
+        kernel32.CloseHandle.restype = wintypes.BOOL
+        kernel32.GetThreadPriority.argtypes = (wintypes.HANDLE,)
+        kernel32.GetThreadPriority.restype = ctypes.c_int
+        kernel32.SetThreadPriority.argtypes = (wintypes.HANDLE, ctypes.c_int)
+        kernel32.SetThreadPriority.restype = wintypes.BOOL
+        kernel32.GetModuleHandleExW.argtypes = (wintypes.DWORD, wintypes.LPVOID, wintypes.LPVOID)
+        kernel32.GetModuleHandleExW.restype = wintypes.BOOL
+        kernel32.GetModuleFileNameW.argtypes = (wintypes.HMODULE, wintypes.LPWSTR, wintypes.DWORD)
+        kernel32.GetModuleFileNameW.restype = wintypes.DWORD
+        kernel32.QueryThreadCycleTime.argtypes = (wintypes.HANDLE, ctypes.POINTER(ctypes.c_uint64))
+        kernel32.QueryThreadCycleTime.restype = wintypes.BOOL
+        kernel32.GetCurrentProcess.argtypes = ()
+        kernel32.GetCurrentProcess.restype = wintypes.HANDLE
+        if hasattr(kernel32, "SetProcessInformation"):
+            kernel32.SetProcessInformation.argtypes = (wintypes.HANDLE, ctypes.c_int, wintypes.LPVOID, wintypes.DWORD)
+            kernel32.SetProcessInformation.restype = wintypes.BOOL
+        kernel32.CreateJobObjectW.argtypes = (wintypes.LPVOID, wintypes.LPCWSTR)
+        kernel32.CreateJobObjectW.restype = wintypes.HANDLE
+        kernel32.AssignProcessToJobObject.argtypes = (wintypes.HANDLE, wintypes.HANDLE)
+        kernel32.AssignProcessToJobObject.restype = wintypes.BOOL
+        job_information = (wintypes.HANDLE, ctypes.c_int, wintypes.LPVOID, wintypes.DWORD)
+        kernel32.SetInformationJobObject.argtypes = job_information
+        kernel32.SetInformationJobObject.restype = wintypes.BOOL
+        kernel32.QueryInformationJobObject.argtypes = (*job_information, wintypes.LPDWORD)
+        kernel32.QueryInformationJobObject.restype = wintypes.BOOL
+        return kernel32
+
+    @contextlib.contextmanager
+    def _as_os_error() -> Iterator[None]:
+        import psutil
+
+        try:
+            yield
+        except (psutil.NoSuchProcess, OverflowError) as error:
+            raise ProcessLookupError(str(error)) from error
+        except psutil.AccessDenied as error:
+            raise PermissionError(str(error)) from error
+
+    system: System = _Win32()
+else:
+    system: System

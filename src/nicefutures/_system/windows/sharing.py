@@ -1,0 +1,235 @@
+"""Shared memory on Windows: sections without a name, in the paging file.
+
+A section (CreateFileMapping, ``memoryapi.h``) is there as long as a process has a handle of it or a view: whoever is
+killed, and whenever, nothing stays behind. Its memory is committed when it is made, so that there is an error then or
+never.
+
+* A worker duplicates its parent's handle.
+* A parent takes a worker's handle away (DUPLICATE_CLOSE_SOURCE, DuplicateHandle), so that it belongs to one of them at
+  any time. A worker does not end before its parent has taken the last one.
+* All views are copy on write (FILE_MAP_COPY, MapViewOfFile).
+"""
+
+import contextlib
+import ctypes
+import errno
+import functools
+import mmap
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from ctypes import wintypes
+from multiprocessing.util import Finalize
+from typing import TYPE_CHECKING, Any, Final
+
+from ..mapping import address_of, view_of
+
+if TYPE_CHECKING:
+    from ..protocols import SharedMemory
+
+PAGE_READWRITE: Final = 0x04  # winnt.h
+FILE_MAP_COPY: Final = 0x1  # memoryapi.h
+FILE_MAP_WRITE: Final = 0x2
+FILE_MAP_READ: Final = 0x4
+PROCESS_DUP_HANDLE: Final = 0x0040  # winnt.h
+DUPLICATE_CLOSE_SOURCE: Final = 0x1  # winnt.h
+DUPLICATE_SAME_ACCESS: Final = 0x2
+
+_GRANULARITY: Final = mmap.ALLOCATIONGRANULARITY
+# Seconds that a worker waits at its end for a parent that lives, and between two looks.
+_PATIENCE: Final = 60.0
+_INTERVAL: Final = 0.001
+
+Address = tuple[int, int]
+
+
+class _PyBuffer(ctypes.Structure):
+    """``Py_buffer`` (the C API's "Buffer Protocol")."""
+
+    _fields_ = (
+        ("buf", ctypes.c_void_p),
+        ("obj", ctypes.c_void_p),
+        ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t),
+        ("readonly", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        ("format", ctypes.c_char_p),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p),
+        ("internal", ctypes.c_void_p),
+    )
+
+
+@contextlib.contextmanager
+def _address_to_read(data: memoryview) -> Iterator[int]:
+    """Give the address of memory that may be read-only, for which ctypes itself has no way."""
+    api, buffer = ctypes.pythonapi, _PyBuffer()
+    get, release = api.PyObject_GetBuffer, api.PyBuffer_Release
+    get.argtypes, get.restype = (ctypes.py_object, ctypes.POINTER(_PyBuffer), ctypes.c_int), ctypes.c_int
+    release.argtypes, release.restype = (ctypes.POINTER(_PyBuffer),), None
+    get(data, ctypes.byref(buffer), 0)  # PyBUF_SIMPLE; its errors are raised
+    try:
+        yield buffer.buf or 0
+    finally:
+        release(ctypes.byref(buffer))
+
+
+if not TYPE_CHECKING or sys.platform == "win32":
+
+    @functools.cache
+    def _kernel32() -> "ctypes.WinDLL":
+        """Return kernel32 with the types of what is called here (``memoryapi.h``, ``handleapi.h``)."""
+        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+        dword, handle = wintypes.DWORD, wintypes.HANDLE
+        kernel32.CreateFileMappingW.argtypes = (handle, wintypes.LPVOID, dword, dword, dword, wintypes.LPCWSTR)
+        kernel32.CreateFileMappingW.restype = handle
+        kernel32.MapViewOfFile.argtypes = (handle, dword, dword, dword, ctypes.c_size_t)
+        kernel32.MapViewOfFile.restype = wintypes.LPVOID
+        kernel32.UnmapViewOfFile.argtypes = (wintypes.LPVOID,)
+        kernel32.UnmapViewOfFile.restype = wintypes.BOOL
+        kernel32.OpenProcess.argtypes = (dword, wintypes.BOOL, dword)
+        kernel32.OpenProcess.restype = handle
+        kernel32.GetCurrentProcess.argtypes = ()
+        kernel32.GetCurrentProcess.restype = handle
+        kernel32.DuplicateHandle.argtypes = (handle, handle, handle, wintypes.LPHANDLE, dword, wintypes.BOOL, dword)
+        kernel32.DuplicateHandle.restype = wintypes.BOOL
+        kernel32.CloseHandle.argtypes = (handle,)
+        kernel32.CloseHandle.restype = wintypes.BOOL
+        return kernel32
+
+    class WindowsSegment:
+        """A section; `handle` is this process's."""
+
+        def __init__(self, handle: int) -> None:
+            self.handle = handle
+
+        @property
+        def address(self) -> Address:
+            """Whose handle it is, and which."""
+            return os.getpid(), self.handle
+
+        def write(self, data: memoryview, offset: int) -> None:
+            with self._mapped(FILE_MAP_WRITE, offset, data.nbytes) as target, _address_to_read(data) as source:
+                ctypes.memmove(target, source, data.nbytes)  # without the GIL, as all that ctypes calls
+
+        def read_into(self, target: memoryview, offset: int) -> None:
+            with self._mapped(FILE_MAP_READ, offset, target.nbytes) as source:
+                ctypes.memmove(address_of(target), source, target.nbytes)
+
+        def view(self, start: int, stop: int) -> memoryview:
+            base = start - start % _GRANULARITY
+            address = _map(self.handle, FILE_MAP_COPY, base, stop - base)
+            return view_of(address, stop - base, _unmap)[start - base :]
+
+        @contextlib.contextmanager
+        def _mapped(self, access: int, start: int, size: int) -> Iterator[int]:
+            base = start - start % _GRANULARITY
+            address = _map(self.handle, access, base, start - base + size)
+            try:
+                yield address + start - base
+            finally:
+                _unmap(address, size)
+
+        # A default: at the interpreter's exit a module may have lost its names.
+        def close(self, library: Callable[[], Any] = _kernel32) -> None:
+            handle, self.handle = self.handle, 0
+            if handle:
+                library().CloseHandle(handle)
+
+        __del__ = close
+
+    class WindowsSender:
+        """Remembers what the parent has not taken yet, to stay until it has."""
+
+        def send(self, segment: WindowsSegment) -> Address:
+            _wait_at_end()
+            ticket = segment.address
+            _state.last, segment.handle = segment.handle, 0
+            return ticket
+
+        def ask(self, address: Address, put: Callable[[Any, Any], None]) -> WindowsSegment:  # noqa: ARG002
+            """Give nothing: who may not duplicate the parent's handles has given up its own user's rights."""
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    class WindowsExchange:
+        """The parent's end: there is nothing to keep."""
+
+        def __init__(self) -> None:
+            self.sender = WindowsSender()
+
+        def take(self, ticket: Address) -> WindowsSegment:
+            return WindowsSegment(_duplicate(*ticket, DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE))
+
+        def answer(self, address: Address, reply_to: Any) -> None:
+            """Do nothing: nobody asks."""
+
+        def close(self) -> None:
+            """Do nothing: what nobody has taken went with its worker."""
+
+    class WindowsSharedMemory:
+        """Sections without a name."""
+
+        def create(self, size: int) -> WindowsSegment:
+            nowhere = wintypes.HANDLE(-1)
+            create = _kernel32().CreateFileMappingW
+            return WindowsSegment(_checked(create(nowhere, None, PAGE_READWRITE, size >> 32, size & 0xFFFFFFFF, None)))
+
+        def open(self, address: Address) -> WindowsSegment:
+            return WindowsSegment(_duplicate(*address, DUPLICATE_SAME_ACCESS))
+
+        def exchange(self) -> WindowsExchange:
+            return WindowsExchange()
+
+    def find_shared_memory() -> "SharedMemory | None":
+        return WindowsSharedMemory()
+
+    class _State:
+        last = 0  # the handle that was handed over last
+
+    _state = _State()
+
+    @functools.cache
+    def _wait_at_end() -> None:
+        Finalize(None, _wait_until_taken, exitpriority=100)
+
+    def _wait_until_taken() -> None:
+        """Wait for the parent to take the last handle: it takes them in the order in which they were sent."""
+        parent = multiprocessing.parent_process()
+        deadline = time.monotonic() + _PATIENCE
+        while _is_section(_state.last):
+            if parent is None or not parent.is_alive() or time.monotonic() > deadline:
+                return
+            time.sleep(_INTERVAL)
+
+    def _is_section(handle: int) -> bool:
+        """Return whether it is still what was sent: its value may be that of another object, opened since."""
+        try:
+            address = _map(handle, FILE_MAP_READ, 0, 1)
+        except OSError:
+            return False
+        _unmap(address, 1)
+        return True
+
+    def _checked(result: int | None) -> int:
+        if not result:
+            raise ctypes.WinError(ctypes.get_last_error())
+        return result
+
+    def _map(handle: int, access: int, offset: int, size: int) -> int:
+        return _checked(_kernel32().MapViewOfFile(handle, access, offset >> 32, offset & 0xFFFFFFFF, size))
+
+    def _unmap(address: int, size: int) -> Any:
+        return _kernel32().UnmapViewOfFile(address)
+
+    def _duplicate(pid: int, handle: int, options: int) -> int:
+        kernel32, copy = _kernel32(), wintypes.HANDLE()
+        process = _checked(kernel32.OpenProcess(PROCESS_DUP_HANDLE, False, pid))
+        try:
+            own = kernel32.GetCurrentProcess()
+            _checked(kernel32.DuplicateHandle(process, handle, own, ctypes.byref(copy), 0, False, options))
+        finally:
+            kernel32.CloseHandle(process)
+        return copy.value or 0

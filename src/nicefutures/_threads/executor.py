@@ -1,0 +1,214 @@
+"""A ThreadPoolExecutor whose workers set their priority with the operating system."""
+
+import functools
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+
+from .._arguments import check_chunksize, check_initializer, check_latency_target, check_max_workers, parse_blas_threads
+from .._blas import ThreadCap, shared_cap
+from .._failure import WarnOnce, ignore, refuse
+from .._levels import OnFailure, Shortfall, ThreadPriority, parse_on_failure, parse_priority
+from .._map.buffered import MAP_NOTE, map_buffered
+from .._map.results import count_items, with_size
+from .._system.common import count_cpus
+from .controller import controller
+from .gate import Gate, put_before
+from .gil import has_gil
+from .regulator import Regulator
+from .stats import PoolStats, Stall, stats_of
+from .worker import lift_thread, run_task, start_thread
+
+if TYPE_CHECKING:
+    from .._workers import WorkerInfo
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class PriorityThreadPoolExecutor(ThreadPoolExecutor):
+    """A :class:`concurrent.futures.ThreadPoolExecutor` whose threads have a priority of the operating system.
+
+    The priority is the threads', not the tasks': tasks start in the order in which they were submitted.
+
+    Parameters
+    ----------
+    max_workers, thread_name_prefix, initializer, initargs
+        As for :class:`concurrent.futures.ThreadPoolExecutor`. `initializer` runs after the priority has been set.
+    priority : ThreadPriority or str, default ThreadPriority.BELOW_NORMAL
+        The threads' level. On Windows it is relative to the priority class of the process, elsewhere it is not.
+    on_failure : {"warn", "raise", "ignore"}, default "warn"
+        What to do about a thread that could not be put at the level. "warn": it works all the same, and one
+        PriorityWarning per executor says what is in force, why, and what would help. "raise": its
+        tasks end with a PriorityError that says so. "ignore": it works all the same.
+    latency_target : float or None, default 0.005
+        Seconds that another Python thread, the one that draws your window say, may have to wait for the GIL because of
+        this pool. The pool measures that wait, and lets fewer workers run while their tasks keep the GIL, which costs
+        no work, for the GIL lets one of them run at a time anyway. None: all workers run, whatever their tasks do.
+    blas_threads : int, "auto" or None, default None
+        How many threads a BLAS library may use for each call, from now until the executor is shut down. It holds for
+        **the whole process**: a BLAS library has one number, so calls from other threads, the main one included, get as
+        few. "auto": the CPUs that this process may use, shared out among the workers, and one at least. Libraries
+        that are loaded when the executor is made, or when a worker starts, are limited; OpenMP's own threads are in the
+        workers only. Of several executors' limits the lowest counts.
+
+    Raises
+    ------
+    ValueError
+        If `priority` or `on_failure` is unknown, `max_workers` is not positive, `latency_target` is not above 0 and
+        at most 1 s, or `blas_threads` is no number of threads.
+    TypeError
+        If an argument has the wrong type.
+
+    Warns
+    -----
+    PriorityWarning
+        Once, when the first thread starts that cannot take the level, if `on_failure` is "warn".
+
+    Notes
+    -----
+    **The latency target.** While tasks run, a thread of the library's wakes every 20 ms or so, and measures how long it
+    waits for the GIL. Tasks that wait for something, a lock, a socket or each other, do not count as running, so
+    whatever they wait for gets its turn; how many run at once only changes where a task ends. The interpreter's switch
+    interval is a fifth of the target meanwhile, but 1 ms at least, unless it is shorter already, and is put back when
+    the pool is idle or shut down. On a free-threaded build without the GIL there is nothing to do, and none of this
+    happens. A single call that keeps the GIL for long cannot be interrupted: `stalls` names such functions.
+
+    **The GIL does not know of priorities.** A thread that runs Python code holds the GIL. At a low priority it gets
+    less of the CPU, so beside other busy programs it holds the GIL for *longer*, and every other Python thread waits
+    for it: priority inversion, for seconds beside four busy processes on two cores. ``IDLE`` and ``LOWEST`` are for
+    tasks that release the GIL nearly all the time: large NumPy and SciPy calls. Where the system lets it (Windows,
+    macOS, Linux with CAP_SYS_NICE), workers at these levels run at BELOW_NORMAL while their tasks keep the GIL, if
+    there is a latency target; `stats` says so. For Python code and for many small NumPy calls take BELOW_NORMAL, the
+    default, or :class:`LowPriorityProcessPoolExecutor`, or a free-threaded build of Python, on which the levels work as
+    they should.
+
+    A thread that a task starts inherits the level on Linux.
+
+    Examples
+    --------
+    >>> from nicefutures import PriorityThreadPoolExecutor, get_thread_priority
+    >>> with PriorityThreadPoolExecutor(1) as executor:
+    ...     executor.submit(get_thread_priority).result()
+    <ThreadPriority.BELOW_NORMAL: -1>
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        *,
+        priority: ThreadPriority | str = ThreadPriority.BELOW_NORMAL,
+        on_failure: OnFailure = "warn",
+        latency_target: float | None = 0.005,
+        blas_threads: int | Literal["auto"] | None = None,
+    ) -> None:
+        level = parse_priority(ThreadPriority, priority)
+        parse_on_failure(on_failure)
+        check_max_workers(max_workers)
+        latency_target = check_latency_target(latency_target)
+        initargs = check_initializer(initializer, initargs)
+
+        self._refusing = on_failure == "raise"
+        self._failure_warning: WarnOnce | None = None
+        on_shortfall: Callable[[Shortfall], None] = refuse if self._refusing else ignore
+        if on_failure == "warn":
+            on_shortfall = self._failure_warning = WarnOnce(depth=1)
+        self._gate = gate = Gate()
+        enroll = gate.enroll
+        # As many workers as the stdlib has by default.
+        cap = parse_blas_threads(blas_threads, max(1, max_workers or min(32, count_cpus() + 4)))
+        if cap is not None:
+            enroll = functools.partial(_enroll_with_cap, gate, cap)
+        initargs = (level, on_shortfall, enroll, initializer, initargs)
+        super().__init__(max_workers, thread_name_prefix, start_thread, initargs)
+        self._release_cap: Callable[[], object] | None = None
+        if cap is not None:
+            self._release_cap = finalizer = weakref.finalize(self, shared_cap.hold(cap, openmp=False))
+            finalizer.atexit = False
+        self._regulator: Regulator | None = None
+        if put_before(self, gate) and latency_target is not None and has_gil():
+            self._regulator = Regulator(gate, latency_target, controller)
+            if level < ThreadPriority.BELOW_NORMAL:
+                gate.lift = functools.partial(lift_thread, level)
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        if self._failure_warning is not None:
+            self._failure_warning.heed_filters()
+            self._failure_warning.raise_pending()
+        if self._regulator is not None:
+            controller.start()
+        try:
+            if self._refusing:
+                return super().submit(run_task, fn, *args, **kwargs)
+            return super().submit(fn, *args, **kwargs)
+        except RuntimeError:  # shut down, broken: no worker may come to use what was started
+            controller.end()
+            raise
+
+    submit.__doc__ = ThreadPoolExecutor.submit.__doc__
+
+    def map(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | Literal["auto"] = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[_T]:
+        check_chunksize(chunksize)
+        count = count_items(iterables)  # before they are used
+        if buffersize is None:  # threads have no chunks
+            results = super().map(fn, *iterables, timeout=timeout)
+        else:
+            results = map_buffered(self, fn, iterables, timeout=timeout, buffersize=buffersize)
+        return with_size(results, count)
+
+    map.__doc__ = f"{ThreadPoolExecutor.map.__doc__}{MAP_NOTE}"  # noqa: A003, named as what it overrides
+
+    def workers(self) -> "list[WorkerInfo]":
+        """Return what the operating system says of each worker that there is now.
+
+        Returns
+        -------
+        list of WorkerInfo
+            Workers start as they are needed, so there are fewer than `max_workers` at first, and none after the end.
+        """
+        from .description import describe_threads
+
+        return describe_threads(list(getattr(self, "_threads", ())))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        with self._gate.emptying():
+            super().shutdown(wait, cancel_futures=cancel_futures)
+        if self._release_cap is not None:
+            self._release_cap()  # the workers that are left still hold it
+        if wait:
+            controller.end()
+            if self._failure_warning is not None:
+                self._failure_warning.raise_pending()
+
+    shutdown.__doc__ = ThreadPoolExecutor.shutdown.__doc__
+
+    def stats(self) -> PoolStats:
+        """Return how many workers run, how long a thread waits for the GIL meanwhile, and how much has been done."""
+        return self._regulator.stats if self._regulator is not None else stats_of(self._gate)
+
+    def stalls(self) -> list[Stall]:
+        """Return the functions that kept every other Python thread waiting for more than about ten times the target.
+
+        Returns
+        -------
+        list of Stall
+            The worst few, the worst first. They keep the GIL in a single call: run them in a process pool. Empty
+            without a `latency_target`.
+        """
+        return self._regulator.stalls if self._regulator is not None else []
+
+
+def _enroll_with_cap(gate: Gate, cap: ThreadCap) -> Callable[[], None]:
+    """Make the calling thread a worker that holds the cap until it ends."""
+    return gate.enroll(shared_cap.hold(cap, openmp=True))

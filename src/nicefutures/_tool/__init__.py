@@ -1,0 +1,1 @@
+"""The command line ``nicefutures``: what it runs, sets, shows and measures."""

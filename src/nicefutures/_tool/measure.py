@@ -1,0 +1,250 @@
+"""How much a pool takes away from a program that computes beside it: the measurement behind ``nicefutures doctor``.
+
+The foreground is one process for each CPU: a single one would lose nothing to a pool in another session, which
+gets no more than its half of the machine. The processes share a session, for each session gets a share of its own.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, wait
+from typing import Any, Final, NamedTuple
+
+from .._processes.executor import LowPriorityProcessPoolExecutor
+
+# What starting processes and talking to them may end with; the last two where a system lacks semaphores.
+FAILURES: Final = (OSError, EOFError, BrokenExecutor, ImportError, NotImplementedError)
+
+# Short ones, and many: a cell is compared with what came right before it, in spite of what else begins and ends.
+ROUNDS: Final = 6
+_FRAME_NS: Final = 2e6  # of work, while nothing else runs
+_SETTLE: Final = 0.2  # seconds at the beginning of a window in which the scheduler still spreads the load
+_SHORTEST_WINDOW: Final = 0.05
+_LEAD: Final = 0.03  # seconds that a window's order has to reach the processes
+_MOST_WORKERS: Final = 61  # of a pool, on Windows
+_PATIENCE: Final = 20.0  # seconds that a pool has to start all its workers
+
+_spawn: Final = multiprocessing.get_context("spawn")
+# A terminal's Ctrl-C reaches every process; the doctor is the one to end them.
+_DEAF: Final = (signal.signal, (signal.SIGINT, signal.SIG_IGN))
+
+
+class Measurement(NamedTuple):
+    """How the foreground fared.
+
+    Parameters
+    ----------
+    session : {"same", "other"}
+        Whether the foreground is in the session of the pool.
+    pool : {"nothing", "stdlib", "low", "isolated"}
+        What computes beside it.
+    frames_per_second : float
+        Of all its processes together; the median of the rounds.
+    share : float
+        Of the speed that it has with nothing beside it, in the same round; the median of the rounds.
+    spread : float
+        The slowest round's speed over the fastest one's.
+    p95_ms : float
+        95th percentile of a frame's duration.
+    """
+
+    session: str
+    pool: str
+    frames_per_second: float
+    share: float
+    spread: float
+    p95_ms: float
+
+
+def measure(
+    cpus: int, seconds: float, *, sessions: bool, isolate: bool, progress: Callable[[float], None]
+) -> list[Measurement]:
+    """Measure every cell, interleaved, for `seconds` all together or a little longer.
+
+    Raises
+    ------
+    One of `FAILURES`
+        If the processes cannot be started.
+    """
+    begin = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        with _interrupt_later():
+            foregrounds, pools = _start(stack, cpus, sessions=sessions, isolate=isolate)
+        cells = [(session, pool) for session in foregrounds for pool in ("nothing", *pools)]
+        cells = [cell for cell in cells if cell != ("same", "isolated")]
+        window = max((begin + seconds - time.monotonic()) / ROUNDS / len(cells) - _LEAD, _SHORTEST_WINDOW)
+        frames: dict[tuple[str, str], list[list[int]]] = {cell: [] for cell in cells}
+        for _ in range(ROUNDS):
+            for session, pool in cells:
+                progress((time.monotonic() - begin) / seconds)
+                frames[session, pool].append(_run(foregrounds[session], pools.get(pool), cpus, window))
+    measured = window - _settling(window)
+    return [_summarize(*cell, frames[cell], frames[cell[0], "nothing"], measured) for cell in cells]
+
+
+@contextlib.contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Hold Ctrl-C back, if the system can, from this process and from those that start meanwhile, for good."""
+    masks: Any = signal  # a type checker's Windows has none
+    if not hasattr(masks, "pthread_sigmask"):
+        yield
+        return
+    _spawn.Lock()  # starts multiprocessing's resource tracker, which would let it through afterwards
+    before = masks.pthread_sigmask(masks.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        masks.pthread_sigmask(masks.SIG_SETMASK, before)
+
+
+def _start(
+    stack: contextlib.ExitStack, cpus: int, *, sessions: bool, isolate: bool
+) -> tuple[dict[str, "_Foreground"], dict[str, Executor]]:
+    """Start all processes there will be: those that have nothing to do sleep."""
+    turns = _calibrate()
+    foregrounds = {}
+    for session in ("same", "other") if sessions else ("same",):
+        foregrounds[session] = _Foreground(cpus, turns, other_session=session == "other")
+        stack.callback(foregrounds[session].close)
+    workers = _count_workers(cpus)
+    pools: dict[str, Executor] = {}
+    pools["stdlib"] = stack.enter_context(ProcessPoolExecutor(workers, _spawn, *_DEAF))
+    pools["low"] = stack.enter_context(LowPriorityProcessPoolExecutor(workers, _spawn, *_DEAF))
+    if isolate:
+        pools["isolated"] = stack.enter_context(LowPriorityProcessPoolExecutor(workers, _spawn, *_DEAF, isolate="auto"))
+    for pool in pools.values():
+        _wake(pool, workers)
+    return foregrounds, pools
+
+
+def _count_workers(cpus: int) -> int:
+    return min(2 * cpus, _MOST_WORKERS)
+
+
+def _wake(pool: Executor, workers: int) -> None:
+    """Have the pool start its workers, and wait until they have all answered; isolation lets them come one by one."""
+    awake: set[int] = set()
+    deadline = time.monotonic() + _PATIENCE
+    while len(awake) < workers and time.monotonic() < deadline:
+        awake.update(pool.map(_answer, [0.1] * workers))
+
+
+def _run(foreground: "_Foreground", pool: Executor | None, cpus: int, window: float) -> list[int]:
+    """Let the foreground run beside the pool; return how long each of its frames took, in ns."""
+    begin = time.monotonic() + _LEAD
+    end = begin + window
+    tasks = [pool.submit(_spin, end) for _ in range(_count_workers(cpus))] if pool is not None else []
+    frames = foreground.run(begin + _settling(window), end)
+    wait(tasks)
+    for task in tasks:
+        task.result()
+    return frames
+
+
+def _settling(window: float) -> float:
+    return min(_SETTLE, window / 3)
+
+
+def _summarize(session: str, pool: str, rounds: list[list[int]], alone: list[list[int]], seconds: float) -> Measurement:
+    speeds = [len(frames) / seconds for frames in rounds]
+    # A window without a whole frame in it: the frame took longer than that.
+    durations = sorted(frame for frames in rounds for frame in frames or [int(seconds * 1e9)])
+    return Measurement(
+        session,
+        pool,
+        frames_per_second=round(statistics.median(speeds), 1),
+        share=round(statistics.median(len(a) / max(len(b), 1) for a, b in zip(rounds, alone, strict=True)), 3),
+        spread=round(min(speeds) / max(*speeds, 1e-9), 2),
+        p95_ms=round(durations[int(0.95 * len(durations))] / 1e6, 3),
+    )
+
+
+# --- what the processes do
+
+
+class _Foreground:
+    """Processes that compute in equal frames, in this session or together in one of their own."""
+
+    def __init__(self, processes: int, turns: int, *, other_session: bool) -> None:
+        self._connection, theirs = _spawn.Pipe()
+        self._process = _spawn.Process(target=_serve, args=(theirs, processes, turns, other_session))
+        try:
+            self._process.start()
+            theirs.close()
+            self._receive()
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, begin: float, end: float) -> list[int]:
+        """Compute until `end`; return how long each frame took, in ns, that began after `begin` and is complete."""
+        self._connection.send((begin, end))
+        return self._receive()
+
+    def close(self) -> None:
+        """Let the processes end."""
+        self._connection.close()
+        if self._process.pid is not None:
+            self._process.join()
+
+    def _receive(self) -> list[int]:
+        answer: list[int] | Exception = self._connection.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def _serve(connection: Any, processes: int, turns: int, other_session: bool) -> None:
+    """Be a foreground until the other end of `connection` is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if other_session and hasattr(os, "setsid"):
+        os.setsid()
+    with contextlib.suppress(EOFError, ConnectionError):
+        try:
+            with ProcessPoolExecutor(processes, _spawn, *_DEAF) as pool:
+                _wake(pool, processes)
+                connection.send([])
+                while True:
+                    orders = [(*connection.recv(), turns)] * processes
+                    connection.send([frame for frames in pool.map(_compute, orders) for frame in frames])
+        except (EOFError, ConnectionError):
+            raise
+        except FAILURES as error:
+            connection.send(error)
+
+
+def _answer(seconds: float) -> int:
+    time.sleep(seconds)  # so that the others get their share of the calls
+    return os.getpid()
+
+
+def _compute(order: tuple[float, float, int]) -> list[int]:
+    begin, end, turns = order
+    frames = []
+    while (start := time.monotonic()) < end:
+        duration = _frame(turns)
+        if start >= begin and time.monotonic() <= end:
+            frames.append(duration)
+    return frames
+
+
+def _spin(end: float) -> None:
+    while time.monotonic() < end:  # one clock for all processes of a machine (PEP 418)
+        _frame(1000)
+
+
+def _frame(turns: int) -> int:
+    start = time.perf_counter_ns()
+    total = 0
+    for number in range(turns):
+        total += number * number % 7
+    return time.perf_counter_ns() - start
+
+
+def _calibrate() -> int:
+    turns = 2000
+    return max(1, round(turns * _FRAME_NS / min(_frame(turns) for _ in range(100))))

@@ -1,0 +1,338 @@
+"""``map(chunksize="auto")`` gives what ``chunksize=1`` gives, in the same order, and fails in the same place."""
+
+import contextlib
+import gc
+import itertools
+import operator
+import os
+import pickle
+import random
+import signal
+import time
+import weakref
+from concurrent.futures import CancelledError, Future
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from calls import (
+    Refuses,
+    add_one,
+    count_made,
+    end_at_three,
+    invert,
+    map_inside,
+    note_and_hold,
+    refuse_at,
+    sleep_longer_from_300,
+    slow_until_fourth,
+)
+from marks import forks, linux_only, posix_only
+from nicefutures import LowPriorityProcessPoolExecutor
+from nicefutures._map.automatic import AutoMap, Done
+from nicefutures._threads.gil import has_gil
+from patience import PATIENCE, wait_until
+from programs import run_python
+from tasks import hold_until, nap
+
+pytestmark = pytest.mark.every_python
+
+
+@pytest.mark.parametrize("buffersize", [None, 1, 3])
+def test_results(context, buffersize):
+    """All results, in order."""
+    with LowPriorityProcessPoolExecutor(2, context) as executor:
+        assert list(executor.map(abs, range(5000), chunksize="auto", buffersize=buffersize)) == list(range(5000))
+        assert list(executor.map(pow, range(5), itertools.count(2), chunksize="auto")) == [0, 1, 16, 243, 4096]
+        assert list(executor.map(abs, [], chunksize="auto")) == []
+        times = [0.2 if random.Random(index).random() < 0.1 else 0.0001 for index in range(60)]
+        assert list(executor.map(nap, times, chunksize="auto")) == times
+
+
+def test_error():
+    """An error comes at its place, after the results before it, with the worker's traceback."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        results = executor.map(invert, [*range(5000, 0, -1), 0, 1, 2], chunksize="auto")
+        assert [next(results) for _ in range(5000)] == [1 / number for number in range(5000, 0, -1)]
+        with pytest.raises(ZeroDivisionError) as caught:
+            next(results)
+        assert "in invert" in str(caught.value.__cause__)
+        with pytest.raises(StopIteration):
+            next(results)
+
+
+@pytest.mark.parametrize("share_over", [None, "256 KiB"])
+@pytest.mark.parametrize("place", [0, 150, 299])
+def test_cannot_be_pickled(share_over, place):
+    """An argument, a result or an error that cannot be pickled is an error at its place, and each call is made once."""
+    arguments = list(range(300))
+    arguments[place] = Refuses()
+    with LowPriorityProcessPoolExecutor(1, share_over=share_over) as executor:
+        list(executor.map(abs, range(2000), chunksize="auto"))
+        for fn, inputs in (
+            (operator.pos, (arguments,)),
+            (refuse_at, (range(300), itertools.repeat(place), itertools.repeat(False))),
+            (refuse_at, (range(300), itertools.repeat(place), itertools.repeat(True))),
+        ):
+            found = []
+            with pytest.raises((ValueError, pickle.PicklingError), match="not this one"):
+                found.extend(executor.map(fn, *inputs, chunksize="auto"))
+            assert found == list(range(place))
+            count, repeated = executor.submit(count_made).result()
+            assert repeated == 0
+            assert (fn is operator.pos) == (count == 0)
+
+
+@pytest.mark.parametrize("kind", ["cannot be pickled", "raises"])
+def test_rest_after_error(tmp_path, kind):
+    """Where nobody takes the results, the calls after an error are made all the same."""
+    path = tmp_path / "done"
+    executor = LowPriorityProcessPoolExecutor(1)
+    bad = Refuses() if kind == "cannot be pickled" else "\u20ac"
+    executor.map(add_one, [path] * 1000, [*range(200), bad, *range(200, 999)], chunksize="auto")
+    reference = weakref.ref(executor)
+    executor.shutdown()
+    assert sorted(map(int, path.read_text().split())) == list(range(999))
+    del executor
+    gc.collect()
+    assert reference() is None
+
+
+@pytest.mark.parametrize("share_over", [None, "256 KiB"])
+def test_nested(context, share_over):
+    """A worker may have a pool of its own."""
+    with LowPriorityProcessPoolExecutor(1, context) as executor:
+        assert executor.submit(map_inside, share_over).result() == [2_000_000] * 3
+
+
+@posix_only
+def test_interrupted_worker(tmp_path):
+    """A worker that gets a signal between two calls makes none of them twice."""
+    path = tmp_path / "done"
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        pid = executor.submit(os.getpid).result()
+        results = executor.map(add_one, [path] * 20_000, range(20_000), chunksize="auto")
+        next(results)
+        os.kill(pid, signal.SIGINT)
+        with contextlib.suppress(KeyboardInterrupt, BrokenProcessPool):  # by where it was
+            list(results)
+    made = list(map(int, path.read_text().split()))
+    assert len(set(made)) == len(made)
+
+
+@linux_only
+@pytest.mark.skipif(not has_gil(), reason="without the GIL objects come out of gigabytes that are reserved")
+def test_memory_limit():
+    """A memory limit holds for each call by itself, and is said where a call goes over it."""
+    with LowPriorityProcessPoolExecutor(1, memory_limit="1 GiB") as executor:
+        results = executor.map(bytes, [10] * 50 + [3 * 2**30, 10], chunksize="auto")
+        assert [len(next(results)) for _ in range(50)] == [10] * 50
+        with pytest.raises(MemoryError) as caught:
+            next(results)
+        assert "memory_limit" in str(caught.value.__notes__)
+        assert executor.submit(len, bytes(10)).result() == 10
+
+
+def test_cancelled_after_error(tmp_path):
+    """After an error, or when nobody wants the results any more, no further calls are made."""
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        results = executor.map(note_and_hold, [tmp_path] * 500, range(500), chunksize="auto")
+        assert next(results) == 0
+        results.close()
+        (tmp_path / "gate").touch()
+    assert len((tmp_path / "done").read_text().split()) < 50
+
+
+def test_first_results(tmp_path):
+    """A result comes as soon as it is there: slow calls are not put together."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        results = executor.map(slow_until_fourth, [tmp_path / "gate"] * 9, range(9), chunksize="auto", timeout=PATIENCE)
+        assert [next(results) for _ in range(4)] == [0, 1, 2, 3]
+        (tmp_path / "gate").touch()
+        assert list(results) == [4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_after_shutdown(wait):
+    """What was not yet sent when the pool ends is sent, and nothing else."""
+    executor = LowPriorityProcessPoolExecutor(2)
+    results = executor.map(nap, [0.01] * 100, chunksize="auto")
+    executor.shutdown(wait=wait)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(abs, -1)
+    assert list(results) == [0.01] * 100
+    executor.shutdown()
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_map_after_shutdown(wait):
+    """A pool that has been told to end takes no map."""
+    executor = LowPriorityProcessPoolExecutor(2)
+    results = executor.map(nap, [0.01] * 40, chunksize="auto")
+    executor.shutdown(wait=wait)
+    for buffersize in (None, 3):
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            executor.map(nap, [0.01] * 40, chunksize="auto", buffersize=buffersize)
+    assert list(results) == [0.01] * 40
+
+
+@forks
+def test_forked_child():
+    """A forked child may shut down its copy of the pool, and sends nothing."""
+    run_python(
+        """
+import os
+from tasks import nap
+from nicefutures import LowPriorityProcessPoolExecutor
+if __name__ == "__main__":
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        results = executor.map(nap, [0.02] * 60, chunksize="auto")
+        pid = os.fork()
+        if pid == 0:
+            executor.shutdown()
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        assert list(results) == [0.02] * 60
+"""
+    )
+
+
+def test_cancel_after_shutdown():
+    """A pool that has been told to end may be told to end at once."""
+    executor = LowPriorityProcessPoolExecutor(2)
+    results = executor.map(nap, [0.05] * 500, chunksize="auto")
+    executor.shutdown(wait=False)
+    executor.shutdown(wait=False, cancel_futures=True)
+    with pytest.raises(CancelledError):
+        list(results)
+
+
+@pytest.mark.parametrize("chunksize", [1, "auto"])
+def test_end_of_the_program(tmp_path, chunksize):
+    """A program that ends without a shutdown does all that it has asked for; a forked child has no part in it."""
+    run_python(
+        f"""
+import os, sys
+from calls import note
+from nicefutures import LowPriorityProcessPoolExecutor
+if __name__ == "__main__":
+    executor = LowPriorityProcessPoolExecutor(2)
+    executor.map(note, [sys.argv[1]] * 30, range(30), chunksize={chunksize!r})
+    if hasattr(os, "fork") and os.fork() == 0:
+        sys.exit()
+""",
+        tmp_path / "done",
+    )
+    assert sorted(map(int, (tmp_path / "done").read_text().split())) == list(range(30))
+
+
+def test_cancel_futures():
+    """A pool that ends at once cancels what has not begun."""
+    executor = LowPriorityProcessPoolExecutor(2)
+    results = executor.map(nap, [0.05] * 100, chunksize="auto")
+    assert next(results) == 0.05
+    executor.shutdown(cancel_futures=True)
+    with pytest.raises(CancelledError):
+        list(results)
+
+
+def test_cancel_futures_in_part():
+    """Where a chunk comes back in part and its rest is not sent any more, the results end with an error, not a hole."""
+    for count in (303, 310, 316, 330):
+        with LowPriorityProcessPoolExecutor(1) as executor:
+            results = executor.map(sleep_longer_from_300, range(count), chunksize="auto")
+            auto_map = next(iter(executor._auto_maps._maps))
+            wait_until(lambda auto_map=auto_map: not auto_map._sending)
+            executor.shutdown(cancel_futures=True)
+            found = []
+            with contextlib.suppress(CancelledError):
+                found.extend(results)
+                assert len(found) == count
+            assert found == list(range(len(found)))
+
+
+def test_cancel_futures_while_sending():
+    """What is about to be sent when the pool ends at once counts as cancelled."""
+    tasks = []
+
+    def submit(*_):
+        if tasks:
+            auto_map.drop()
+            msg = "cannot schedule new futures after shutdown"
+            raise RuntimeError(msg)
+        tasks.append(Future())
+        return tasks[0]
+
+    auto_map = AutoMap(submit, 1, abs, (range(1),), None)
+    auto_map._chunks[0].calls.append((1,))
+    tasks[0].set_result(Done([0], made=1))
+    results = auto_map.results(None)
+    assert next(results) == 0
+    with pytest.raises(CancelledError):
+        next(results)
+
+
+def test_input_uses_the_executor():
+    """An input may wait for results of the same executor."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        inputs = (executor.submit(abs, -number).result(PATIENCE) for number in itertools.count())
+        results = executor.map(abs, inputs, chunksize="auto", buffersize=4)
+        assert list(itertools.islice(results, 200)) == list(range(200))
+        results.close()
+
+
+def test_input_that_waits():
+    """Who shuts the executor down does not ask an input for its next item."""
+
+    def wait_for_ever():
+        yield from range(8)
+        raise AssertionError
+
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        results = executor.map(abs, wait_for_ever(), chunksize="auto", buffersize=8)
+        assert next(results) == 0
+        executor.shutdown(cancel_futures=True)
+
+
+def test_broken_while_sending():
+    """The pool breaks while the one who takes the results sends more."""
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        inputs = (time.sleep(0.2 * (number > 3)) or number for number in range(100))
+        with pytest.raises(BrokenProcessPool):
+            list(executor.map(end_at_three, inputs, chunksize="auto", buffersize=3))
+
+
+@pytest.mark.parametrize("chunksize", [1, "auto"])
+def test_broken_and_forgotten(chunksize):
+    """The pool breaks while nobody but its results has it."""
+    for _ in range(5):
+        with pytest.raises(BrokenProcessPool):
+            list(LowPriorityProcessPoolExecutor(2).map(end_at_three, [3] * 20, chunksize=chunksize))
+
+
+def test_broken():
+    """A pool that breaks says so."""
+    with LowPriorityProcessPoolExecutor(2) as executor, pytest.raises(BrokenProcessPool):
+        list(executor.map(os._exit, [1] * 100, chunksize="auto"))
+
+
+def test_timeout(tmp_path):
+    """The timeout holds for the results."""
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        results = executor.map(hold_until, [tmp_path / "gate"] * 3, chunksize="auto", timeout=0.1)
+        with pytest.raises(TimeoutError):
+            next(results)
+        (tmp_path / "gate").touch()
+
+
+@linux_only
+def test_pool_is_forgotten():
+    """A pool whose results have been taken is not kept by what sent them."""
+    executor = LowPriorityProcessPoolExecutor(1)
+    reference = weakref.ref(executor)
+    results = executor.map(abs, range(10), chunksize="auto")
+    assert list(results) == list(range(10))
+    executor.shutdown()
+    del executor, results
+    gc.collect()
+    assert reference() is None

@@ -1,0 +1,47 @@
+"""What is left of shared memory."""
+
+import functools
+import gc
+import multiprocessing
+
+import numpy as np
+import psutil
+
+from asking import LINUX, WINDOWS
+from handing_over import same, shared
+from nicefutures import LowPriorityProcessPoolExecutor
+from patience import wait_until
+
+MB = 2**20
+
+
+def wait_until_collected(condition):
+    """Wait until something holds, after what the garbage collector has to do."""
+    wait_until(lambda: gc.collect() >= 0 and condition())
+
+
+def ours():
+    """Return how much shared memory this process and its children have open or mapped."""
+    this = psutil.Process()
+    return sum(shared_of(process.pid) for process in [this, *this.children(recursive=True)])
+
+
+def descriptors():
+    """Return how many files, or handles, this process has open."""
+    gc.collect()
+    return psutil.Process().num_handles() if WINDOWS else psutil.Process().num_fds()
+
+
+@functools.cache
+def start_servers():
+    """Use every start method once, for what multiprocessing keeps after that."""
+    for method in multiprocessing.get_all_start_methods():
+        with LowPriorityProcessPoolExecutor(1, multiprocessing.get_context(method)) as executor:
+            executor.submit(same, np.zeros(MB)).result()
+
+
+def shared_of(pid):
+    try:
+        return shared(pid) if LINUX else 0
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+        return 0

@@ -1,0 +1,166 @@
+"""Every thread of every worker is at its level, and nobody else."""
+
+import multiprocessing
+import os
+import sys
+
+import psutil
+import pytest
+
+from asking import LINUX, PROCESS, ask_threads, report, send_levels
+from marks import forks, linux_only
+from nicefutures import LowPriorityProcessPoolExecutor, PriorityWarning, ProcessPriority
+from nicefutures._levels import Shortfall
+from patience import PATIENCE
+from programs import run_python
+from tasks import hold
+
+pytestmark = pytest.mark.every_python
+
+LEVELS = [ProcessPriority.IDLE, ProcessPriority.BELOW_NORMAL, ProcessPriority.NORMAL]
+every_level = pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)
+
+
+@every_level
+def test_level(context, level):
+    """Workers are at the level under every start method."""
+    with LowPriorityProcessPoolExecutor(2, context, priority=level) as executor:
+        for pid, levels in executor.map(report, [0.05] * 6):
+            assert pid != os.getpid()
+            assert set(levels) == {PROCESS[level]}
+            assert set(ask_threads(pid)) == {PROCESS[level]}
+
+
+@pytest.mark.parametrize("on_failure", ["warn", "raise", "ignore"])
+@pytest.mark.parametrize("priority", ["idle", "Below_Normal"])
+def test_priority_by_name(priority, on_failure):
+    """The level may be given by name, whatever is to happen if it cannot be had."""
+    with LowPriorityProcessPoolExecutor(1, priority=priority, on_failure=on_failure) as executor:
+        assert set(executor.submit(report).result()[1]) == {PROCESS[ProcessPriority[priority.upper()]]}
+
+
+def test_default():
+    """The default is IDLE."""
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        assert set(executor.submit(report).result()[1]) == {PROCESS[ProcessPriority.IDLE]}
+
+
+@pytest.mark.parametrize("method", [m for m in multiprocessing.get_all_start_methods() if m != "fork"])
+def test_servers_stay(method):
+    """Only the workers are lowered: neither this process, nor the fork server, nor the resource tracker."""
+    context = multiprocessing.get_context(method)
+    with context.Manager() as manager, LowPriorityProcessPoolExecutor(1, context) as executor:
+        barrier = manager.Barrier(2)
+        future = executor.submit(hold, barrier)
+        barrier.wait(PATIENCE)
+        levels = {
+            child.pid: set(ask_threads(child.pid))
+            for child in psutil.Process().children(recursive=True)
+            if child.status() != psutil.STATUS_ZOMBIE
+        }
+        barrier.wait(PATIENCE)
+        future.result()
+    low = [pid for pid, found in levels.items() if found == {PROCESS[ProcessPriority.IDLE]}]
+    assert len(low) == 1
+    assert all(found == {PROCESS[ProcessPriority.NORMAL]} for pid, found in levels.items() if pid not in low)
+
+
+def test_initializer_runs_at_the_level():
+    """The user's initializer runs after the priority has been set."""
+    context = multiprocessing.get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
+    with LowPriorityProcessPoolExecutor(1, context, initializer=send_levels, initargs=(writer,)) as executor:
+        executor.submit(report).result()
+    assert reader.poll(PATIENCE)
+    assert set(reader.recv()) == {PROCESS[ProcessPriority.IDLE]}
+    reader.close()
+    writer.close()
+
+
+@linux_only
+def test_threads_that_come_up_meanwhile():
+    """No thread is left behind although the process makes threads all the time while it is lowered."""
+    code = """
+import threading, time
+from asking import ask_threads
+from nicefutures import set_process_priority
+
+def breed(generations):
+    if generations:
+        threading.Thread(target=breed, args=(generations - 1,)).start()
+        time.sleep(0.3)
+
+for _ in range(4):
+    threading.Thread(target=breed, args=(200,)).start()
+set_process_priority("idle")
+for _ in range(20):
+    assert {t[0] for t in ask_threads()} == {"SCHED_IDLE"}, ask_threads()
+    time.sleep(0.01)
+"""
+    run_python(code)
+
+
+def report_and_shut_down(reporters, executor):
+    for reporter in reporters:
+        reporter.start()
+        reporter.join()
+    executor.shutdown()
+
+
+def test_failure_channel(context):
+    """What any process of the pool reports reaches the parent as one warning, on every platform."""
+    shortfall = Shortfall("IDLE", "NORMAL", "a test", "None.")
+    executor = LowPriorityProcessPoolExecutor(1, context)
+    executor.submit(abs, -1).result()
+    reporters = [context.Process(target=executor._channel.worker_end(), args=(shortfall,)) for _ in range(2)]
+    with pytest.warns(PriorityWarning, match="IDLE is not to be had: a test") as log:
+        report_and_shut_down(reporters, executor)
+    # From 3.12 on, Python warns of forks beside threads too.
+    ours = [warning for warning in log if isinstance(warning.message, PriorityWarning)]
+    assert [(warning.filename, warning.message.remedy) for warning in ours] == [(__file__, "None.")]
+
+
+@forks
+def test_lock_of_another_pool():
+    """A forked worker comes to its end although a thread that it does not have held the lock of another pool."""
+    fork = multiprocessing.get_context("fork")
+    with LowPriorityProcessPoolExecutor(1, fork) as other:
+        other.submit(int).result()
+        lock = getattr(other._executor_manager_thread_wakeup, "_lock", None)
+        if lock is None:
+            pytest.skip("new in 3.12.8 and 3.13.1")
+        executor = LowPriorityProcessPoolExecutor(1, fork)
+        with lock:
+            executor.submit(int).result()
+            (worker,) = executor._processes.values()
+            executor.shutdown(wait=False)
+            worker.join(PATIENCE)
+            status = worker.exitcode
+        worker.kill()
+        worker.join()
+    assert status == 0
+
+
+def test_import_is_light():
+    """Neither the import nor an initializer pulls in what a worker would have to pay for."""
+    code = """
+import sys
+import nicefutures
+from nicefutures import set_process_priority
+set_process_priority("idle")
+print(*sorted({"numpy", "scipy", "rich", "psutil", "asyncio", "threadpoolctl"} & set(sys.modules)))
+"""
+    allowed = {"psutil"} if sys.platform == "win32" else set()
+    assert set(run_python(code).split()) <= allowed
+
+
+def test_executors_are_light():
+    """Neither importing the library nor an executor without the need for them imports what is heavy."""
+    printed = run_python("""
+import sys
+from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
+LowPriorityProcessPoolExecutor(2).shutdown()
+PriorityThreadPoolExecutor(2).shutdown()
+print([name for name in ("numpy", "threadpoolctl", "psutil") if name in sys.modules])
+""")
+    assert printed.strip() == "[]" or not LINUX  # elsewhere psutil does more of the work

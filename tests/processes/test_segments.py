@@ -1,0 +1,215 @@
+"""Shared memory goes with what it is of, however that ends."""
+
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from asking import LINUX
+from marks import linux_only, posix_only
+from nicefutures import LowPriorityProcessPoolExecutor
+from nicefutures._system import backend
+from patience import PATIENCE
+from programs import environment
+
+np = pytest.importorskip("numpy")
+
+from handing_over import become, end_worker, linger, make, same, shared, total, with_lock  # noqa: E402
+from leftovers import MB, descriptors, ours, shared_of, wait_until_collected  # noqa: E402
+
+pytestmark = pytest.mark.skipif(backend.sharing.find_shared_memory() is None, reason="nothing is shared on this system")
+
+
+@pytest.mark.every_python
+@pytest.mark.usefixtures("nothing_shared")
+class TestNothingIsLeft:
+    """Segments go with what they are of."""
+
+    @linux_only
+    def test_collected(self, context):
+        """The memory of each array goes with the last array on it."""
+        with LowPriorityProcessPoolExecutor(2, context) as executor:
+            first, second = executor.submit(same, [np.zeros(MB), np.ones(MB)]).result()
+            wait_until_collected(lambda: shared() == 2)
+            part = second[5:10]
+            del first
+            wait_until_collected(lambda: shared() == 1)
+            del second
+            assert shared() == 1
+            assert part.tolist() == [1] * 5
+            del part
+            wait_until_collected(lambda: ours() == 0)
+
+    @linux_only
+    def test_many_results(self):
+        """Results that are kept have no descriptor each."""
+        before = descriptors()
+        with LowPriorityProcessPoolExecutor(2) as executor:
+            results = list(executor.map(make, [MB // 2] * 300))
+            assert descriptors() < before + 50
+        assert [result[0] for result in results] == [1] * 300
+
+    def test_forgotten(self, context):
+        """Results that nobody fetches."""
+        with LowPriorityProcessPoolExecutor(2, context) as executor:
+            for _ in range(20):
+                executor.submit(same, np.zeros(MB))
+
+    def test_cancelled(self, context):
+        """Tasks that are cancelled, one by one and by the end of the pool."""
+        executor = LowPriorityProcessPoolExecutor(2, context)
+        futures = [executor.submit(linger, np.zeros(MB), 0.05) for _ in range(20)]
+        futures[10].cancel()
+        futures[0].result()
+        executor.shutdown(cancel_futures=True)
+        assert any(future.cancelled() for future in futures)
+        with contextlib.suppress(CancelledError):
+            [future.result() for future in futures]
+        del futures
+
+    def test_without_waiting(self):
+        """A pool that is left to end by itself."""
+        executor = LowPriorityProcessPoolExecutor(2)
+        futures = [executor.submit(linger, np.zeros(MB), 0.05) for _ in range(5)]
+        executor.shutdown(wait=False)
+        assert [future.result()[0] for future in futures] == [0] * 5
+
+    def test_broken(self, context):
+        """A worker that ends in the middle."""
+        with LowPriorityProcessPoolExecutor(2, context) as executor:
+            futures = [executor.submit(same, np.zeros(MB)) for _ in range(5)]
+            futures.append(executor.submit(end_worker, np.zeros(MB)))
+            futures += [executor.submit(same, np.zeros(MB)) for _ in range(5)]
+            with pytest.raises(BrokenProcessPool):
+                futures[5].result()
+
+    def test_replaced_workers(self):
+        """A worker that ends after its last result ends not before that has arrived."""
+        with LowPriorityProcessPoolExecutor(2, max_tasks_per_child=1) as executor:
+            for result in executor.map(make, [MB] * 6):
+                assert result[-1] == 1
+
+    def test_unpicklable(self):
+        """What cannot be pickled, beside an array."""
+        with LowPriorityProcessPoolExecutor(1) as executor:
+            with pytest.raises(Exception, match="pickle"):
+                executor.submit(same, [np.zeros(MB), threading.Lock()]).result()
+            with pytest.raises(Exception, match="pickle"):
+                executor.submit(with_lock, np.zeros(MB)).result()
+            assert executor.submit(total, np.ones(MB)).result() == MB
+
+    @posix_only
+    @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.soak)])
+    def test_random_kills(self, count):
+        """Hand-overs with workers that are killed at any moment."""
+        chance = random.Random(7)
+        done = 0
+        while done < count:
+            with LowPriorityProcessPoolExecutor(2, share_over=1) as executor:
+                futures = [executor.submit(same, np.full(chance.randrange(1, 5000), 3.0)) for _ in range(count // 10)]
+                with contextlib.suppress(BrokenProcessPool):
+                    futures[0].result()  # the worker has started
+                killer = threading.Timer(chance.uniform(0, 0.4), _kill_one, (executor, chance))
+                killer.start()
+                for future in futures:
+                    with contextlib.suppress(BrokenProcessPool):
+                        assert future.result()[0] == 3
+                        done += 1
+                killer.join()
+                # The stdlib's shutdown may wait for ever for a pool that breaks meanwhile.
+                wait_until_collected(lambda executor=executor: _is_broken(executor))
+
+
+def _kill_one(executor, chance):
+    chance.choice(list(executor._processes.values())).kill()
+
+
+def _is_broken(executor):
+    try:
+        return executor.submit(abs, 1).result(PATIENCE) is None
+    except BrokenProcessPool:
+        return True
+
+
+PROGRAM = """
+import multiprocessing, os, sys, time
+import numpy as np
+from handing_over import linger
+from nicefutures import LowPriorityProcessPoolExecutor
+if __name__ == "__main__":
+    context, seconds = multiprocessing.get_context(sys.argv[1]), float(sys.argv[2])
+    with LowPriorityProcessPoolExecutor(2, context) as executor:
+        [future.result() for future in [executor.submit(linger, 0, 0.5) for _ in range(2)]]
+        print(*[process.pid for process in executor._processes.values()], flush=True)
+        kept = []
+        while True:
+            kept += executor.map(linger, [np.zeros(100_000)] * 4, [seconds] * 4)
+            kept = kept[-20:]
+"""
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("how", "seconds"), [("kill", 0), ("kill", 1), pytest.param("interrupt", 0, marks=pytest.mark.every_python)]
+)
+def test_end_of_the_program(context, how, seconds, tmp_path):
+    """A program that is killed or interrupted leaves no memory, and says nothing of it."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM, encoding="utf-8")
+    before = set(os.listdir("/dev/shm")) if LINUX else set()
+    with subprocess.Popen(
+        [sys.executable, program, context.get_start_method(), str(seconds)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        time.sleep(0.3)
+        if how == "kill":
+            process.kill()
+            # The stdlib's workers do not notice that their parent has been killed: they wait for the next task.
+            wait_until_collected(lambda: sum(map(shared_of, workers)) == 0)
+            for pid in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 9)
+            said = process.stderr.read()
+        else:
+            os.killpg(process.pid, 2)
+            # The stdlib's shutdown may wait for ever for workers that have been interrupted as well.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            for pid in [process.pid, *workers]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 9)
+            said = process.stderr.read()
+    assert "shared_memory" not in said  # of semaphores the stdlib's tracker speaks when a program is killed
+    if LINUX:
+        names = set(os.listdir("/dev/shm")) - before
+        # As multiprocessing calls shared memory; other programs' semaphores come and go.
+        assert not [name for name in names if name.startswith("psm_")]
+
+
+@linux_only
+@pytest.mark.usefixtures("nothing_shared")
+def test_other_user_ends():
+    """A parent that is asked and a worker that asks: either may end meanwhile."""
+    if os.geteuid() != 0:
+        pytest.skip("may not become another user")
+    for _ in range(5):
+        executor = LowPriorityProcessPoolExecutor(2, initializer=become, initargs=(65534,))
+        futures = [executor.submit(total, np.ones(MB)) for _ in range(10)]
+        assert futures[0].result() == MB
+        _kill_one(executor, random)
+        for future in futures:
+            with contextlib.suppress(BrokenProcessPool):
+                assert future.result(PATIENCE) == MB
+        executor.shutdown()

@@ -1,0 +1,38 @@
+"""Tasks that tell where a worker is, or keep it there."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+AUTOGROUP_FILE = Path("/proc/self/autogroup")
+
+
+def place():
+    """Where a task runs: process, session, autogroup, control groups."""
+    return os.getpid(), os.getsid(0), AUTOGROUP_FILE.read_text(), Path("/proc/self/cgroup").read_text()
+
+
+def interrupted(path):
+    """Wait for Ctrl-C, and leave a note of it."""
+    Path(path, str(os.getpid())).touch()
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        Path(path, f"interrupted {os.getpid()}").touch()
+
+
+def count_up(path):
+    """Show a sign of life every few milliseconds."""
+    for number in range(6000):
+        Path(path, "sign").write_text(str(number))
+        time.sleep(0.01)
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def place_slowly(_):
+    time.sleep(0.05)
+    return place()

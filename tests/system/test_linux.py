@@ -1,0 +1,357 @@
+"""Linux' logic, through its seam to the kernel."""
+
+import errno
+import threading
+import time
+
+import pytest
+
+from asking import linux_only
+from nicefutures import PriorityError, ProcessPriority, ThreadPriority
+from nicefutures._levels import NoSuchProcessError, NotPermittedError
+from nicefutures._system.linux import accounting, background, memory, priority, scheduling, seam, threads
+from nicefutures._system.linux.scheduling import IoClass, Policy, Scheduling
+from seams import OWN, FakeKernel, refuse
+
+every_thread_level = pytest.mark.parametrize("level", ThreadPriority, ids=lambda level: level.name)
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    fake = FakeKernel()
+    monkeypatch.setattr(seam, "system", fake)
+    return fake
+
+
+IDLE_IO = IoClass.IDLE << 13
+
+
+def test_levels(kernel):
+    """Each level is what the platform table says."""
+    found = {}
+    for level in ProcessPriority:
+        assert priority.set_process(level) is None
+        assert priority.get_process() == level
+        found[level.name] = kernel.state[OWN]
+    assert found == {
+        "IDLE": Scheduling(Policy.SCHED_IDLE, 0, 0, IDLE_IO),
+        "BELOW_NORMAL": Scheduling(Policy.SCHED_BATCH, 0, 10, IoClass.BEST_EFFORT << 13 | 6),
+        "NORMAL": Scheduling(Policy.SCHED_OTHER, 0, 0, 0),
+        "ABOVE_NORMAL": Scheduling(Policy.SCHED_OTHER, 0, -5, 0),
+        "HIGH": Scheduling(Policy.SCHED_OTHER, 0, -10, 0),
+        "REALTIME": Scheduling(Policy.SCHED_RR, 1, -10, 0),
+    }
+
+
+@every_thread_level
+def test_thread_levels(kernel, level):
+    """A thread's level reads back, and leaves other threads and the I/O class alone."""
+    kernel.add(1001)
+    kernel.state[OWN] = kernel.state[OWN]._replace(ioprio=IDLE_IO)
+    saved = priority.save_thread()
+    assert priority.set_thread(level) is None
+    assert priority.get_thread() == level
+    assert kernel.state[OWN].ioprio == IDLE_IO
+    assert priority.restore_thread(saved) is None
+    assert kernel.state[OWN] == saved
+    assert kernel.state[1001] == Scheduling(0, 0, 0, 0)
+
+
+def test_new_threads(kernel):
+    """Threads that come up during the walk are set too, until none is left."""
+    kernel.add(1001)
+    kernel.births = [1002, 1003, 1004, 1005]
+    assert priority.set_process(ProcessPriority.IDLE) is None
+    assert len(kernel.processes[OWN]) == 6
+    assert {now.policy for now in kernel.state.values()} == {Policy.SCHED_IDLE}
+
+
+def test_dying_threads(kernel):
+    """Threads that end during the walk are ignored."""
+    for tid in (1001, 1002, 1003):
+        kernel.add(tid)
+    kernel.deaths = [1001, 1003]
+    assert priority.set_process(ProcessPriority.BELOW_NORMAL) is None
+    assert kernel.state.keys() == {OWN, 1002}
+
+
+@pytest.mark.parametrize(("number", "words"), [(errno.EPERM, "forbids"), (errno.EINVAL, "does not know")])
+def test_fallback(kernel, number, words):
+    """Without SCHED_IDLE it is nice 19, and that is said; not an error, for the process is low."""
+    kernel.add(1001)
+    kernel.forbidden = {"policy": number}
+    shortfall = priority.set_process(ProcessPriority.IDLE)
+    assert {now.nice for now in kernel.state.values()} == {19}
+    assert "SCHED_OTHER, nice 19" in shortfall.in_force
+    assert words in shortfall.reason
+    assert priority.get_process() == ProcessPriority.IDLE
+
+
+def test_no_fallback_upwards(kernel):
+    """A level that cannot be raised to is an error that names the limit."""
+    kernel.state[OWN] = kernel.state[OWN]._replace(nice=10)
+    kernel.forbidden = {"nice": errno.EACCES}
+    with pytest.raises(PriorityError, match="RLIMIT_NICE allows no raising at all") as caught:
+        priority.set_process(ProcessPriority.NORMAL)
+    assert caught.value.in_force == "BELOW_NORMAL (SCHED_OTHER, nice 10)"
+    assert "limits.conf" in caught.value.remedy
+
+
+@pytest.mark.parametrize("level", [ProcessPriority.BELOW_NORMAL, ProcessPriority.NORMAL])
+def test_cannot_leave_idle(kernel, level):
+    """SCHED_IDLE is not left without the privilege; not half-way either."""
+    kernel.state[OWN] = kernel.state[OWN]._replace(policy=Policy.SCHED_IDLE)
+    kernel.forbidden = {"policy": errno.EPERM}
+    with pytest.raises(PriorityError, match="may not raise"):
+        priority.set_process(level)
+
+
+def test_realtime(kernel):
+    """SCHED_RR without the privilege is an error that names the limit for it."""
+    kernel.forbidden = {"policy": errno.EPERM}
+    with pytest.raises(PriorityError, match="rtprio"):
+        priority.set_process(ProcessPriority.REALTIME)
+
+
+def test_io_class_alone(kernel):
+    """A missing I/O class is said; the rest is in force."""
+    kernel.forbidden = {"ioprio": errno.ENOSYS}
+    shortfall = priority.set_process(ProcessPriority.IDLE)
+    assert "I/O class" in shortfall.reason
+    assert kernel.state[OWN].policy == Policy.SCHED_IDLE
+
+
+def test_ignored_call(kernel):
+    """A call that does nothing, without an error, is found out."""
+    kernel.ignores = True
+    with pytest.raises(PriorityError, match="did nothing"):
+        priority.set_process(ProcessPriority.IDLE)
+    with pytest.raises(PriorityError, match="did nothing"):
+        priority.set_thread(ThreadPriority.LOWEST)
+
+
+def test_others(kernel):
+    """A process that does not exist, and one that is not ours."""
+    with pytest.raises(NoSuchProcessError):
+        priority.set_process(ProcessPriority.IDLE, 77)
+    with pytest.raises(NoSuchProcessError):
+        priority.describe(77)
+    kernel.add(2000, 2000)
+    kernel.ours = False
+    kernel.forbidden = {"policy": errno.EPERM, "nice": errno.EPERM, "ioprio": errno.EPERM}
+    with pytest.raises(NotPermittedError, match="another user"):
+        priority.set_process(ProcessPriority.IDLE, 2000)
+
+
+def test_may_not_look(kernel, monkeypatch):
+    """A process that may not even be looked at is a PriorityError and a PermissionError."""
+    monkeypatch.setattr(kernel, "threads", lambda pid: refuse(errno.EPERM))
+    for call in (priority.set_process, lambda _, pid: priority.describe(pid)):
+        with pytest.raises(NotPermittedError, match="may not be looked at"):
+            call(ProcessPriority.IDLE, OWN)
+
+
+def test_without_proc(kernel):
+    """Without /proc only the main thread can be reached, and that is said."""
+    kernel.add(1001)
+    kernel.proc = False
+    shortfall = priority.set_process(ProcessPriority.IDLE)
+    assert "/proc" in shortfall.remedy
+    assert kernel.state[OWN].policy == Policy.SCHED_IDLE
+
+
+def test_reset_on_fork(kernel):
+    """The reset-on-fork flag, which only a privilege clears, is kept."""
+    kernel.state[OWN] = Scheduling(Policy.SCHED_OTHER | scheduling.RESET_ON_FORK, 0, 0, 0)
+    assert priority.set_process(ProcessPriority.IDLE) is None
+    assert kernel.state[OWN].policy == Policy.SCHED_IDLE | scheduling.RESET_ON_FORK
+    assert priority.get_process() == ProcessPriority.IDLE
+    assert priority.describe().policy == "SCHED_IDLE"
+
+
+@pytest.mark.parametrize(
+    ("scheduling", "process", "thread"),
+    [
+        ({"nice": 7}, "BELOW_NORMAL", "BELOW_NORMAL"),
+        ({"nice": 2}, "NORMAL", "NORMAL"),
+        ({"nice": 15}, "IDLE", "LOWEST"),
+        ({"nice": 19}, "IDLE", "LOWEST"),
+        ({"nice": -20}, "HIGH", "HIGHEST"),
+        ({"policy": Policy.SCHED_FIFO, "rt_priority": 50}, "REALTIME", "TIME_CRITICAL"),
+        ({"policy": Policy.SCHED_DEADLINE}, "REALTIME", "TIME_CRITICAL"),
+        ({"policy": Policy.SCHED_EXT, "nice": 10}, "BELOW_NORMAL", "BELOW_NORMAL"),
+        ({"policy": 42}, "NORMAL", "NORMAL"),
+    ],
+)
+def test_nearest(kernel, scheduling, process, thread):
+    """A foreign value is the nearest member."""
+    kernel.state[OWN] = kernel.state[OWN]._replace(**scheduling)
+    assert priority.get_process().name == process
+    assert priority.get_thread().name == thread
+    assert priority.describe().level.name == process
+
+
+def test_restore(kernel):
+    """Everything goes back to what it was, per thread; a new thread goes where the main thread goes."""
+    kernel.add(1001, nice=3, ioprio=2 << 13)
+    kernel.add(1002, policy=Policy.SCHED_RR, rt_priority=9)
+    before = dict(kernel.state)
+    saved = priority.save_process()
+    priority.set_process(ProcessPriority.IDLE)
+    kernel.add(1003, policy=Policy.SCHED_IDLE, ioprio=IDLE_IO)
+    assert priority.restore_process(saved) is None
+    assert kernel.state == {**before, 1003: before[OWN]}
+
+
+def test_restore_refused(kernel):
+    """What cannot be put back is returned."""
+    saved = priority.save_process()
+    priority.set_process(ProcessPriority.IDLE)
+    kernel.forbidden = {"policy": errno.EPERM}
+    shortfall = priority.restore_process(saved)
+    assert shortfall.in_force.startswith("IDLE")
+    assert "may not raise" in shortfall.reason
+
+
+def test_activity(kernel):
+    """What a thread does is told; of one that is gone, and by a kernel without statistics, nothing is."""
+    kernel.add(7)
+    assert (accounting.thread_cpu_time(7), accounting.is_ready(7), accounting.is_ready(OWN)) == (
+        5_000_000,
+        False,
+        True,
+    )
+    assert (accounting.thread_cpu_time(8), accounting.is_ready(8)) == (None, False)
+    assert accounting.thread_waits() == 3
+    with accounting.cpu_delay() as delay:
+        assert delay() == delay() == 0
+
+
+def test_library_threads(kernel, monkeypatch):
+    """Threads that neither Python started nor anybody named are libraries'; they go down, and back as they were."""
+    kernel.processes[OWN] = [threading.get_native_id()]
+    for tid in (71, 72, 73, 74):
+        kernel.add(tid)
+    kernel.state[72] = kernel.state[72]._replace(nice=3)
+    names = {threading.get_native_id(): "a-program", 71: "a-program", 72: "python3.11", 73: "grpc_poll", 74: None}
+    kernel.files |= {f"/proc/self/task/{tid}/comm": f"{name}\n" for tid, name in names.items() if name}
+    only = [threading.current_thread()]
+    monkeypatch.setattr(threading, "enumerate", lambda: only)
+    assert threads.of_libraries() == [71, 72]
+    saved = threads.save_levels([71, 72, 99])
+    threads.set_levels([71, 72, 99], ThreadPriority.IDLE)
+    assert threads.get_levels([71, 72, 99]) == dict.fromkeys((71, 72), ThreadPriority.IDLE)
+    assert threads.restore_levels(saved) is None
+    assert [kernel.state[tid].nice for tid in (71, 72)] == [0, 3]
+    threads.set_levels(saved, ThreadPriority.IDLE)
+    kernel.forbidden = {"policy": errno.EPERM}
+    assert threads.restore_levels(saved).in_force.startswith("IDLE")
+    only.append(threading.Thread())  # it has not started yet
+    assert threads.of_libraries() == []
+
+
+def test_ready_threads(kernel):
+    """How many threads want a CPU is told, where the system tells it."""
+    assert accounting.count_ready() is None
+    kernel.files["/proc/loadavg"] = "0.20 0.18 0.12 7/80 11206\n"
+    assert accounting.count_ready() == 7
+
+
+@linux_only
+def test_activity_of_the_system():
+    """The system tells a thread that computes from one that waits, and who has no CPU how long that was."""
+    ends, computes = threading.Event(), threading.Event()
+
+    def compute():
+        computes.set()
+        while not ends.is_set():
+            pass
+
+    busy, idle = threading.Thread(target=compute), threading.Thread(target=ends.wait)
+    for thread in (busy, idle):
+        thread.start()
+    computes.wait()
+    before = [accounting.thread_cpu_time(thread.native_id) for thread in (busy, idle)]
+
+    def used():
+        return [accounting.thread_cpu_time(t.native_id) - b for t, b in zip((busy, idle), before, strict=True)]
+
+    deadline = time.monotonic() + 60
+    while used()[0] <= 10 * used()[1] + 1_000_000 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    computed, waited = used()
+    ready = accounting.is_ready(idle.native_id)
+    ends.set()
+    for thread in (busy, idle):
+        thread.join()
+    assert computed > 10 * waited
+    assert not ready
+    assert accounting.is_ready(threading.get_native_id())
+    while accounting.thread_cpu_time(busy.native_id) is not None and time.monotonic() < deadline:
+        time.sleep(0.01)  # gone for Python, it is still on its way out for the system
+    assert accounting.thread_cpu_time(busy.native_id) is None
+    waits = accounting.thread_waits()
+    time.sleep(0.01)
+    assert accounting.thread_waits() > waits
+    with accounting.cpu_delay() as delay:
+        assert 0 <= delay() <= delay()
+
+
+OOM_SCORE = "/proc/self/oom_score_adj"
+
+
+def test_background(kernel):
+    """A lowered worker is the kernel's first choice when the memory runs out; what is higher already stays."""
+    assert background.set_background(ProcessPriority.NORMAL) is None
+    assert kernel.files[OOM_SCORE] == "0"
+    assert background.set_background(ProcessPriority.BELOW_NORMAL) is None
+    assert kernel.files[OOM_SCORE] == "800"
+    assert background.set_background(ProcessPriority.IDLE) is None
+    assert background.set_background(ProcessPriority.BELOW_NORMAL) is None
+    assert kernel.files[OOM_SCORE] == "1000"
+
+
+def test_background_refused(kernel):
+    """A kernel that refuses is named, one that has no such thing is not."""
+    kernel.forbidden["file"] = errno.EACCES
+    assert "forbids" in background.set_background(ProcessPriority.IDLE).reason
+    del kernel.forbidden["file"]
+    kernel.ignores = True
+    assert background.set_background(ProcessPriority.IDLE).in_force == "0"
+    del kernel.files[OOM_SCORE]
+    assert background.set_background(ProcessPriority.IDLE) is None
+
+
+def test_implied_io(kernel):
+    """Where the I/O class cannot be set, nice 10 implies what BELOW_NORMAL asks for: nothing is missing."""
+    kernel.forbidden["ioprio"] = errno.EPERM
+    assert priority.set_process(ProcessPriority.BELOW_NORMAL) is None
+    assert kernel.state[OWN] == Scheduling(Policy.SCHED_BATCH, 0, 10, 0)
+
+
+def test_memory_limit(kernel):
+    """The limit comes and goes; a stricter one stays."""
+    limit = memory.open_limit()
+    limit.hold(10**9)
+    assert kernel.data_limit == (10**9, -1)
+    assert limit.in_force()
+    limit.lift()
+    assert kernel.data_limit == (-1, -1)
+    assert not limit.in_force()
+    kernel.data_limit = (10**8, 10**10)
+    limit = memory.open_limit()
+    limit.hold(10**9)
+    assert kernel.data_limit == (10**8, 10**10)
+    assert memory.in_use() == 4 * 4096
+    assert memory.unused() == 3 * 4096
+
+
+def test_without_affinity(kernel, monkeypatch):
+    """A C library that has no affinity leaves Python's own count; a quota counts."""
+    monkeypatch.setattr(accounting, "count_cpus", lambda: 4)
+    monkeypatch.setattr(accounting, "cpu_quota", lambda: None)
+    assert accounting.usable_cpus() == 4
+    monkeypatch.setattr(accounting, "cpu_quota", lambda: 1.5)
+    assert accounting.usable_cpus() == 1.5
+    monkeypatch.setattr(memory, "memory_limit", lambda: 5000)
+    assert memory.total() == 5000

@@ -1,0 +1,160 @@
+"""Windows' logic, through its seam."""
+
+import errno
+
+import pytest
+
+from nicefutures import PriorityError, ProcessPriority, ThreadPriority
+from nicefutures._levels import NoSuchProcessError, NotPermittedError
+from nicefutures._system.common import count_cpus
+from nicefutures._system.windows import accounting, background, memory, priority, seam, threads
+from seams import FakeWindows, refuse
+
+every_process_level = pytest.mark.parametrize("level", ProcessPriority, ids=lambda level: level.name)
+every_thread_level = pytest.mark.parametrize("level", ThreadPriority, ids=lambda level: level.name)
+
+
+@pytest.fixture
+def win32(monkeypatch):
+    fake = FakeWindows()
+    monkeypatch.setattr(seam, "system", fake)
+    return fake
+
+
+@every_process_level
+def test_levels(win32, level):
+    """Each level is the class of its name, for this process and another."""
+    win32.privileged = True
+    for pid in (None, 500):
+        assert priority.set_process(level, pid) is None
+        assert priority.get_process(pid) == level
+        assert win32.classes[pid] == priority.PriorityClass[f"{level.name}_PRIORITY_CLASS"]
+
+
+def test_silent_downgrade(win32):
+    """REALTIME that becomes HIGH without a word is an error."""
+    with pytest.raises(PriorityError, match="SeIncreaseBasePriorityPrivilege") as caught:
+        priority.set_process(ProcessPriority.REALTIME)
+    assert caught.value.in_force == "HIGH (HIGH_PRIORITY_CLASS)"
+    assert "administrator" in caught.value.remedy
+
+
+def test_others(win32):
+    """A process that does not exist, and one that is not ours."""
+    with pytest.raises(NoSuchProcessError):
+        priority.set_process(ProcessPriority.IDLE, 77)
+    win32.denied = {500}
+    with pytest.raises(NotPermittedError, match="another user or to the system"):
+        priority.set_process(ProcessPriority.IDLE, 500)
+    with pytest.raises(NotPermittedError):
+        priority.get_process(500)
+
+
+@every_thread_level
+def test_thread_levels(win32, level):
+    """Each thread level is the number of its name."""
+    saved = priority.save_thread()
+    assert priority.set_thread(level) is None
+    assert win32.thread_priorities[None] == level.value
+    assert priority.get_thread() == level
+    assert priority.restore_thread(saved) is None
+    priority.set_thread(level)
+    priority.release_thread()
+    assert win32.thread_priorities[None] == 0
+
+
+@pytest.mark.parametrize("what", ["refused", "ignored"])
+def test_thread_failure(win32, monkeypatch, what):
+    """A refusal and a call without effect are both errors."""
+    monkeypatch.setattr(win32, "set_thread_priority", lambda _: refuse(errno.EACCES) if what == "refused" else None)
+    with pytest.raises(PriorityError, match="refused" if what == "refused" else "without an error") as caught:
+        priority.set_thread(ThreadPriority.IDLE)
+    assert caught.value.in_force == "NORMAL (0)"
+    assert priority.restore_thread(-2) is not None
+
+
+@pytest.mark.parametrize(("value", "level"), [(-7, "LOWEST"), (5, "HIGHEST"), (12, "TIME_CRITICAL"), (-14, "IDLE")])
+def test_nearest(win32, value, level):
+    """A foreign thread priority, as the REALTIME class has them, is the nearest member."""
+    win32.thread_priorities[None] = value
+    assert priority.get_thread().name == level
+
+
+def test_describe(win32):
+    """Threads are counted by level; one that is gone is left out."""
+    description = priority.describe(500)
+    assert description.priority_class == "NORMAL_PRIORITY_CLASS"
+    assert description.threads == {ThreadPriority.LOWEST: 1, ThreadPriority.NORMAL: 1}
+
+
+def test_process_restore(win32):
+    """The class goes back."""
+    saved = priority.save_process()
+    priority.set_process(ProcessPriority.IDLE)
+    assert priority.restore_process(saved) is None
+    assert win32.classes[None] == 0x20
+    win32.classes[None] = 0x80
+    assert priority.restore_process(0x100).in_force.startswith("HIGH")
+
+
+def test_activity(win32):
+    """CPU time is told in cycles; of a thread that is gone, none."""
+    assert (
+        accounting.thread_cpu_time(11),
+        accounting.thread_cpu_time(99),
+        accounting.is_ready(11),
+    ) == (12_345, None, False)
+
+
+def test_library_threads(win32, monkeypatch):
+    """Threads that start in a library that is not Windows' own are put down, and back as they were."""
+    monkeypatch.setenv("SYSTEMROOT", r"C:\Windows")
+    assert threads.of_libraries() == [11]
+    saved = threads.save_levels([11, 99])
+    threads.set_levels([11, 99], ThreadPriority.IDLE)
+    assert threads.get_levels([11, 99]) == {11: ThreadPriority.IDLE}
+    assert threads.restore_levels(saved) is None
+    assert win32.thread_priorities[11] == 0
+
+
+def test_background(win32):
+    """I/O and memory go with the level."""
+    assert background.set_background(ProcessPriority.NORMAL) is None
+    assert win32.noted == {}
+    assert background.set_background(ProcessPriority.BELOW_NORMAL) is None
+    assert win32.noted == {"io": 1, "memory": 4}
+    assert background.set_background(ProcessPriority.IDLE) is None
+    assert win32.noted == {"io": 0, "memory": 1}
+    assert priority.describe().io_class == "very_low"
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, False), (50, False), (120, False), (5, True)])
+@pytest.mark.parametrize("what", ["io", "memory"])
+def test_background_refused(win32, what, number, said):
+    """A refusal is said; that this Windows has no such thing is not."""
+    win32.refusals[what] = number
+    shortfall = background.set_background(ProcessPriority.IDLE)
+    assert (shortfall is not None) is said
+
+
+def test_efficiency(win32):
+    """EcoQoS is asked for, and a Windows without it is said, for it was asked for by itself."""
+    assert background.set_efficiency() is None
+    assert win32.noted == {"power": True}
+    win32.refusals["power"] = 87
+    assert "1709" in background.set_efficiency().remedy
+
+
+def test_memory_limit(win32):
+    """The limit of the job comes and goes, and is read back."""
+    limit = memory.open_limit()
+    limit.hold(10**9)
+    assert win32.noted["job"] == 10**9
+    assert limit.in_force()
+    limit.lift()
+    assert win32.noted["job"] is None
+    limit.hold(10**9)
+    win32.forgets = True
+    assert not limit.in_force()
+    assert memory.in_use() == 10**8
+    assert accounting.usable_cpus() == min(3, count_cpus())

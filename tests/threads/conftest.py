@@ -1,0 +1,38 @@
+"""What several tests of the thread pool need."""
+
+import functools
+import threading
+
+import pytest
+
+from feeding import Feed
+from nicefutures import PriorityThreadPoolExecutor
+from nicefutures._threads.gil import has_gil
+from patience import wait_until
+from tasks import compute
+
+
+@pytest.fixture
+def noise():
+    """A thread of the program's own that never lets the GIL go for long."""
+    ends = threading.Event()
+
+    def run():
+        while not ends.is_set():
+            compute(0.02)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield
+    ends.set()
+    thread.join()
+
+
+@pytest.fixture
+def gated():
+    """A pool whose tasks have made it let one worker run, with such tasks still coming."""
+    with PriorityThreadPoolExecutor(4) as executor, Feed(executor, functools.partial(compute, 0.002)) as feed:
+        if has_gil():
+            wait_until(lambda: executor.stats().limit == 1)
+        yield executor
+        del feed

@@ -1,0 +1,169 @@
+"""A call that keeps the GIL is named, and nobody else's is."""
+
+import contextlib
+import ctypes
+import functools
+import logging
+import sys
+import threading
+import time
+
+import pytest
+
+from feeding import Feed
+from marks import linux_only, needs_gil
+from nicefutures import PriorityThreadPoolExecutor
+from nicefutures._threads import cpu_time
+from nicefutures._threads.blame import OpenCase, close_case
+from nicefutures._threads.controller import Controller
+from nicefutures._threads.gate import EndedTask, Task, Worker, name_function
+from nicefutures._threads.regulator import Regulator
+from nicefutures._threads.stats import Stall
+from patience import wait_until
+from programs import run_python
+from tasks import compute
+
+pytestmark = pytest.mark.every_python
+
+
+def hold_gil(seconds):
+    """Keep the GIL in one C call."""
+    if sys.platform == "win32":
+        ctypes.PyDLL("kernel32").Sleep(round(seconds * 1e3))
+    else:
+        ctypes.PyDLL(None).usleep(round(seconds * 1e6))
+
+
+def longest_stall(executor, seconds):
+    """Keep the GIL once more; return how long that is said to have been so far.
+
+    On a busy machine, one time may not be told from the time for which there was no CPU.
+    """
+    executor.submit(hold_gil, seconds).result()
+    return max((stall.seconds for stall in executor.stalls() if stall.function == f"{__name__}.hold_gil"), default=0)
+
+
+@pytest.fixture(params=[True, False] if cpu_time.TOLD else [False], ids=lambda told: "told" if told else "not told")
+def tells_cpu_time(request, monkeypatch):
+    """Whether the system tells of a thread how much CPU time it has used; macOS does not."""
+    monkeypatch.setattr(cpu_time, "TOLD", request.param)
+
+
+@needs_gil
+@pytest.mark.parametrize("beside", [None, functools.partial(time.sleep, 0.01), functools.partial(compute, 0.002)])
+def test_stall(beside, caplog):
+    """A call that keeps the GIL is named, with how long it kept it."""
+    if beside is not None and not cpu_time.TOLD:
+        pytest.skip("which of several tasks it was is seen from their CPU times")
+    began, calls = time.monotonic(), []
+    with PriorityThreadPoolExecutor(4) as executor, Feed(executor, beside) if beside else contextlib.nullcontext():
+        wait_until(lambda: calls.append(1) or longest_stall(executor, 0.5) > 0.4)
+        (stall,) = [stall for stall in executor.stalls() if stall.function.endswith("hold_gil")]
+    assert stall.seconds < time.monotonic() - began
+    assert stall.times <= len(calls)
+    (record,) = [each for each in caplog.records if "hold_gil" in each.message]
+    assert record.levelno == logging.INFO
+    assert "LowPriorityProcessPoolExecutor" in record.message
+
+
+@needs_gil
+def test_times():
+    """How often a call kept the GIL is counted, and the longest time is told."""
+    with PriorityThreadPoolExecutor(1) as executor:
+        regulator = Regulator(executor._gate, 0.005, Controller())
+        for seconds in (0.2, 0.5, 0.3):
+            regulator.blame("task", seconds)
+        regulator.blame("other", 0.1)
+        assert regulator.stalls == [Stall("task", 0.5, 3), Stall("other", 0.1, 1)]
+
+
+@needs_gil
+@pytest.mark.usefixtures("tells_cpu_time")
+def test_short_stall():
+    """Ten times the target is enough."""
+    with PriorityThreadPoolExecutor(4) as executor:
+        wait_until(lambda: longest_stall(executor, 0.05) > 0.03)
+
+
+@needs_gil
+@pytest.mark.usefixtures("tells_cpu_time")
+def test_computing_stall():
+    """A call that computes with the GIL is named, whoever is the first to go on after it."""
+    numbers = list(range(100_000)) * 60
+    with PriorityThreadPoolExecutor(2) as executor, Feed(executor, functools.partial(time.sleep, 0.005)):
+        time.sleep(0.1)
+
+        def named():
+            executor.submit(sorted, numbers).result()
+            return "builtins.sorted" in [stall.function for stall in executor.stalls()]
+
+        wait_until(named)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "used", "blamed"), [(0.5, 0.45, True), (0.5, 0.05, False), (5.0, 4.9, True), (5.0, 3.0, False)]
+)
+def test_task_that_ends_after_a_stall(seconds, used, blamed):
+    """A task that ran on after a stall of 0.4 s is blamed if it must have computed for half of that, whatever else."""
+    with PriorityThreadPoolExecutor(1) as executor:
+        regulator = Regulator(executor._gate, 0.005, Controller())
+        worker = Worker(None)
+        worker.task = Task(None, 7)
+        case = OpenCase(regulator, worker, 7, 400_000_000)
+        assert not close_case(case)
+        worker.task = None
+        worker.last_long = EndedTask("task", 7, 7 + round(seconds * 1e9), round(used * 1e9))
+        assert close_case(case)
+        assert [stall.function for stall in regulator.stalls] == ["task"] * blamed
+
+
+@needs_gil
+def test_other_thread_stalls():
+    """Another thread's call is not blamed on a task."""
+    numbers = list(range(100_000))
+    with PriorityThreadPoolExecutor(2) as executor, Feed(executor, functools.partial(time.sleep, 0.005)):
+        time.sleep(0.1)
+        sorted(numbers * 60)
+        time.sleep(0.1)
+        assert executor.stalls() == []
+
+
+@linux_only
+@needs_gil
+def test_stopped_process():
+    """That the process was stopped for a while is nobody's fault."""
+    code = """
+import os, signal, subprocess, sys, time
+from nicefutures import PriorityThreadPoolExecutor
+with PriorityThreadPoolExecutor(2) as executor:
+    future = executor.submit(time.sleep, 1.5)
+    time.sleep(0.3)
+    subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -CONT {os.getpid()}"])
+    os.kill(os.getpid(), signal.SIGSTOP)
+    future.result()
+    print(executor.stalls())
+"""
+    assert run_python(code).strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (compute, "tasks.compute"),
+        (functools.partial(functools.partial(compute, 1)), "tasks.compute"),
+        (sorted, "builtins.sorted"),
+        ("x".join, "str.join"),
+        (threading.Event().wait, "threading.Event.wait"),
+    ],
+)
+@pytest.mark.parametrize("on_failure", ["warn", "raise"])
+def test_name_function(function, name, on_failure):
+    """A task's function has its qualified name, on every Python, and in spite of what it is wrapped in."""
+    with PriorityThreadPoolExecutor(1, on_failure=on_failure) as executor:
+        release = threading.Event()
+        blocker = executor.submit(release.wait)
+        wait_until(blocker.running)
+        executor.submit(function).cancel()
+        item = executor._work_queue.get_nowait()
+        release.set()
+        assert name_function(item) == name

@@ -1,0 +1,86 @@
+"""Every worker thread is at its level from its first task on, and no other thread."""
+
+import sys
+import threading
+import time
+
+import pytest
+
+from asking import THREAD, ask_thread, ask_thread_handle, may_raise, open_thread
+from marks import windows_only
+from nicefutures import PriorityThreadPoolExecutor, ThreadPriority
+from programs import run_python
+
+pytestmark = pytest.mark.every_python
+
+LOW = [level for level in ThreadPriority if level <= ThreadPriority.NORMAL]
+LEVELS = [level for level in ThreadPriority if (may_raise or level in LOW) and level in THREAD]
+every_level = pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)
+
+
+@every_level
+@pytest.mark.parametrize("on_failure", ["warn", "raise"])
+def test_level(level, on_failure):
+    """Threads are at the level as the system reports it; the caller's is not."""
+    before = ask_thread()
+    with PriorityThreadPoolExecutor(4, priority=level, on_failure=on_failure) as executor:
+        found = list(executor.map(lambda _: (time.sleep(0.02), ask_thread())[1], range(8)))
+    assert set(found) == {THREAD[level]}
+    assert ask_thread() == before
+
+
+def test_default():
+    """The default is BELOW_NORMAL."""
+    with PriorityThreadPoolExecutor() as executor:
+        assert executor.submit(ask_thread).result() == THREAD[ThreadPriority.BELOW_NORMAL]
+
+
+def test_initializer_runs_at_the_level():
+    """The user's initializer runs after the priority has been set, in the worker."""
+    found = []
+    with PriorityThreadPoolExecutor(1, "named", lambda: found.append((ask_thread(), threading.current_thread().name))):
+        pass
+    assert found == []
+    with PriorityThreadPoolExecutor(
+        1, "named", lambda: found.append((ask_thread(), threading.current_thread().name)), priority="lowest"
+    ) as executor:
+        executor.submit(int).result()
+    assert found == [(THREAD[ThreadPriority.LOWEST], "named_0")]
+
+
+@windows_only
+def test_back_to_normal_before_the_end():
+    """A thread ends at NORMAL: at its end it takes the loader lock, for which every other thread may have to wait."""
+    with PriorityThreadPoolExecutor(1, priority="lowest") as executor:
+        handle = open_thread(executor.submit(threading.get_native_id).result())
+        assert ask_thread_handle(handle) == THREAD[ThreadPriority.LOWEST]
+    assert ask_thread_handle(handle) == THREAD[ThreadPriority.NORMAL]
+
+
+def test_set_default_executor():
+    """It can be asyncio's default executor."""
+    code = """
+import asyncio
+from nicefutures import PriorityThreadPoolExecutor, get_thread_priority
+
+async def main():
+    asyncio.get_running_loop().set_default_executor(PriorityThreadPoolExecutor(1, priority="lowest"))
+    print((await asyncio.to_thread(get_thread_priority)).name)
+
+asyncio.run(main())
+"""
+    # macOS has one QoS class for both.
+    assert run_python(code).strip() == ("IDLE" if sys.platform == "darwin" else "LOWEST")
+
+
+def test_system_without_semaphores():
+    """Thread pools work where processes cannot have semaphores, as on some phones."""
+    code = """
+import _multiprocessing
+if hasattr(_multiprocessing, "SemLock"):
+    del _multiprocessing.SemLock
+from nicefutures import PriorityThreadPoolExecutor
+with PriorityThreadPoolExecutor(1) as executor:
+    print(executor.submit(abs, -1).result())
+"""
+    assert run_python(code).strip() == "1"

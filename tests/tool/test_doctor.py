@@ -1,0 +1,325 @@
+"""`nicefutures doctor`: what it says of the machine, what it concludes from numbers, and that it leaves nothing behind.
+
+Whether the numbers are right is for a quiet machine: nothing here depends on time.
+"""
+
+import contextlib
+import io
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from asking import LINUX, may_raise
+from marks import linux_only, needs_privilege, posix_only, seccomp_only
+from nicefutures import PriorityWarning
+from nicefutures._levels import Shortfall
+from nicefutures._system.linux import seam as linux_seam
+from nicefutures._system.linux import survey as linux_survey
+from nicefutures._system.macos import survey as macos_survey
+from nicefutures._system.windows import survey as windows_survey
+from nicefutures._tool import doctor as _doctor
+from nicefutures._tool import measure as _measure
+from nicefutures._tool.measure import Measurement
+from patience import PATIENCE
+from programs import FORBID, run_python, unprivileged
+
+DOCTOR = [sys.executable, "-m", "nicefutures", "doctor"]
+
+
+def doctor(*arguments, command=()):
+    return subprocess.run(
+        [*command, *DOCTOR, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+# --- the machine
+
+
+def test_survey():
+    """What every system tells is what Python says of it."""
+    machine = _doctor.survey()
+    assert machine["python"] == platform.python_version()
+    assert machine["gil"] is getattr(sys, "_is_gil_enabled", lambda: True)()
+    assert machine["cpus"] == os.cpu_count()
+    assert 0 < machine["usable_cpus"] <= machine["cpus"]
+    assert {library["user_api"] for library in machine["blas"]} == {"blas"}
+
+
+@linux_only
+def test_survey_linux():
+    """What Linux tells is what stands in its files."""
+    machine = linux_survey.describe_machine()
+    assert machine["kernel"] == os.uname().release
+    assert machine["user_id"] == os.geteuid()
+    assert machine["cap_sys_nice"] == may_raise
+    assert machine["may_set"] == {"SCHED_BATCH": True, "I/O class idle": True, "nice 19": True, "SCHED_IDLE": True}
+    autogroup = Path("/proc/sys/kernel/sched_autogroup_enabled")
+    assert machine["autogroup"] == (autogroup.read_text() == "1\n" if autogroup.exists() else None)
+    for device, scheduler in machine["io_schedulers"].items():
+        assert scheduler in Path(f"/sys/block/{device}/queue/scheduler").read_text()
+    if machine["cpu_cgroup"] is not None:
+        assert f":{machine['cpu_cgroup']['path']}\n" in Path("/proc/self/cgroup").read_text()
+
+
+_PRINT_SURVEY = (
+    "import json; from nicefutures._system import backend; print(json.dumps(backend.survey.describe_machine()))"
+)
+
+
+@linux_only
+def test_survey_unprivileged():
+    """A user who may lower only may set all that lowers."""
+    machine = json.loads(run_python(_PRINT_SURVEY, command=unprivileged()))
+    assert machine["cap_sys_nice"] is False
+    assert set(machine["may_set"].values()) == {True}
+
+
+@linux_only
+def test_survey_limit(monkeypatch):
+    """RLIMIT_NICE is told as the nice value that it reaches down to."""
+    monkeypatch.setattr(linux_seam.system, "nice_limit", lambda: -10)
+    assert linux_survey.describe_machine()["rlimit_nice_down_to"] == -10
+
+
+@seccomp_only
+def test_survey_forbidden():
+    """What a sandbox forbids is told, and what it does not forbid."""
+    machine = json.loads(run_python(f"{FORBID}    forbid(SCHED_SETSCHEDULER)\n    {_PRINT_SURVEY}"))
+    assert machine["may_set"] == {"SCHED_BATCH": False, "I/O class idle": True, "nice 19": True, "SCHED_IDLE": False}
+
+
+def test_survey_unknown(monkeypatch):
+    """What a system does not tell is None, and no error."""
+
+    class Nothing:
+        def __getattr__(self, name):
+            raise OSError
+
+    monkeypatch.setattr(linux_seam, "system", Nothing())
+    monkeypatch.setattr(sys, "executable", "missing")
+    machine = linux_survey.describe_machine()
+    unknown = {"user_id", "cap_sys_nice", "rlimit_nice_down_to", "may_set", "autogroup", "autogroup_nice"}
+    assert {machine[name] for name in unknown} == {None}
+    assert _doctor.survey()["blas"] is None
+
+
+def test_survey_elsewhere(monkeypatch):
+    """Windows tells its version, macOS its own, another system its kernel's."""
+
+    class Version:
+        platform_version = (10, 0, 22631)
+
+    monkeypatch.setattr(sys, "getwindowsversion", Version, raising=False)
+    assert windows_survey.describe_machine() == {"windows": "10.0.22631"}
+    monkeypatch.setattr(platform, "mac_ver", lambda: ("14.5", ("", "", ""), "arm64"))
+    assert macos_survey.describe_machine() == {"macos": "14.5"}
+    monkeypatch.setattr(platform, "mac_ver", lambda: ("", ("", "", ""), ""))
+    assert macos_survey.describe_machine() == {"kernel": f"{platform.system()} {platform.release()}"}
+
+
+# --- the verdict
+
+
+def numbers(session, alone, stdlib, low, isolated=None):
+    """Measurements of one session, from the frames per second."""
+    speeds = {"nothing": alone, "stdlib": stdlib, "low": low, "isolated": isolated}
+    return [
+        Measurement(session, pool, speed, speed / max(alone, 1), 1.0, round(2000 / max(speed, 1), 1))
+        for pool, speed in speeds.items()
+        if speed is not None
+    ]
+
+
+SAME_WORKS = numbers("same", 1000, 300, 990)
+
+
+@pytest.mark.parametrize(
+    ("measurements", "outcomes", "works", "words"),
+    [
+        (
+            SAME_WORKS,
+            ["works"],
+            True,
+            ["works in its own session: frames p95 2.0 ms instead of 6.7", "99% of its speed"],
+        ),
+        (numbers("same", 1000, 300, 651), ["works"], True, ["65% of its speed instead of 30%"]),
+        (
+            numbers("same", 1000, 300, 640),
+            ["no effect"],
+            False,
+            ["does nothing in its own session", "sched_setscheduler"],
+        ),
+        (numbers("same", 1000, 0, 0), ["no effect"], False, ["0% of its speed instead of 0%"]),
+        (numbers("same", 1000, 910, 900), ["nothing to win"], True, ["Nothing is to be won in its own session", "91%"]),
+        (numbers("same", 0, 0, 0), ["no effect"], False, []),
+        (
+            SAME_WORKS + numbers("other", 1000, 600, 610),
+            ["works", "no effect"],
+            False,
+            ["against another session", "Use isolate='auto'.", "has no effect against another session"],
+        ),
+        (
+            SAME_WORKS + numbers("other", 1000, 600, 610, 950),
+            ["works", "no effect", "works"],
+            True,
+            ["Use isolate='auto'.", "with isolate='auto' works against another session", "95% of its speed"],
+        ),
+        (
+            SAME_WORKS + numbers("other", 1000, 600, 610, 590),
+            ["works", "no effect", "no effect"],
+            False,
+            ["with isolate='auto' does nothing against another session", "cpu.weight"],
+        ),
+        (
+            numbers("same", 1000, 300, 310) + numbers("other", 1000, 600, 610, 590),
+            ["no effect", "no effect", "no effect"],
+            False,
+            ["has no effect in its own session nor against another session"],
+        ),
+        (
+            numbers("same", 1000, 990, 990) + numbers("other", 1000, 990, 990, 990),
+            ["nothing to win"] * 3,
+            True,
+            ["There is nothing to be won by lowering here."],
+        ),
+    ],
+)
+def test_verdict(monkeypatch, capsys, measurements, outcomes, works, words):
+    """The words, the exit status and the JSON agree on what the numbers say."""
+    monkeypatch.setattr(_doctor, "measure", lambda *arguments, **options: measurements)
+    monkeypatch.setattr(_doctor, "survey", lambda: {"usable_cpus": 2.0, "kernel": "\udcff", "blas": None, "gil": True})
+    status = _doctor.run(isolate=True, as_json=False, seconds=1)
+    text = capsys.readouterr().out
+    assert status == (0 if works else 1)
+    assert ("Lowering has no effect" in text.splitlines()[-1]) is not works
+    for word in words:
+        assert word in text
+    if outcomes[-2:] == ["no effect", "no effect"]:
+        assert "Use isolate" not in text
+
+    assert _doctor.run(isolate=True, as_json=True, seconds=1) == status
+    report = json.loads(capsys.readouterr().out)
+    assert report["works"] is works
+    assert [verdict["outcome"] for verdict in report["verdicts"]] == outcomes
+    assert all(verdict["text"] in text for verdict in report["verdicts"])
+
+
+def test_warnings(monkeypatch, capsys):
+    """A warning that each pool has for its own workers is said once, and so is that the machine was not quiet."""
+
+    def measure(*arguments, **options):
+        for pid in (1, 2):
+            shortfall = Shortfall(f"priority IDLE of process {pid}", "nice 19", "it is forbidden", "Allow it.")
+            _doctor.warnings.warn(PriorityWarning(shortfall), stacklevel=1)
+        return [each._replace(spread=0.5) for each in SAME_WORKS]
+
+    monkeypatch.setattr(_doctor, "measure", measure)
+    monkeypatch.setattr(_doctor, "survey", lambda: {"usable_cpus": 0.5})
+    assert _doctor.run(isolate=True, as_json=True, seconds=1) == 0
+    forbidden, busy = json.loads(capsys.readouterr().out)["warnings"]
+    assert "process 1 is not to be had: it is forbidden" in forbidden
+    assert "busy" in busy
+
+
+def test_summary():
+    """The speed is the median of the rounds, the percentile that of all frames; a frame without an end counts."""
+    ms = 1_000_000
+    alone = [[2 * ms] * 200, [2 * ms] * 50, []]
+    summary = _measure._summarize("same", "low", [[2 * ms] * 100, [4 * ms] * 50, []], alone, 0.5)
+    assert summary == Measurement("same", "low", 100.0, 0.5, 0.0, 4.0)
+    assert _measure._summarize("same", "low", [[]] * 3, [[]] * 3, 0.5) == Measurement(
+        "same", "low", 0.0, 0.0, 0.0, 500.0
+    )
+
+
+# --- the command
+
+
+def test_command():
+    """A short run measures everything there is, and prints one JSON object that agrees with the exit status."""
+    result = doctor("--json", "--seconds", "0.1")
+    assert result.stderr == ""
+    report = json.loads(result.stdout)
+    assert set(report) == {"machine", "measurements", "verdicts", "warnings", "works"}
+    assert result.returncode == (0 if report["works"] else 1)
+    cells = [(each["session"], each["pool"]) for each in report["measurements"]]
+    pools = ["nothing", "stdlib", "low"]
+    others = [("other", pool) for pool in [*pools, "isolated"]] if LINUX else []
+    assert cells == [("same", pool) for pool in pools] + others
+    assert all(each["p95_ms"] > 0 for each in report["measurements"])
+    assert len(report["verdicts"]) == (3 if LINUX else 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seconds", "0"], "not a number of seconds up to 3600: '0'"),
+        (["--seconds", "nan"], "'nan'"),
+        (["--seconds", "1e9"], "'1e9'"),
+        (["--seconds", "soon"], "'soon'"),
+        (["--isolate", "on"], "'on'"),
+        (["now"], "now"),
+    ],
+)
+def test_errors(arguments, message):
+    """A wrong argument is one line on stderr and exit status 2."""
+    result = doctor(*arguments)
+    assert message in result.stderr
+    assert (result.stdout, result.stderr.count("\n"), result.returncode) == ("", 1, 2)
+
+
+@linux_only
+@needs_privilege
+def test_no_processes():
+    """Where no process can be started, that is one line on stderr and exit status 2."""
+    result = doctor(command=[*unprivileged(), "prlimit", "--nproc=2"])
+    assert "cannot measure" in result.stderr
+    assert (result.stdout, result.stderr.count("\n"), result.returncode) == ("", 1, 2)
+
+
+def has_workers(pid):
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if "spawn_main" in " ".join(child.cmdline()):
+                return True
+    return False
+
+
+@posix_only
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(number):
+    """Ctrl-C, which reaches every process of the terminal, or a request to end ends it, and no process is left."""
+    process = subprocess.Popen(DOCTOR, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    while not has_workers(process.pid):
+        time.sleep(0.02)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+        assert process.communicate(timeout=PATIENCE) == (b"", b"")
+    else:
+        process.send_signal(number)
+        process.communicate(timeout=PATIENCE)  # a process that is just being started may complain
+    assert process.returncode == 130
+
+
+def test_progress(monkeypatch):
+    """The bar is for a terminal only, and goes away."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream, shown in ((io.StringIO(), False), (Terminal(), True)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        progress = _doctor._Progress()
+        progress.show(0.5)
+        assert ("####" in stream.getvalue()) is shown
+        progress.clear()
+        assert not stream.getvalue().rpartition("]")[2].strip()

@@ -1,0 +1,80 @@
+"""Tests take turns on the machine where several run at a time: one that is to be alone waits for the others.
+
+In a file that the test processes have together, each locks a byte of its own during a test, and all bytes during a test
+that is to be alone.
+"""
+
+import contextlib
+import os
+import tempfile
+import time
+
+try:
+    import fcntl
+except ImportError:
+    import msvcrt
+
+_ALL = 10_000  # more than there are test processes
+
+
+def _lock(file, start, length):
+    if os.name == "posix":
+        fcntl.lockf(file, fcntl.LOCK_EX, length, start)
+        return None
+    while True:
+        os.lseek(file, start, os.SEEK_SET)
+        try:
+            return msvcrt.locking(file, msvcrt.LK_NBLCK, length)
+        except OSError:
+            time.sleep(0.05)
+
+
+def _unlock(file, start, length):
+    if os.name == "posix":
+        fcntl.lockf(file, fcntl.LOCK_UN, length, start)
+    else:
+        os.lseek(file, start, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_UNLCK, length)
+
+
+class Turns:
+    """The turns of one of several test processes."""
+
+    def __init__(self, run, number):
+        self._path = os.path.join(tempfile.gettempdir(), f"nicefutures-turns-{run}")
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT)
+        self._number = number
+
+    @contextlib.contextmanager
+    def take(self, *, alone):
+        """Wait for a turn, and have it during the block."""
+        what = (0, _ALL) if alone else (self._number, 1)
+        _lock(self._file, *what)
+        try:
+            yield
+        finally:
+            _unlock(self._file, *what)
+
+    def close(self):
+        """The last one takes the file away."""
+        os.close(self._file)
+        with contextlib.suppress(OSError):  # it is gone already, or still in use (Windows)
+            os.unlink(self._path)
+
+
+class Alone:
+    """All turns, of the only test process."""
+
+    def take(self, *, alone):
+        return contextlib.nullcontext()
+
+    def close(self):
+        pass
+
+
+def get_turns():
+    """Return this process' turns. See "Identifying workers from the system environment" in pytest-xdist's how-to."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None:
+        return Alone()
+    return Turns(os.environ["PYTEST_XDIST_TESTRUNUID"], int(worker.removeprefix("gw")))
