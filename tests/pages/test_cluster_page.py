@@ -37,7 +37,7 @@ def run(command, folder, **environment):
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     environment = {**os.environ, "PATH": places, **root, "OMPI_MCA_rmaps_base_oversubscribe": "1", **environment}
     done = subprocess.run(
-        command.split(), cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command.split(), cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
