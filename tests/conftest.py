@@ -51,7 +51,7 @@ _TURNS = pytest.StashKey()
 
 
 def pytest_configure(config):
-    config.stash[_TURNS] = get_turns()
+    config.stash[_TURNS] = get_turns(config)
 
 
 def pytest_unconfigure(config):

@@ -25,6 +25,15 @@ def hold_until(path, value=None):
     return value
 
 
+def meet(folder, count):
+    """Wait until so many workers have come, each with a file in an empty folder; return the process id."""
+    with open(os.path.join(folder, str(os.getpid())), "wb"):
+        pass
+    while len(os.listdir(folder)) < count:
+        time.sleep(0.005)
+    return os.getpid()
+
+
 def add(a, b=0, *, c=0):
     return a + b + c
 

@@ -17,16 +17,16 @@ from nicefutures import (
     WorkerInfo,
 )
 from patience import PATIENCE
-from tasks import identify
+from tasks import identify, meet
 
 pytestmark = pytest.mark.every_python
 
 
-def test_workers_of_a_process_pool(context):
+def test_workers_of_a_process_pool(context, tmp_path):
     """It says what the system says."""
     with LowPriorityProcessPoolExecutor(2, context, priority="below_normal") as executor:
         assert executor.workers() == [] or context.get_start_method() == "fork"
-        pids = set(executor.map(identify, [0.1] * 4))
+        pids = set(executor.map(meet, [tmp_path] * 2, [2] * 2))
         found = executor.workers()
         assert {worker.pid for worker in found} == pids
         for worker in found:

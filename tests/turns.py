@@ -6,8 +6,8 @@ that is to be alone.
 
 import contextlib
 import os
-import tempfile
 import time
+from pathlib import Path
 
 try:
     import fcntl
@@ -40,9 +40,8 @@ def _unlock(file, start, length):
 class Turns:
     """The turns of one of several test processes."""
 
-    def __init__(self, run, number):
-        self._path = os.path.join(tempfile.gettempdir(), f"nicefutures-turns-{run}")
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT)
+    def __init__(self, folder, number):
+        self._file = os.open(folder / "turns", os.O_RDWR | os.O_CREAT, 0o600)
         self._number = number
 
     @contextlib.contextmanager
@@ -56,10 +55,7 @@ class Turns:
             _unlock(self._file, *what)
 
     def close(self):
-        """The last one takes the file away."""
         os.close(self._file)
-        with contextlib.suppress(OSError):  # it is gone already, or still in use (Windows)
-            os.unlink(self._path)
 
 
 class Alone:
@@ -72,9 +68,9 @@ class Alone:
         pass
 
 
-def get_turns():
-    """Return this process' turns. See "Identifying workers from the system environment" in pytest-xdist's how-to."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
-    if worker is None:
+def get_turns(config):
+    """Return this process' turns. The processes' folders for temporary files lie in one, which pytest takes away."""
+    if not hasattr(config, "workerinput"):
         return Alone()
-    return Turns(os.environ["PYTEST_XDIST_TESTRUNUID"], int(worker.removeprefix("gw")))
+    number = int(config.workerinput["workerid"].removeprefix("gw"))
+    return Turns(Path(config.option.basetemp).parent, number)

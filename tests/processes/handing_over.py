@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 
 from asking import LINUX
+from tasks import meet
 
 MARK = "memfd:nicefutures"
 
@@ -61,10 +62,13 @@ def mapped(array):
         return {int(line.split()[4]) for line in maps if MARK in line}
 
 
-def proportional(array):
-    """Read all of the array; return how much memory this process has then, in bytes: shared pages count in part."""
-    time.sleep(0.2)
+def proportional(array, folder, count):
+    """Read all of the array at the same time as others; return how much memory this process has, shared pages in part.
+
+    In bytes.
+    """
     total(array)
+    meet(folder, count)
     with open("/proc/self/smaps_rollup", encoding="utf-8") as rollup:
         return next(int(line.split()[1]) * 1024 for line in rollup if line.startswith("Pss:"))
 

@@ -14,7 +14,7 @@ from nicefutures import LowPriorityProcessPoolExecutor, PriorityWarning
 from nicefutures._system import backend
 from nicefutures._threads.gil import has_gil
 from programs import run_python
-from tasks import identify
+from tasks import identify, meet
 from using import as_bytes, data_limit, fill, hold, length, numpy_array, take
 
 MIB = 2**20
@@ -43,17 +43,20 @@ def test_memory_error(context, task):
 
 
 @linux_only
-def test_many_memory_errors():
+def test_many_memory_errors(tmp_path):
     """A hundred of them in a row lose no task and no worker."""
     pytest.importorskip("numpy")
     with LowPriorityProcessPoolExecutor(2, memory_limit=LIMIT) as executor:
-        workers = set(executor.map(identify, [0.05] * 4))
+        before, after = tmp_path / "before", tmp_path / "after"
+        before.mkdir()
+        after.mkdir()
+        workers = set(executor.map(meet, [before] * 2, [2] * 2))
         sizes = [3 * LIMIT, MIB] * 100
         futures = [executor.submit(numpy_array, size) for size in sizes]
         outcomes = [future.exception() or future.result() for future in futures]
         assert all(isinstance(outcome, MemoryError) for outcome in outcomes[::2])
         assert outcomes[1::2] == [MIB / 8] * 100
-        assert set(executor.map(identify, [0.05] * 4)) == workers
+        assert set(executor.map(meet, [after] * 2, [2] * 2)) == workers
 
 
 @linux_only

@@ -30,7 +30,6 @@ from handing_over import (  # noqa: E402
     fail,
     first_of,
     length,
-    linger,
     mapped,
     mapped_and,
     proportional,
@@ -370,11 +369,10 @@ def test_one_copy(kind):
 
 
 @linux_only
-def test_memory_of_one_copy():
+def test_memory_of_one_copy(tmp_path):
     """Tasks that read the same array at the same time have one copy between them."""
     array = np.zeros(40 * MB // 8)
     with LowPriorityProcessPoolExecutor(4) as executor:
-        [future.result() for future in [executor.submit(linger, 0, 0.1) for _ in range(4)]]
-        sizes = list(executor.map(proportional, [array] * 16))
-        alone = executor.submit(proportional, np.zeros(1)).result()
+        sizes = list(executor.map(proportional, [array] * 4, [tmp_path] * 4, [4] * 4))
+        alone = executor.submit(proportional, np.zeros(1), tmp_path, 1).result()
     assert min(sizes) - alone < 40 * MB * 0.75
