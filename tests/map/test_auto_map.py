@@ -30,6 +30,7 @@ from calls import (
 from marks import forks, linux_only, posix_only
 from nicefutures import LowPriorityProcessPoolExecutor
 from nicefutures._map.automatic import AutoMap, Done
+from nicefutures._processes import chunk
 from nicefutures._threads.gil import has_gil
 from patience import PATIENCE, wait_until
 from programs import run_python
@@ -263,7 +264,7 @@ def test_cancel_futures_while_sending():
         tasks.append(Future())
         return tasks[0]
 
-    auto_map = AutoMap(submit, 1, abs, (range(1),), None)
+    auto_map = AutoMap(submit, chunk, 1, abs, (range(1),), None)
     auto_map._chunks[0].calls.append((1,))
     tasks[0].set_result(Done([0], made=1))
     results = auto_map.results(None)

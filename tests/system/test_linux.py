@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from asking import linux_only
+from marks import linux_only
 from nicefutures import PriorityError, ProcessPriority, ThreadPriority
 from nicefutures._levels import NoSuchProcessError, NotPermittedError
 from nicefutures._system.linux import accounting, background, memory, priority, scheduling, seam, threads
