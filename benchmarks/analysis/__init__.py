@@ -1,1 +1,1 @@
-"""What the numbers of a run are: rows, quantiles, intervals; no words and no pictures."""
+"""What the numbers of a run are: `rows` with their percentiles, and their intervals by the `bootstrap`; no words."""

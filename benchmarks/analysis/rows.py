@@ -16,7 +16,7 @@ from ..subjects.condition import NOTHING, Condition
 from ..subjects.executors import stdlib_of
 from ..watching.heartbeat import PERIOD_NS
 from ..watching.levels import describe
-from ..watching.quantiles import quantile
+from ..watching.samples import quantile
 from .bootstrap import BLOCK, Interval, Samples, compare_medians, quantile_ratio
 
 View = Literal["ui", "foreground", "frames"]

@@ -3,7 +3,7 @@
 import pytest
 from benchmarks.watching.heartbeat import charge
 from benchmarks.watching.levels import describe
-from benchmarks.watching.quantiles import QUANTILE_POINTS, quantile, thin
+from benchmarks.watching.samples import QUANTILE_POINTS, quantile, thin
 
 
 class TestCharge:

@@ -1,8 +1,16 @@
-"""The operating system: the only room that asks which one it is, and that talks to it.
+"""The operating system: the only room that asks which one it is.
 
-Each system is a package with the same modules, one a topic, whose functions are those of the topic's protocol
-(:mod:`nicefutures._system.protocols`). Each reaches its system through one object, ``seam.system``. A topic that a
-system has nothing of comes from ``unknown``, the system of which nothing is known.
+Each system is a package with the same modules, one a topic:
+
+* ``priority``: the level of a process and of the calling thread; ``threads``: that of any thread of this process;
+  ``background``: what else a low level brings with it, such as I/O.
+* ``accounting``: CPUs, and what threads do with them; ``memory``: how much there is, and its limits.
+* ``groups``: task groups, in which a level counts; ``sharing``: shared memory.
+* ``command``: running a program at a level; ``survey``: what the machine says of itself.
+
+The functions of a topic are those of its protocol in ``protocols``. Each system is reached through one object,
+``seam.system``. What a system has nothing of it takes from ``unknown``, a system of which nothing is known. ``common``,
+``limit`` and ``mapping`` are what several systems need.
 
 `backend` is the system that this process runs on: ``backend.priority.set_process(...)``.
 """

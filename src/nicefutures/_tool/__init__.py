@@ -1,1 +1,1 @@
-"""The command line ``nicefutures``: what it runs, sets, shows and measures."""
+"""The command line ``nicefutures``: `cli` runs, sets and shows, the `doctor` judges what `measure` has measured."""

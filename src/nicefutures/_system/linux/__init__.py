@@ -1,5 +1,8 @@
 """Linux: every thread of a process, one by one.
 
+``walk`` sets and reads threads, ``scheduling`` is what the kernel schedules one by and what each level asks of it.
+``cgroups`` reads control groups, and the ``keeper`` looks after workers in a group of their own.
+
 Some facts:
 
 * Nice and the scheduling policy belong to a thread, not to a process (sched(7); getpriority(2), BUGS). Setting them

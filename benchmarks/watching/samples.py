@@ -1,4 +1,4 @@
-"""Quantiles in plain Python: the processes that are measured do not load NumPy for them."""
+"""Samples of a watch, thinned out; in plain Python, for the processes that are measured do not load NumPy for them."""
 
 from collections.abc import Sequence
 from typing import Final
