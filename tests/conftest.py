@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from asking import LINUX, PROCESS, ask_threads
+from marks import METHODS
 from nicefutures import ProcessPriority
 from patience import PATIENCE
 from turns import get_turns
@@ -112,7 +113,7 @@ def nothing_is_left():
     assert not _wait_until_empty(lambda: set(ask_threads()) - {PROCESS[ProcessPriority.NORMAL]})
 
 
-@pytest.fixture(params=multiprocessing.get_all_start_methods())
+@pytest.fixture(params=METHODS)
 def context(request):
     """A context of each start method."""
     return multiprocessing.get_context(request.param)

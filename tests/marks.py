@@ -1,5 +1,6 @@
-"""Marks for what runs on some machines only."""
+"""Marks for what runs on some machines only, and the start methods that all tests are for."""
 
+import multiprocessing
 import os
 import platform
 import sys
@@ -7,6 +8,9 @@ import sys
 import pytest
 
 from asking import LINUX, WINDOWS, may_raise
+
+# Here, which is imported before any library that adds its own.
+METHODS = multiprocessing.get_all_start_methods()
 
 linux_only = pytest.mark.skipif(not LINUX, reason="Linux only")
 windows_only = pytest.mark.skipif(not WINDOWS, reason="Windows only")

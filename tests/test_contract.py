@@ -7,12 +7,12 @@ import inspect
 import time
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_context
 
 import pytest
 
 import tasks
-from marks import posix_only
+from marks import METHODS, posix_only
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
 from patience import PATIENCE, wait_until
 from programs import run_python
@@ -31,7 +31,6 @@ from tasks import (
 
 pytestmark = pytest.mark.every_python
 
-METHODS = get_all_start_methods()
 QUICK = get_context("fork" if "fork" in METHODS else "spawn")
 POOLS = {
     **{f"ours-{m}": functools.partial(LowPriorityProcessPoolExecutor, mp_context=get_context(m)) for m in METHODS},

@@ -54,7 +54,7 @@ def test_process_priority(level):
         with process_priority("normal"):
             assert set(ask_threads()) == {PROCESS[ProcessPriority.NORMAL]}
         assert set(ask_threads()) == {PROCESS[level]}
-    assert ask_threads() == before
+    assert set(ask_threads()) == set(before)  # a thread of another test may just have gone
 
 
 @needs_privilege

@@ -9,6 +9,7 @@ import psutil
 
 from asking import LINUX, WINDOWS
 from handing_over import same, shared
+from marks import METHODS
 from nicefutures import LowPriorityProcessPoolExecutor
 from patience import wait_until
 
@@ -35,7 +36,7 @@ def descriptors():
 @functools.cache
 def start_servers():
     """Use every start method once, for what multiprocessing keeps after that."""
-    for method in multiprocessing.get_all_start_methods():
+    for method in METHODS:
         with LowPriorityProcessPoolExecutor(1, multiprocessing.get_context(method)) as executor:
             executor.submit(same, np.zeros(MB)).result()
 

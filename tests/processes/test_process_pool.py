@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from asking import LINUX, PROCESS, ask_threads, report, send_levels
-from marks import forks, linux_only
+from marks import METHODS, forks, linux_only
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityWarning, ProcessPriority
 from nicefutures._levels import Shortfall
 from patience import PATIENCE
@@ -45,7 +45,7 @@ def test_default():
         assert set(executor.submit(report).result()[1]) == {PROCESS[ProcessPriority.IDLE]}
 
 
-@pytest.mark.parametrize("method", [m for m in multiprocessing.get_all_start_methods() if m != "fork"])
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "fork"])
 def test_servers_stay(method):
     """Only the workers are lowered: neither this process, nor the fork server, nor the resource tracker."""
     context = multiprocessing.get_context(method)

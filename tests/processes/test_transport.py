@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from marks import linux_only
+from marks import METHODS, linux_only
 from nicefutures import LowPriorityProcessPoolExecutor
 from nicefutures._system import backend
 from patience import PATIENCE
@@ -44,7 +44,6 @@ pytestmark = [
 ]
 
 MB = 2**20
-METHODS = multiprocessing.get_all_start_methods()
 
 
 @dataclasses.dataclass
