@@ -241,12 +241,29 @@ def test_fork(gated):
             return executor.submit(int, "3").result(PATIENCE)
 
     pid = gated.submit(lambda: os.fork() or os._exit(child())).result(PATIENCE)
+    assert exit_status_of(pid) == 3
+
+
+@posix_only
+def test_fork_beside_workers():
+    """A child drops what the workers of its parent had, whatever lock one of them held when it was forked."""
+    with PriorityThreadPoolExecutor(2) as executor:
+        executor.submit(int).result(PATIENCE)
+        with executor._gate._lock:
+            pid = os.fork() or os._exit(3)
+        assert exit_status_of(pid) == 3
+
+
+def exit_status_of(pid):
+    """Wait for a child, and end one that does not end."""
     deadline = time.monotonic() + PATIENCE
     while (status := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
     if status[0] == 0:
         os.kill(pid, signal.SIGKILL)
-    assert os.waitstatus_to_exitcode(status[1]) == 3
+        os.waitpid(pid, 0)
+        return None
+    return os.waitstatus_to_exitcode(status[1])
 
 
 def test_garbage():

@@ -1,6 +1,7 @@
 """What runs in a worker thread: what it does first and last, and how it runs a task."""
 
 import functools
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -23,11 +24,20 @@ _here = _Here()
 
 
 class _Release:
-    """Prepares a thread for its end when the thread's own data are dropped, which Python does in that thread."""
+    """Prepares a thread for its end when the thread's own data are dropped, which Python does in that thread.
+
+    In a forked child Python drops those of all threads of the parent, one of which may have held the lock that is
+    needed here. There it does nothing.
+    """
 
     leave: Callable[[], None] | None = None
 
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+
     def __del__(self) -> None:
+        if os.getpid() != self._pid:
+            return
         if self.leave is not None:
             self.leave()
         backend.priority.release_thread()
