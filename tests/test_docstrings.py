@@ -12,7 +12,11 @@ from programs import run_python
 
 pytestmark = pytest.mark.every_python
 
-ENGINES = "nicefutures.integrations."
+ENGINES = {
+    "nicefutures.integrations.dask": "distributed",
+    "nicefutures.integrations._gil_guard": "tornado",
+    "nicefutures.integrations.joblib": "joblib",
+}
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(nicefutures.__path__, "nicefutures.")
@@ -23,10 +27,10 @@ MODULES = [
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
     """Every example gives what it says."""
-    if name.endswith("._linux_sharing") and not LINUX:
+    if name.endswith(".linux.sharing") and not LINUX:
         pytest.skip("made of what Linux has")
-    if name.startswith(ENGINES):
-        pytest.importorskip({"dask": "distributed", "_gil_guard": "tornado"}.get(name[len(ENGINES) :], "joblib"))
+    if name in ENGINES:
+        pytest.importorskip(ENGINES[name])
         # In a process of their own, for the engines leave threads and processes behind.
         run_python(f"import doctest, {name} as module; assert doctest.testmod(module).failed == 0")
     else:

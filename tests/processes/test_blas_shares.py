@@ -9,6 +9,7 @@ import types
 import pytest
 
 from asking import LINUX, PROCESS
+from marks import METHODS
 from nicefutures import LowPriorityProcessPoolExecutor, ProcessPriority
 from nicefutures._blas import VARIABLES
 from nicefutures._system import backend
@@ -95,18 +96,19 @@ def test_odd_modules(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("level", "tasks"),
-    [(ProcessPriority.IDLE, 0), (ProcessPriority.IDLE, 2), (ProcessPriority.BELOW_NORMAL, 0)],
-    ids=["IDLE", "IDLE-max_tasks_per_child", "BELOW_NORMAL"],
+    ("method", "level", "tasks"),
+    [
+        *((method, ProcessPriority.IDLE, 0) for method in METHODS),
+        *((method, ProcessPriority.BELOW_NORMAL, 0) for method in METHODS),
+        # The stdlib does not replace forked workers.
+        *((method, ProcessPriority.IDLE, 2) for method in METHODS if method != "fork"),
+    ],
 )
-def test_blas_threads(context, level, tasks):
+def test_blas_threads(method, level, tasks):
     """BLAS threads that are there before the initializer runs are at the level, and those made later; the parent's not.
 
     In replaced workers too.
     """
-    method = context.get_start_method()
-    if method == "fork" and tasks:
-        pytest.skip("the stdlib does not replace forked workers")
     pytest.importorskip("numpy")
     found = json.loads(run_python("processes/numpy_main.py", method, level.name, str(tasks)))
     assert len({pid for pid, _ in found["workers"]}) >= (4 if tasks else 1)
