@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+from multiprocessing import connection
 
 import psutil
 import pytest
@@ -11,7 +12,7 @@ from asking import LINUX, PROCESS, ask_threads, report, send_levels
 from marks import METHODS, forks, linux_only
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityWarning, ProcessPriority
 from nicefutures._levels import Shortfall
-from patience import PATIENCE
+from patience import PATIENCE, wait_until
 from programs import run_python
 from tasks import hold
 
@@ -134,11 +135,13 @@ def test_lock_of_another_pool():
             executor.submit(int).result()
             (worker,) = executor._processes.values()
             executor.shutdown(wait=False)
-            worker.join(PATIENCE)
-            status = worker.exitcode
-        worker.kill()
-        worker.join()
-    assert status == 0
+            ended = connection.wait([worker.sentinel], PATIENCE)
+        if not ended:
+            worker.kill()
+        # The executor waits for it, too, and whoever is second does not get to know the status.
+        assert wait_until(lambda: worker.exitcode is not None)
+    assert ended
+    assert worker.exitcode == 0
 
 
 def test_import_is_light():
