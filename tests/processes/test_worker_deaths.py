@@ -16,7 +16,7 @@ pytestmark = pytest.mark.every_python
 
 
 @posix_only
-@pytest.mark.parametrize("number", [signal.SIGKILL if not WINDOWS else 0, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL if not WINDOWS else 0, signal.SIGTERM], ids=["KILL", "TERM"])
 def test_killed_worker(context, number):
     """A pool that broke says which worker was ended by what."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:
