@@ -53,6 +53,11 @@ _TURNS = pytest.StashKey()
 
 def pytest_configure(config):
     config.stash[_TURNS] = get_turns(config)
+    if LINUX and hasattr(config, "workerinput"):
+        # A low level counts among the programs of one session (sched(7), "The autogroup feature"): with one of its own,
+        # what a test does at IDLE gets its turn beside whatever is busy in the terminal.
+        with contextlib.suppress(PermissionError):  # this process leads a group
+            os.setsid()
 
 
 def pytest_unconfigure(config):
