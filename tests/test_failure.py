@@ -18,7 +18,8 @@ set_process_priority("below_normal")
 def caught():
     record = warnings.catch_warnings(record=True)
     log = record.__enter__()
-    warnings.simplefilter("always")
+    # No others: a fork warns of threads, and one that was joined may still be there for the system.
+    warnings.simplefilter("always", PriorityWarning)
     return log
 """
 
