@@ -79,7 +79,8 @@ def forbid(*numbers):
 SCHED_SETSCHEDULER, SETPRIORITY, IOPRIO_SET, IOPRIO_GET = 144, 141, 251, 252  # x86_64
 record = warnings.catch_warnings(record=True)
 log = record.__enter__()
-# No others: a fork warns of threads, and one that was joined may still be there for the system.
-warnings.simplefilter("always", PriorityWarning)
+warnings.simplefilter("always")
+# As in pyproject.toml. A thread that was joined may still be there for the system.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 if __name__ == "__main__":
 """

@@ -18,8 +18,9 @@ set_process_priority("below_normal")
 def caught():
     record = warnings.catch_warnings(record=True)
     log = record.__enter__()
-    # No others: a fork warns of threads, and one that was joined may still be there for the system.
-    warnings.simplefilter("always", PriorityWarning)
+    warnings.simplefilter("always")
+    # As in pyproject.toml. A thread that was joined may still be there for the system.
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     return log
 """
 

@@ -123,7 +123,7 @@ def test_job_object():
     limit.lift()
     assert not limit.in_force()
     with warnings.catch_warnings(record=True) as log:
-        warnings.simplefilter("always", PriorityWarning)
+        warnings.simplefilter("always")
         with LowPriorityProcessPoolExecutor(1, memory_limit=LIMIT) as executor:
             assert executor.submit(identify).result()
     assert [warning.category for warning in log] == ([] if held else [PriorityWarning])

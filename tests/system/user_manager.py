@@ -43,7 +43,7 @@ def wait_until_clean():
 
 def check(kind):
     with warnings.catch_warnings(record=True) as log:
-        warnings.simplefilter("always", PriorityWarning)
+        warnings.simplefilter("always")
         with LowPriorityProcessPoolExecutor(2, isolate="auto") as executor:
             found = set(executor.map(place, range(4)))
             parent = place()
