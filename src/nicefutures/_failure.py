@@ -54,6 +54,11 @@ class WarnOnce:
             PriorityWarning(shortfall), PriorityWarning, self._filename, self._lineno, self._module, self._registry
         )
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether there is something to raise."""
+        return self._raised is not None
+
     def raise_pending(self) -> None:
         """Raise the warning, once, if the filters made it an error; or what kept it from being shown."""
         error, self._raised = self._raised, None
@@ -75,12 +80,13 @@ _here = _Here()
 
 def settle(steps: Iterable[Callable[[], Shortfall | None]], on_failure: Callable[[Shortfall], None]) -> None:
     """Take all steps, and tell of what is missing, in one."""
-    shortfalls = [shortfall for step in steps if (shortfall := _try(step)) is not None]
+    shortfalls = [shortfall for step in steps if (shortfall := attempt(step)) is not None]
     if shortfalls:
         on_failure(shortfalls[0] if len(shortfalls) == 1 else _combine(shortfalls))
 
 
-def _try(step: Callable[[], Shortfall | None]) -> Shortfall | None:
+def attempt(step: Callable[[], Shortfall | None]) -> Shortfall | None:
+    """Take a step; return what is missing, even if the system forbade all of it."""
     try:
         return step()
     except PriorityError as error:

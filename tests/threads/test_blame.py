@@ -5,7 +5,6 @@ import ctypes
 import functools
 import logging
 import sys
-import threading
 import time
 
 import pytest
@@ -14,9 +13,7 @@ from feeding import Feed
 from marks import linux_only, needs_gil
 from nicefutures import PriorityThreadPoolExecutor
 from nicefutures._threads import cpu_time
-from nicefutures._threads.blame import OpenCase, close_case
 from nicefutures._threads.controller import Controller
-from nicefutures._threads.gate import EndedTask, Task, Worker, name_function
 from nicefutures._threads.regulator import Regulator
 from nicefutures._threads.stats import Stall
 from patience import wait_until
@@ -86,7 +83,7 @@ def test_short_stall():
 
 
 @needs_gil
-@pytest.mark.usefixtures("tells_cpu_time")
+@pytest.mark.skipif(not cpu_time.TOLD, reason="another thread may have computed as well")
 def test_computing_stall():
     """A call that computes with the GIL is named, whoever is the first to go on after it."""
     numbers = list(range(100_000)) * 60
@@ -98,23 +95,6 @@ def test_computing_stall():
             return "builtins.sorted" in [stall.function for stall in executor.stalls()]
 
         wait_until(named)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "used", "blamed"), [(0.5, 0.45, True), (0.5, 0.05, False), (5.0, 4.9, True), (5.0, 3.0, False)]
-)
-def test_task_that_ends_after_a_stall(seconds, used, blamed):
-    """A task that ran on after a stall of 0.4 s is blamed if it must have computed for half of that, whatever else."""
-    with PriorityThreadPoolExecutor(1) as executor:
-        regulator = Regulator(executor._gate, 0.005, Controller())
-        worker = Worker(None)
-        worker.task = Task(None, 7)
-        case = OpenCase(regulator, worker, 7, 400_000_000)
-        assert not close_case(case)
-        worker.task = None
-        worker.last_long = EndedTask("task", 7, 7 + round(seconds * 1e9), round(used * 1e9))
-        assert close_case(case)
-        assert [stall.function for stall in regulator.stalls] == ["task"] * blamed
 
 
 @needs_gil
@@ -144,26 +124,3 @@ with PriorityThreadPoolExecutor(2) as executor:
     print(executor.stalls())
 """
     assert run_python(code).strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("function", "name"),
-    [
-        (compute, "tasks.compute"),
-        (functools.partial(functools.partial(compute, 1)), "tasks.compute"),
-        (sorted, "builtins.sorted"),
-        ("x".join, "str.join"),
-        (threading.Event().wait, "threading.Event.wait"),
-    ],
-)
-@pytest.mark.parametrize("on_failure", ["warn", "raise"])
-def test_name_function(function, name, on_failure):
-    """A task's function has its qualified name, on every Python, and in spite of what it is wrapped in."""
-    with PriorityThreadPoolExecutor(1, on_failure=on_failure) as executor:
-        release = threading.Event()
-        blocker = executor.submit(release.wait)
-        wait_until(blocker.running)
-        executor.submit(function).cancel()
-        item = executor._work_queue.get_nowait()
-        release.set()
-        assert name_function(item) == name

@@ -5,6 +5,7 @@ import gc
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -20,6 +21,7 @@ from nicefutures._threads.controller import Controller, controller
 from nicefutures._threads.gate import put_before
 from nicefutures._threads.gil import has_gil
 from nicefutures._threads.regulator import Look, Regulator
+from nicefutures._threads.tasks import is_in_task
 from patience import PATIENCE, wait_until
 from programs import run_python
 from tasks import compute
@@ -71,14 +73,13 @@ def test_turns():
         gate = executor._gate
         wait([executor.submit(barrier.wait) for _ in range(4)], PATIENCE)
         executor.submit(hold)
-        wait_until(lambda: begun.is_set() and len(gate.running) == 1)
-        (running,) = gate.running
+        wait_until(lambda: begun.is_set() and executor.stats().running == 1)
+        (running,) = running_workers(gate)
         regulator = Regulator(gate, 0.005, Controller())
-        regulator.begin()
-        for _ in range(10):
-            regulator.beat(0.01)
+        for _ in range(20):
+            regulator.beat(0.01, 1)
         used = {worker.native_id: 20_000_000 for worker in gate.workers if worker is not running}
-        regulator.look(Look(since=0, elapsed_ns=60_000_000, used=used))
+        regulator.look(Look(elapsed_ns=60_000_000, used=used))
         limit = executor.stats().limit
         release.set()
     assert limit == 1
@@ -103,7 +104,7 @@ def test_off(target):
             time.sleep(0.3)
             assert executor.stats().limit == 4
             assert executor.stats().gil_wait_p99 is None
-            assert not [t for t in threading.enumerate() if t.name == "nicefutures-controller"]
+            assert controller.watcher is None or not controller.awake
         assert executor.stalls() == []
         assert executor.stats().tasks_done > 4
 
@@ -264,6 +265,11 @@ def exit_status_of(pid):
         os.waitpid(pid, 0)
         return None
     return os.waitstatus_to_exitcode(status[1])
+
+
+def running_workers(gate):
+    frames = sys._current_frames()
+    return [worker for worker in gate.workers if is_in_task(frames[worker.ident])]
 
 
 def test_garbage():

@@ -1,15 +1,20 @@
 """Whose fault a stall was: which task kept the GIL while every other thread waited for it."""
 
+import contextlib
+import logging
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from . import cpu_time
-from .gate import EndedTask, Task, Worker
+from .gate import Worker
 from .regulator import PERIOD_S, Regulator
+from .tasks import Frames, Place, current_frames, is_in_task, name_task, place_of
+
+_LOGGER: Final = logging.getLogger("nicefutures")
 
 # Who waits for the GIL wakes up every switch interval, and uses about so much CPU time each time.
 _TRY_NS: Final = 2_000
@@ -55,19 +60,22 @@ class Snapshot(NamedTuple):
     ----------
     at : int
         When that was, in ns of `time.perf_counter_ns`.
-    used : dict of int to int
-        The CPU time that each had used, as :func:`nicefutures._threads.cpu_time.read_all` tells it.
-    places : dict of int to tuple
+    process_ns : int
+        The CPU time that the process had used.
+    used : mapping of int to int
+        The CPU time that each had used, as :func:`cpu_time.read_all` tells it.
+    places : mapping of int to Place
         Where in its code each was, by thread identifier.
     """
 
     at: int
-    used: dict[int, int]
-    places: dict[int, tuple[int, int]]
+    process_ns: int
+    used: Mapping[int, int]
+    places: Mapping[int, Place | None]
 
 
 class Suspect(NamedTuple):
-    """A task that ran during a stall.
+    """A task that runs after a stall, and may have caused it.
 
     Attributes
     ----------
@@ -75,28 +83,16 @@ class Suspect(NamedTuple):
         Whether its worker used the CPU.
     moved : bool
         Whether it did anything meanwhile.
-    task : Task or EndedTask
-        The task.
-    regulator : Regulator
-        Its pool's.
     worker : Worker
         Its worker.
+    regulator : Regulator
+        Its pool's.
     """
 
     computed: bool
     moved: bool
-    task: Task | EndedTask
-    regulator: Regulator
     worker: Worker
-
-
-class OpenCase(NamedTuple):
-    """A task that ran during a stall, and what it used will be known when it has ended. It does not keep the item."""
-
     regulator: Regulator
-    worker: Worker
-    begun: int
-    stall_ns: int
 
 
 class Pools(Protocol):
@@ -110,50 +106,50 @@ class Pools(Protocol):
 class Blame:
     """Remembers what threads have done lately, and finds the task that kept the GIL during a stall.
 
+    A call that has kept the GIL for long has to give it away as soon as it has ended, for others have asked for it: the
+    task is still there to be seen.
+
     Parameters
     ----------
     pools : Pools
         Those that may be to blame.
-    watcher : threading.Thread
-        The thread that watches.
     """
 
-    def __init__(self, pools: Pools, watcher: threading.Thread) -> None:
+    def __init__(self, pools: Pools) -> None:
         self._pools = pools
-        self._watcher = watcher
         # The last of them may be from after a stall that began when the watcher was about to look.
-        self._snapshots: deque[Snapshot] = deque(maxlen=3)
-        self._open_cases: list[OpenCase] = []
+        self._snapshots: deque[Snapshot] = deque([Snapshot(0, 0, {}, {})], maxlen=3)
 
-    def begin(self, used: dict[int, int]) -> None:
-        """Begin with what the threads have used so far."""
-        self._record(used, {})
+    def begin(self) -> None:
+        """Begin with what the threads have used so far. Workers have done nothing lately."""
+        self._record(cpu_time.read_each(tid for _, tid in self._other_threads()), {})
 
-    def update(self, used: dict[int, int]) -> None:
-        """Take note of what all threads have used."""
-        self._record(used, self._snapshots[-1].places)
+    def remember(self, running: Iterable[Worker], places: Mapping[int, Place | None]) -> None:
+        """Take note of what is needed to tell, after a stall, which task it was.
 
-    def remember(self, workers: Sequence[Worker]) -> None:
-        """Take note of what is needed to tell, after a stall, which of these workers it was."""
-        places = _places()
-        if cpu_time.TOLD:
-            used = cpu_time.read_each(worker.native_id for worker in workers)
-            self._record({**self._snapshots[-1].used, **used}, places)
-        else:
-            self._record(self.read_used(), places)
+        Parameters
+        ----------
+        running : iterable of Worker
+            Those that have a task.
+        places : mapping of int to Place
+            Where in its code each thread is, by thread identifier.
+        """
+        before = self._snapshots[-1].places
+        # Who is where it was has at most computed without the GIL. (Most of many threads wait for something.)
+        moved = [worker.native_id for worker in running if before.get(worker.ident) != places.get(worker.ident)]
+        self._record(cpu_time.read_each([*moved, *(tid for _, tid in self._other_threads())]), places)
 
-    def _record(self, used: dict[int, int], places: dict[int, tuple[int, int]]) -> None:
-        self._snapshots.append(Snapshot(time.perf_counter_ns(), used, places))
+    def _record(self, used: dict[int, int], places: Mapping[int, Place | None]) -> None:
+        known = self._snapshots[-1].used
+        workers = (worker.native_id for regulator in self._pools.regulators for worker in regulator.gate.workers)
+        used = {**{tid: known[tid] for tid in workers if tid in known}, **used}
+        self._snapshots.append(Snapshot(time.perf_counter_ns(), time.process_time_ns(), used, places))
 
-    def read_used(self) -> dict[int, int]:
-        """Return the CPU time of each Python thread but the watcher, as :func:`cpu_time.read_all` tells it."""
-        workers = [worker for regulator in self._pools.regulators for worker in regulator.gate.workers]
-        return cpu_time.read_all(workers, self._watcher)
-
-    def close_cases(self) -> None:
-        """Look at the tasks of earlier stalls that have ended since."""
-        if self._open_cases:
-            self._open_cases = [case for case in self._open_cases if not close_case(case)]
+    def _other_threads(self) -> list[tuple[int, int]]:
+        """Return the identifiers and native ids of the threads that are no workers."""
+        ours = {worker.ident for regulator in self._pools.regulators for worker in regulator.gate.workers}
+        threads = [(thread.ident, thread.native_id) for thread in threading.enumerate()]
+        return [(ident, tid) for ident, tid in threads if ident is not None and tid is not None and ident not in ours]
 
     def find_culprit(self, wait: Wait) -> None:
         """Tell the pool whose task kept the GIL all that time, if it was one."""
@@ -162,57 +158,53 @@ class Blame:
         before = next((each for each in reversed(self._snapshots) if each.at <= middle), self._snapshots[0])
         if now - before.at > wait.ns + 3 * max(wait.period_ns, _PERIOD_NS):
             return  # another stall came right before this one: in which of them CPU time was used cannot be told
-        places = _places()
-        used = {tid: time_used - before.used.get(tid, 0) for tid, time_used in self.read_used().items()}
-        suspects: list[Suspect] = []
-        for regulator in list(self._pools.regulators):
-            for worker in regulator.gate.workers:
-                task = worker.task_at(middle)
-                if task is not None and wait.seconds >= regulator.stall_s:
-                    computed = used.pop(worker.native_id, 0) >= wait.ns // 2
-                    # Who is where it was, and was not waiting for the GIL, was in a call that had released it. (Not who
-                    # has done its task meanwhile, and is back where it waits for the next.)
-                    moved = isinstance(task, EndedTask) or before.places.get(worker.ident) != places.get(worker.ident)
-                    suspects.append(Suspect(computed, moved, task, regulator, worker))
-        if not suspects:
-            return
-        culprit = max(suspects, key=lambda suspect: (suspect.computed, suspect.moved, suspect.task.begun))
-        if culprit.computed or self._may_have_kept_gil(culprit, suspects, used, wait):
-            # After the call, its thread kept the GIL for another switch interval.
-            seconds = wait.seconds + wait.period_ns / 2e9 - sys.getswitchinterval()
-            culprit.regulator.blame(culprit.task.function, min(seconds, (now - culprit.task.begun) / 1e9))
+        frames = current_frames()
+        try:
+            suspect = self._find_suspect(wait, before, frames)
+            if suspect is not None and (suspect.computed or self._may_have_kept_gil(suspect, wait, before, frames)):
+                # After the call, its thread kept the GIL for another switch interval.
+                seconds = wait.seconds + wait.period_ns / 2e9 - sys.getswitchinterval()
+                _accuse(suspect.regulator, name_task(frames.get(suspect.worker.ident)), seconds)
+        finally:
+            # This frame is among them: they would keep each other alive, and with them what is in the frames of all.
+            frames.clear()
 
-    def _may_have_kept_gil(self, culprit: Suspect, suspects: list[Suspect], used: dict[int, int], wait: Wait) -> bool:
-        """Return whether a task that did not compute may have kept the GIL: in a call that sleeps.
+    def _find_suspect(self, wait: Wait, before: Snapshot, frames: Frames) -> Suspect | None:
+        suspects = []
+        for regulator in self._pools.regulators:
+            for worker in regulator.gate.workers if wait.seconds >= regulator.stall_s else ():
+                frame = frames.get(worker.ident)
+                # Who is where it was, and was not waiting for the GIL, was in a call that had released it.
+                moved = before.places.get(worker.ident) != place_of(frame)
+                if is_in_task(frame):
+                    used = cpu_time.read_each([worker.native_id]).get(worker.native_id, 0)
+                    computed = used - before.used.get(worker.native_id, 0) >= wait.ns // 2
+                    suspects.append(Suspect(computed, moved, worker, regulator))
+        return max(suspects, key=lambda suspect: (suspect.computed, suspect.moved), default=None)
 
-        `used` is the CPU time of the threads that are not suspected.
-        """
+    def _may_have_kept_gil(self, suspect: Suspect, wait: Wait, before: Snapshot, frames: Frames) -> bool:
+        """Return whether a task that did not compute may have kept the GIL: in a call that sleeps."""
+        others = self._other_threads()
         if cpu_time.TOLD:
-            return max(used.values(), default=0) < wait.ns // 10 and wait.was_for_gil
-        if used[cpu_time.REST] < wait.ns // 2:
-            return culprit.moved
-        # Another thread has computed, or a task that is still running.
-        running = [suspect for suspect in suspects if isinstance(suspect.task, Task)]
-        self._open_cases += [OpenCase(each.regulator, each.worker, each.task.begun, wait.ns) for each in running]
-        return False
+            used = cpu_time.read_each(tid for _, tid in others)
+            most = max((ticks - before.used.get(tid, 0) for tid, ticks in used.items()), default=0)
+            return most < wait.ns // 10 and wait.was_for_gil
+        if time.process_time_ns() - before.process_ns < wait.ns // 2:
+            return suspect.moved
+        # Somebody has computed. If it cannot have been another thread, it was the task.
+        still = all(before.places.get(ident) == place_of(frames.get(ident)) for ident, _ in others)
+        return suspect.moved and still
 
 
-def close_case(case: OpenCase) -> bool:
-    """Blame a task for a stall if it has ended and must have computed all that time; return whether it has ended."""
-    task = case.worker.last_long
-    if task is not None and task.begun == case.begun:
-        rest_ns = task.ended - task.begun - case.stall_ns
-        if task.used_ns - rest_ns >= case.stall_ns // 2:
-            case.regulator.blame(task.function, case.stall_ns / 1e9)
-        return True
-    running = case.worker.task
-    return running is None or running.begun != case.begun
-
-
-def _places() -> dict[int, tuple[int, int]]:
-    """Return where in its code each thread is."""
-    frames = sys._current_frames()  # noqa: SLF001, documented, for this kind of purpose
-    places = {ident: (id(frame), frame.f_lasti) for ident, frame in frames.items()}
-    # This frame is among them: they would keep each other alive, and with them what is in the frames of all threads.
-    frames.clear()
-    return places
+def _accuse(regulator: Regulator, name: str, seconds: float) -> None:
+    """Let a pool know of the function that stalled the interpreter, and the log if it is new."""
+    if not regulator.blame(name, seconds):
+        return
+    text = (
+        "%s kept every other Python thread waiting for about %.0f ms: it does not release the GIL. "
+        "LowPriorityProcessPoolExecutor would run it in another process."
+    )
+    # In a thread that `threading` knows: logging would make it know this one, and for good up to Python 3.12.
+    log = threading.Thread(target=_LOGGER.info, args=(text, name, seconds * 1e3), name="nicefutures", daemon=True)
+    with contextlib.suppress(RuntimeError):  # no more threads
+        log.start()

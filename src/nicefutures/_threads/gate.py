@@ -1,80 +1,60 @@
 """The work queue of a thread pool, and a gate before it that lets only so many workers through to take tasks.
 
-The stdlib's executor, its futures and its worker loop stay as they are: a worker that is one too many waits here before
-it takes a task, not with a task in its hands, and those who are through take one task after the other without a
-change of threads. So tasks start in the order of submission, and a result is never held back.
+The stdlib's executor, its futures and its worker loop stay as they are. While as many workers may run as there are, the
+queue is a plain :class:`queue.SimpleQueue`: a task costs what it costs there, and nothing of ours runs. When fewer may
+run, a worker that is one too many waits before it takes a task, not with a task in its hands, and those who are through
+take one task after the other without a change of threads. So tasks start in the order of submission, and a result is
+never held back.
 """
 
 import contextlib
 import functools
-import math
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty
+from typing import Any, Final, Protocol
 
-from .worker import run_task
+from .._levels import PriorityError, Shortfall
 
+try:  # not what gevent and eventlet put in its place in `queue`: their threads must not wait in C
+    from _queue import SimpleQueue
+except ImportError:
+    from queue import SimpleQueue
 
-class Task(NamedTuple):
-    """What a worker does, and when it began, in ns of `time.perf_counter_ns`."""
-
-    item: Any
-    begun: int
-
-    @property
-    def function(self) -> str:
-        """Name of the function that was submitted."""
-        return name_function(self.item)
-
-
-class EndedTask(NamedTuple):
-    """What a worker has done, when, and the CPU time that it took, in ns, or 0 where that is not counted.
-
-    It does not have the item, which would keep arguments and result alive.
-    """
-
-    function: str
-    begun: int
-    ended: int
-    used_ns: int
+# If for so long nothing is taken, although something waits, the gate has to open, in ns. For the tasks that ran when it
+# became narrow and share the GIL it is twice as long.
+_STARVING_NS: Final = 100_000_000
 
 
 class Worker:
-    """A worker thread. Only that thread writes here, others look."""
+    """A worker thread of a pool.
 
-    __slots__ = ("at_leave", "done", "empties", "ident", "last_long", "lifted", "native_id", "task", "used_ns")
+    Attributes
+    ----------
+    at_leave : callable or None
+        Called when it is one no more, in its thread.
+    ident, native_id : int
+        Its thread's.
+    lifted : bool
+        Whether it is at a higher level than its own.
+    refusal : Shortfall or None
+        Why its tasks fail: it is not at its level.
+    """
 
-    def __init__(self, at_leave: Callable[[], None] | None) -> None:
+    __slots__ = ("at_leave", "ident", "lifted", "native_id", "refusal")
+
+    def __init__(self, at_leave: Callable[[], None] | None, refusal: Shortfall | None) -> None:
         self.at_leave = at_leave
+        self.refusal = refusal
         self.ident = threading.get_ident()
         self.native_id = threading.get_native_id()
-        self.task: Task | None = None
-        self.last_long: EndedTask | None = None
-        self.done = 0
-        self.used_ns = 0
-        self.empties = False
         self.lifted = False
-
-    def task_at(self, when: int) -> Task | EndedTask | None:
-        """Return the task that ran at a time, in ns of `time.perf_counter_ns`: this one, or the last long one."""
-        task, last = self.task, self.last_long
-        if task is not None and task.begun <= when:
-            return task
-        return last if last is not None and last.begun <= when <= last.ended else None
 
 
 class Watch(Protocol):
-    """Who wants to know that tasks run."""
-
-    @property
-    def awake(self) -> bool:
-        """Whether a task that begins is noticed without a call of `wake`."""
-
-    def wake(self) -> None:
-        """Take notice of a task that has begun."""
+    """Who wants to know whether there are workers."""
 
     def begin(self) -> None:
         """Take notice of the first worker."""
@@ -84,14 +64,11 @@ class Watch(Protocol):
 
 
 class _Nobody:
-    awake = True
-
-    def wake(self) -> None: ...
     def begin(self) -> None: ...
     def end(self) -> None: ...
 
 
-class Gate(queue.SimpleQueue[Any]):
+class Gate(SimpleQueue[Any]):
     """A work queue for the workers that are enrolled; others use it as they would any queue.
 
     Attributes
@@ -101,11 +78,7 @@ class Gate(queue.SimpleQueue[Any]):
     limit : int
         How many workers may be through the gate: at work, or waiting for it.
     watch : Watch
-        Who is told when tasks run.
-    long_ns : float
-        From this duration on a task is remembered when it is done.
-    counts_cpu : bool
-        Whether workers take note of the CPU time that they have used, task by task.
+        Who is told of the first worker and the last.
     lifted : bool
         Whether workers shall be at a higher level than their own, from their next task on.
     lift : callable or None
@@ -115,112 +88,56 @@ class Gate(queue.SimpleQueue[Any]):
     def __init__(self) -> None:
         self.width = self.limit = 0
         self.watch: Watch = _Nobody()
-        self.long_ns = math.inf
-        self.counts_cpu = False
         self.lifted = False
         self.lift: Callable[[bool], bool] | None = None
+        self._submitted = 0
+        self._drained = 0  # by who shut the pool down
+        self._ends = 0  # how many Nones are in the queue
+        self._forget_workers()
+
+    def _forget_workers(self) -> None:
+        # Reentrant, for the garbage collector may end a pool, this one too, wherever it likes.
+        self._lock = threading.RLock()
         self._workers: dict[int, Worker] = {}
-        self._done_before = 0  # by workers that have left
-        self._through = 0
         self._parked: list[threading.Lock] = []
-        self._lock = threading.Lock()
+        self._emptier: int | None = None
+        self._taken_at = 0
 
     # --- for the workers
 
-    def enroll(self, at_leave: Callable[[], None] | None = None) -> Callable[[], None]:
-        """Make the calling thread a worker: what it gets from now on is limited and counted.
+    def enroll(
+        self, refusal: Shortfall | None = None, at_leave: Callable[[], None] | None = None
+    ) -> Callable[[], None]:
+        """Make the calling thread a worker: what it gets from now on is limited.
 
         Parameters
         ----------
+        refusal : Shortfall, optional
+            Why all its tasks shall end with a PriorityError.
         at_leave : callable, optional
             Called when it is one no more, in that thread.
 
         Returns
         -------
         callable
-            To be called when the thread ends, if it has not got the None that ends it.
+            To be called when the thread ends.
         """
-        worker = Worker(at_leave)
+        worker = Worker(at_leave, refusal)
         with self._lock:
+            first = not self._workers
             self._workers[worker.ident] = worker
-            self._through += 1
-            first = len(self._workers) == 1
+            if refusal is not None:
+                self._choose_class()
         if first:
             self.watch.begin()
         return functools.partial(self._leave, worker)
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Return the next item, as `queue.SimpleQueue.get` does; a worker waits until it may take one."""
-        worker = self._workers.get(threading.get_ident())
-        if worker is None or worker.empties:
-            return super().get(block, timeout)
-        self._end_task(worker)
-        if self._through > self.limit:
-            self._park()
-        return self._begin_task(worker, super().get(block, timeout))
-
-    def get_nowait(self) -> Any:
-        """Return the next item, or raise `queue.Empty`. A worker that there is an item for waits until it may take it.
-
-        The stdlib's worker that finds nothing here counts as idle, and no thread is started for the next task. One that
-        has to wait for its turn is not idle.
-        """
-        worker = self._workers.get(threading.get_ident())
-        if worker is None or worker.empties:
-            return super().get_nowait()
-        self._end_task(worker)
-        if self._through > self.limit and not self.empty():
-            self._park()
-        return self._begin_task(worker, super().get_nowait())
-
-    def _begin_task(self, worker: Worker, item: Any) -> Any:
-        if item is None:
-            self._leave(worker)
-        else:
-            if worker.lifted is not self.lifted:
-                self._lift(worker)
-            worker.task = Task(item, time.perf_counter_ns())
-            if not self.watch.awake:
-                self.watch.wake()
-        return item
-
-    def _end_task(self, worker: Worker) -> None:
-        task = worker.task
-        if task is not None:
-            now, used_before = time.perf_counter_ns(), worker.used_ns
-            if self.counts_cpu:
-                worker.used_ns = time.thread_time_ns()
-            if now - task.begun >= self.long_ns:
-                worker.last_long = EndedTask(task.function, task.begun, now, worker.used_ns - used_before)
-            worker.task = None
-            worker.done += 1
-
-    def _lift(self, worker: Worker) -> None:
-        lifted = self.lifted
-        if self.lift is not None and self.lift(lifted):
-            worker.lifted = lifted
-        else:
-            self.lift = None
-
-    def _park(self) -> None:
-        """Wait until there is room."""
-        turn = threading.Lock()
-        with self._lock:
-            if self._through <= self.limit:
-                return
-            self._through -= 1
-            self._parked.append(turn)
-            turn.acquire()
-        turn.acquire()  # released by `_admit`, which counts this worker as through
-
     def _leave(self, worker: Worker) -> None:
-        """Let a worker go, and others through: it got the None that ends it, and puts that back for them."""
+        """Let a worker go, and another through."""
         with self._lock:
             if self._workers.get(worker.ident) is not worker:
                 return
             del self._workers[worker.ident]
-            self._done_before += worker.done
-            self._through -= 1
             self._admit()
             last = not self._workers
         try:
@@ -230,24 +147,45 @@ class Gate(queue.SimpleQueue[Any]):
             if last:
                 self.watch.end()
 
-    def _admit(self) -> None:
-        while self._parked and self._through < self.limit:
-            self._through += 1
-            # The one that came last: its data are still in the caches.
-            self._parked.pop().release()
+    # --- for the executor
 
-    # --- for everybody else
+    def count_task(self) -> None:
+        """Count a task that has been submitted. The executor's lock is held."""
+        self._submitted += 1
 
-    def set_limit(self, limit: int) -> None:
-        """Let so many workers through: more of them now, fewer of them as they come back for their next task."""
+    def take_back(self) -> None:
+        """Drop the task that was submitted last, unless a worker has it. The executor's lock is held."""
+        items = []
+        with contextlib.suppress(Empty):
+            while True:
+                items.append(SimpleQueue.get_nowait(self))
+        self._submitted -= bool(items)
+        for item in items[:-1]:
+            self.put(item)
+
+    def count_end(self) -> None:
+        """Count a None that is put into the queue."""
+        self._ends += 1
+
+    @contextlib.contextmanager
+    def emptying(self) -> Iterator[None]:
+        """Let the calling thread take whatever is in the queue, even if it is a worker."""
         with self._lock:
-            self.limit = limit
-            self._admit()
+            self._emptier = threading.get_ident()
+            self._choose_class()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._emptier = None
+                self._choose_class()
 
-    @property
-    def running(self) -> list[Worker]:
-        """The workers that have a task."""
-        return [worker for worker in self.workers if worker.task is not None]
+    def tasks_done(self, running: int) -> int:
+        """Return how many tasks have been done so far if so many are running."""
+        with self._lock:
+            return max(self._submitted - self._drained - max(self.qsize() - self._ends, 0) - running, 0)
+
+    # --- for the regulator
 
     @property
     def workers(self) -> list[Worker]:
@@ -255,23 +193,120 @@ class Gate(queue.SimpleQueue[Any]):
         return list(self._workers.values())
 
     @property
-    def tasks_done(self) -> int:
-        """How many tasks have been done so far."""
-        with self._lock:
-            return self._done_before + sum(worker.done for worker in self._workers.values())
+    def is_holding_back(self) -> bool:
+        """Whether a worker waits before the gate, and a task behind it."""
+        return bool(self._parked) and not self.empty()
 
-    @contextlib.contextmanager
-    def emptying(self) -> Iterator[None]:
-        """Let the calling thread take whatever is in the queue, even if it is a worker."""
-        worker = self._workers.get(threading.get_ident())
+    @property
+    def is_starving(self) -> bool:
+        """Whether nothing has been taken for a tenth of a second, although that is so."""
+        return self.is_holding_back and time.perf_counter_ns() - self._taken_at >= _STARVING_NS
+
+    def set_limit(self, limit: int, lifted: bool = False) -> None:
+        """Let so many workers through: more of them now, fewer of them as they come back for their next task."""
+        with self._lock:
+            if type(self) is Gate:
+                self._taken_at = time.perf_counter_ns() + _STARVING_NS
+            self.limit, self.lifted = limit, lifted
+            self._choose_class()
+            self._admit()
+
+    def reset_after_fork(self) -> None:
+        """Begin anew in a forked child, which has none of the workers."""
+        self.limit, self.lifted = self.width, False
+        self._forget_workers()
+        self._choose_class()
+
+    # --- with the lock held
+
+    def _choose_class(self) -> None:
+        narrow = self.limit < self.width or self.lifted or self._emptier is not None
+        narrow = narrow or any(worker.lifted or worker.refusal for worker in self._workers.values())
+        self.__class__ = _NarrowGate if narrow else Gate
+
+    def _admit(self) -> None:
+        while self._parked and self._through < self.limit:
+            # The one that came last: its data are still in the caches.
+            self._parked.pop().release()
+
+    @property
+    def _through(self) -> int:
+        return len(self._workers) - len(self._parked)
+
+    # --- for a worker that takes its tasks while the gate is narrow; meanwhile it may become wide
+
+    def _worker_here(self) -> Worker | None:
+        """Return the worker that this thread is; None if it may take what it likes."""
+        ident = threading.get_ident()
+        return None if ident == self._emptier else self._workers.get(ident)
+
+    def _park(self) -> None:
+        """Wait until there is room."""
+        turn = threading.Lock()
+        with self._lock:
+            if self._through <= self.limit:
+                return
+            self._parked.append(turn)
+            turn.acquire()
+        turn.acquire()  # released by `_admit`
+
+    def _take(self, worker: Worker | None, item: Any) -> Any:
         if worker is None:
-            yield
-            return
-        worker.empties = True
-        try:
-            yield
-        finally:
-            worker.empties = False
+            if item is not None and threading.get_ident() == self._emptier:
+                self._drained += 1
+        elif item is None:
+            self._leave(worker)
+        else:
+            self._taken_at = time.perf_counter_ns()
+            if worker.lifted is not self.lifted:
+                self._lift(worker)
+            if worker.refusal is not None:
+                return _RefusedItem(item.future, worker.refusal)
+        return item
+
+    def _lift(self, worker: Worker) -> None:
+        lifted = self.lifted
+        if self.lift is not None and self.lift(lifted):
+            worker.lifted = lifted
+        else:
+            self.lift = None
+            self.lifted = False
+
+
+class _NarrowGate(Gate):
+    """A gate that does not let all workers through; its `get` is ours. A gate becomes one, and is one for a while."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return the next item, as `queue.SimpleQueue.get` does; a worker waits until it may take one."""
+        worker = self._worker_here()
+        if worker is not None and self._through > self.limit:
+            self._park()
+        # Not `super()`: meanwhile the gate may have become wide.
+        return self._take(worker, SimpleQueue.get(self, block, timeout))
+
+    def get_nowait(self) -> Any:
+        """Return the next item, or raise `queue.Empty`. A worker that there is an item for waits until it may take it.
+
+        The stdlib's worker that finds nothing here counts as idle, and no thread is started for the next task. One that
+        has to wait for its turn is not idle.
+        """
+        worker = self._worker_here()
+        if worker is not None and self._through > self.limit and not self.empty():
+            self._park()
+        return self._take(worker, SimpleQueue.get_nowait(self))
+
+
+class _RefusedItem:
+    """A task that ends at once, for its worker is not at its level."""
+
+    def __init__(self, future: Future[Any], refusal: Shortfall) -> None:
+        self._future = future
+        self._refusal = refusal
+
+    def run(self, *_: object) -> None:
+        """Run it, as the stdlib's worker does with its items."""
+        if self._future.set_running_or_notify_cancel():
+            self._future.set_exception(PriorityError(self._refusal))
 
 
 # --- what is private in concurrent.futures, under the same names from Python 3.11 to 3.15
@@ -279,33 +314,8 @@ class Gate(queue.SimpleQueue[Any]):
 
 def put_before(executor: ThreadPoolExecutor, gate: Gate) -> bool:
     """Make `gate` the executor's work queue, before it has any thread; return False if it has no queue to replace."""
-    if type(getattr(executor, "_work_queue", None)) is not queue.SimpleQueue:
+    if type(getattr(executor, "_work_queue", None)) is not SimpleQueue:
         return False
     gate.width = gate.limit = executor._max_workers  # noqa: SLF001
     executor._work_queue = gate  # noqa: SLF001
     return True
-
-
-def name_function(item: Any) -> str:
-    """Return the qualified name of the function that a work item calls."""
-    try:
-        return _qualified_name(_function_of(item))
-    except Exception:  # noqa: BLE001, a callable of the user's may do anything when it is looked at
-        return "unknown"
-
-
-def _function_of(item: Any) -> Any:
-    # Up to 3.13 the item has these as attributes, from 3.14 on as one tuple.
-    function, args = (item.fn, item.args) if hasattr(item, "fn") else item.task[:2]
-    if function is run_task:
-        function = args[0]
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
-
-
-def _qualified_name(function: Any) -> str:
-    if not hasattr(function, "__qualname__"):
-        function = type(function)
-    module = getattr(function, "__module__", None)
-    return f"{module}.{function.__qualname__}" if module else str(function.__qualname__)

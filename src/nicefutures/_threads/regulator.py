@@ -5,49 +5,67 @@ Some facts:
 * The thread that has the GIL gives it up when it waits for something, or, if it runs Python code, when another thread
   has asked for it for a switch interval (``Python/ceval_gil.c``). With k threads that run Python code, a thread that
   wakes up has to wait for about k intervals, and k - 1 of those threads are of no use: they do no more work than one.
-* So a thread that sleeps for a while and then needs the GIL tells what any other thread has to put up with. If it had
-  to wait, somebody ran Python code or a C call that keeps the GIL. Under work that releases it there is hardly a wait.
-* Workers that wait for something else, such as a lock, a socket or each other, use no CPU. They do not count, so in the
-  end as many tasks run as there are workers.
+* So a thread that sleeps for a while and then needs the GIL tells what any other thread has to put up with: a wait of
+  more than an interval, on average, if threads queue.
+* If one worker alone keeps the GIL busy all the time, more of them do no more. If it leaves some of it, as it waits for
+  something as well, they do. How often the GIL is found free tells which, but only beside one worker: among several it
+  is free for a moment whenever it is handed over.
+
+So all workers may run, or one. If threads queue for the GIL because of the pool, it is tried with one; if that is too
+few, all run again, and the next trial is later. Nobody has to wait long for a task that others would have begun.
 """
 
-import logging
 import sys
+import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from .._system import backend
 from . import cpu_time
 from .gate import Gate, Worker
-from .stats import PoolStats, Stall, stats_of
-
-_LOGGER: Final = logging.getLogger("nicefutures")
+from .stats import PoolStats, Stall
+from .tasks import count_running
 
 # From one beat of the watching thread to the next, as a rule.
 PERIOD_S: Final = 0.020
-# How many beats a decision is made of, at least and at most.
-_FEW_BEATS: Final = 5
-_RECENT_BEATS: Final = 10
-# Mean waits in switch intervals. Who finds the GIL held by Python code waits for 1; from about there on the GIL is what
-# the tasks wait for. Below the second there is room for more of them.
-_SATURATED: Final = 0.9
-_ROOM: Final = 0.5
-# A longer wait counts as so many intervals: one stall says nothing of the load.
+# How many beats a decision is made of, at most, and how few may do.
+_WINDOW: Final = 24
+_FEW: Final = 8
+# Waits in short switch intervals. Below the first the GIL was free; who finds it held by one thread's Python code waits for 1
+# and a little; from the second on, on average, threads queue for it.
+_FREE: Final = 0.5
+_QUEUE: Final = 1.4
+# Beside k tasks that do nothing but run Python code, the mean is about k. Where it is less than this share of them, they
+# wait for something else much of the time, and one alone would leave the GIL free.
+_QUEUE_SHARE: Final = 0.75
+# A longer wait counts as so many intervals, and so many for each task: one stall says nothing of the load.
 _LONGEST_WAIT: Final = 2.0
+# Of a window: so many beats that found the GIL free beside one worker are no chance. Beside several, up to such a share
+# are, for the GIL is handed over; and from such a share on they would do with more.
+_TOO_FREE: Final = 3
+_HANDED_OVER: Final = 0.25
+_IDLE: Final = 0.4
+# From such a mean wait on, the GIL is held nearly all the time.
+_HELD: Final = 0.9
+# Seconds until one worker is tried again, after that was too few or would be, at least and at most. They double if that
+# is so again within so many seconds after.
+_SHORTEST_HOLD_S: Final = 0.5
+_LONGEST_HOLD_S: Final = 16.0
+_SOON_S: Final = 1.0
 # Share of the CPU time of all Python threads below which a pool is not who keeps the GIL.
 _MINOR_SHARE: Final = 0.25
 # CPU time over time: threads that all need the GIL use one core together. (Where the time is told in cycles, this takes
 # less for more, and a pool beside another busy thread is not limited.)
 _MUCH: Final = 0.5
 _MORE_THAN_ONE: Final = 1.3
-# Of the CPU time that would be a thread's fair share: who uses less is waiting for something, and not for the GIL.
-_WAITING_SHARE: Final = 0.1
 # A stall worth naming, in targets, and how many functions are kept.
 _STALL_TARGETS: Final = 10
 _STALLS_KEPT: Final = 10
 # Switch intervals per target: who waits does so for one, and for whoever comes first.
 _INTERVALS_PER_TARGET: Final = 5
+# The same where one task at a time is too few.
+_FEW_INTERVALS_PER_TARGET: Final = 2
 # Windows rounds what is shorter down to nothing (`Python/condvar.h`).
 _SHORTEST_INTERVAL_S: Final = 0.001
 
@@ -57,15 +75,12 @@ class Look(NamedTuple):
 
     Attributes
     ----------
-    since : int
-        When that was, in ns of `time.perf_counter_ns`.
     elapsed_ns : int
-        How long ago.
+        How long ago that was.
     used : mapping of int to int
         CPU time that each Python thread used, as :func:`nicefutures._threads.cpu_time.read_all` tells it.
     """
 
-    since: int
     elapsed_ns: int
     used: Mapping[int, int]
 
@@ -74,6 +89,8 @@ class Look(NamedTuple):
 
         They are all of the pool: where many take turns, those that have a task just now may have done next to nothing.
         """
+        if not cpu_time.TOLD:
+            return True
         total = sum(self.used.values())
         ours = sum(self.used.get(worker.native_id, 0) for worker in workers)
         others = total - ours
@@ -85,38 +102,13 @@ class Look(NamedTuple):
             starved and any(backend.accounting.is_ready(w.native_id) for w in workers)
         )
 
-    def is_waiting(self, worker: Worker, among: int) -> bool:
-        """Return whether a worker waits for something else than the GIL or the CPU, all the time.
-
-        Parameters
-        ----------
-        worker : Worker
-            One that has a task.
-        among : int
-            How many threads have a claim to the GIL.
-        """
-        if worker.task is None or worker.task.begun > self.since:
-            return False
-        if not cpu_time.TOLD:
-            return True  # better too many run than too few
-        fair = sum(self.used.values()) / among
-        used = self.used.get(worker.native_id, 0)
-        return used <= fair * _WAITING_SHARE and not backend.accounting.is_ready(worker.native_id)
-
 
 class Watching(Protocol):
     """Who watches for all pools; see :class:`nicefutures._threads.controller.Controller`."""
 
     @property
-    def awake(self) -> bool:
-        """Whether a task that begins is noticed without a call of `wake`."""
-
-    @property
-    def waits_s(self) -> Iterable[float]:
+    def waits_s(self) -> Sequence[float]:
         """How long the last beats had to wait for the GIL, in s."""
-
-    def wake(self) -> None:
-        """Look, for there is a task."""
 
     def add(self, regulator: "Regulator") -> None:
         """Watch for a pool."""
@@ -141,23 +133,18 @@ class Regulator:
     def __init__(self, gate: Gate, target: float, controller: Watching) -> None:
         self.gate = gate
         self._controller = controller
-        self.interval_s = max(target / _INTERVALS_PER_TARGET, _SHORTEST_INTERVAL_S)
+        self._short_interval_s = max(target / _INTERVALS_PER_TARGET, _SHORTEST_INTERVAL_S)
+        self._long_interval_s = max(target / _FEW_INTERVALS_PER_TARGET, _SHORTEST_INTERVAL_S)
         # The wait for the GIL begins up to a period after the stall did.
         self.stall_s = max(_STALL_TARGETS * target - PERIOD_S, PERIOD_S)
-        gate.watch, gate.long_ns = self, self.stall_s * 1e9
-        gate.counts_cpu = not cpu_time.TOLD
-        self._limit = gate.width
-        self._waits: deque[float] = deque(maxlen=_RECENT_BEATS)
+        gate.watch = self
+        self._waits: deque[float] = deque(maxlen=_WINDOW)
+        self._hold_s = _SHORTEST_HOLD_S
+        self._held_until = 0.0
+        self._drains = False
+        self._running = 0
+        self._interval_s = 0.0  # when the last beat came
         self._stalls: dict[str, Stall] = {}
-
-    @property
-    def awake(self) -> bool:
-        """Whether a task that begins is noticed."""
-        return self._controller.awake
-
-    def wake(self) -> None:
-        """Take notice of a task that has begun."""
-        self._controller.wake()
 
     def begin(self) -> None:
         """Watch: there is a worker."""
@@ -167,53 +154,102 @@ class Regulator:
         """Watch no more: there is no worker."""
         self._controller.remove(self)
 
-    def beat(self, waited_s: float) -> None:
-        """Take note of how long a beat waited for the GIL."""
+    def beat(self, waited_s: float, running: int) -> None:
+        """Take note of how long a beat waited for the GIL beside so many tasks; let all run if one is too few."""
+        interval_s = sys.getswitchinterval()
+        if interval_s != self._interval_s:
+            self._interval_s = interval_s
+            self._waits.clear()
+        wait = min(waited_s / self._short_interval_s, _LONGEST_WAIT * (running + 1))
         # A wait that swallowed beats counts for each of them.
-        for _ in range(1 + min(int(waited_s / PERIOD_S), _RECENT_BEATS)):
-            self._waits.append(min(waited_s / sys.getswitchinterval(), _LONGEST_WAIT))
+        self._waits.extend([wait] * (1 + min(int(waited_s / PERIOD_S), _WINDOW)))
+        self._running = running
+        if self._drains and running <= self.gate.limit:
+            self._drains = False  # those that ran when the trial began have come to an end
+            self._waits.clear()
+        too_free = self._free >= _TOO_FREE and (not self._drains or self._free >= _IDLE * len(self._waits))
+        if self.gate.is_starving or (self.gate.is_holding_back and too_free):
+            self._hold()
+            self.open()
+
+    def _hold(self) -> None:
+        """Put off the next trial."""
+        now = time.monotonic()
+        again = now - self._held_until < _SOON_S
+        self._hold_s = min(self._hold_s * 2, _LONGEST_HOLD_S) if again else _SHORTEST_HOLD_S
+        self._held_until = now + self._hold_s
+
+    @property
+    def interval_s(self) -> float | None:
+        """The switch interval that the pool needs, in s; None if it may be what it is.
+
+        A short one is for tasks that run Python code, one at a time, and to find out whether they do. Others do less
+        work with it, for it cuts up what they do between two waits.
+        """
+        if time.monotonic() < self._held_until:
+            return self._long_interval_s
+        alone = self.gate.limit == 1 or self._running <= 1
+        return self._short_interval_s if alone or self._mean_wait >= _HELD else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether all workers may run."""
+        return self.gate.limit == self.gate.width
+
+    @property
+    def is_deciding(self) -> bool:
+        """Whether more beats would help to decide: threads wait for the GIL, and all workers may run."""
+        return self.is_open and self.gate.width > 1 and bool(self._waits) and self._waits[-1] >= _FREE
+
+    @property
+    def needs_look(self) -> bool:
+        """Whether it is of use to know who has used the CPU."""
+        return len(self._waits) >= _FEW and (self.gate.lifted or self._mean_wait >= _HELD)
 
     def look(self, look: Look) -> None:
-        """Set how many workers may run."""
-        running = self.gate.running
-        if running and len(self._waits) >= _FEW_BEATS:
-            self._adapt(running, look)
-        limit = self._limit
-        if limit < self.gate.width:
-            waiting = sum(look.is_waiting(worker, len(running) + 1) for worker in running)
-            # If all of them wait, for each other it may be, twice as many: 32 take five looks.
-            limit = limit + waiting if waiting < len(running) else max(limit, 2 * waiting)
-        self.gate.set_limit(min(limit, self.gate.width))
+        """Let one task run if those that do make threads queue for the GIL, and lift workers if they keep it."""
+        if self._mean_wait < _HELD or not look.is_due_to(self.gate.workers):
+            self._set(self.gate.limit, lifted=False)
+            return
+        limit = self.gate.limit
+        if limit > 1 and self._mean_wait >= _QUEUE and time.monotonic() >= self._held_until:
+            if self._mean_wait >= _QUEUE_SHARE * self._running and self._free <= _HANDED_OVER * len(self._waits):
+                limit, self._drains = 1, True
+            elif len(self._waits) == _WINDOW:
+                self._hold()
+        self._set(limit, lifted=True)
 
-    def _adapt(self, running: Sequence[Worker], look: Look) -> None:
-        before, wait = self._limit, sum(self._waits) / len(self._waits)
-        if wait >= _SATURATED and look.is_due_to(self.gate.workers):
-            self._limit = max(min(before, len(running)) // 2, 1)
-            self.gate.lifted = True
-        elif wait <= _ROOM or wait >= _SATURATED:
-            self._limit = min(before * 2, self.gate.width)
-            self.gate.lifted = False
-        if self._limit != before:
-            self._waits.clear()
+    @property
+    def _mean_wait(self) -> float:
+        return sum(self._waits) / max(len(self._waits), 1)
+
+    @property
+    def _free(self) -> int:
+        return sum(wait < _FREE for wait in self._waits)
+
+    def _set(self, limit: int, lifted: bool) -> None:
+        lifted = lifted and self.gate.lift is not None
+        if (limit, lifted) != (self.gate.limit, self.gate.lifted):
+            if limit != self.gate.limit:
+                self._waits.clear()
+            self.gate.set_limit(limit, lifted)
 
     def open(self) -> None:
         """Let all workers through: nobody watches."""
-        self._limit = self.gate.width
-        self.gate.set_limit(self._limit)
+        self._set(self.gate.width, self.gate.lifted)
 
-    def blame(self, name: str, seconds: float) -> None:
-        """Take note of a function that stalled the interpreter."""
+    def reset_after_fork(self) -> None:
+        """Begin anew in a forked child, which has none of the workers."""
+        self._waits.clear()
+        self.gate.reset_after_fork()
+
+    def blame(self, name: str, seconds: float) -> bool:
+        """Take note of a function that stalled the interpreter; return whether it is new."""
         known = self._stalls.get(name)
-        if known is None:
-            _LOGGER.info(
-                "%s kept every other Python thread waiting for about %.0f ms: it does not release the GIL. "
-                "LowPriorityProcessPoolExecutor would run it in another process.",
-                name,
-                seconds * 1e3,
-            )
         times, longest = (known.times, known.seconds) if known else (0, 0.0)
         stalls = {**self._stalls, name: Stall(name, max(seconds, longest), times + 1)}
         self._stalls = dict(sorted(stalls.items(), key=lambda item: -item[1].seconds)[:_STALLS_KEPT])
+        return known is None
 
     @property
     def stalls(self) -> list[Stall]:
@@ -226,3 +262,10 @@ class Regulator:
         waits = sorted(self._controller.waits_s)
         p50, p99 = (waits[round(share * (len(waits) - 1))] if waits else None for share in (0.5, 0.99))
         return stats_of(self.gate)._replace(gil_wait_p50=p50, gil_wait_p99=p99)
+
+
+def stats_of(gate: Gate) -> PoolStats:
+    """Return the figures of a pool that nobody watches."""
+    running = count_running(gate)
+    lifted = gate.lifted and gate.lift is not None
+    return PoolStats(gate.limit, running, None, None, gate.tasks_done(running), lifted)

@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-from .gate import Gate
-
 
 class PoolStats(NamedTuple):
     """What :meth:`PriorityThreadPoolExecutor.stats` tells.
@@ -47,8 +45,3 @@ class Stall(NamedTuple):
     function: str
     seconds: float
     times: int
-
-
-def stats_of(gate: Gate) -> PoolStats:
-    """Return the figures of a pool that nobody watches."""
-    return PoolStats(gate.limit, len(gate.running), None, None, gate.tasks_done, gate.lifted and gate.lift is not None)

@@ -4,27 +4,40 @@ It sleeps when no task runs. A late wake-up may be the CPU's fault: Linux tells 
 did not, and that is subtracted.
 """
 
-import math
+import _thread
+import contextlib
+import random
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from .._system import backend
+from . import cpu_time
 from .blame import Blame, Wait
+from .gate import Worker
 from .regulator import PERIOD_S, Look, Regulator
+from .tasks import Place, current_frames, is_in_task, place_of
 
 _PERIOD_NS: Final = round(PERIOD_S * 1e9)
-# Beats of half a period when tasks begin, to know soon what they are like.
-_FIRST_BEATS: Final = 30
 # A beat costs up to 0.3 ms of CPU time, for who waits for the GIL wakes up every switch interval. Then they come less
 # often, so that they use no more than this share of a core, if they do not become too rare.
 _OWN_SHARE: Final = 0.008
 _LONGEST_PERIOD_NS: Final = 50_000_000
-# Beats from one look at the threads to the next.
-_BEATS_PER_LOOK: Final = 3
+# Beats that found the GIL free, one after the other, from which on they come as seldom as that.
+_CALM_BEATS: Final = 50
+# Beats of half a period when tasks begin, or when somebody has to wait, to know soon what they are like.
+_FIRST_BEATS: Final = 30
+# Beats may not keep step with tasks: each period is up to this share longer or shorter.
+_JITTER: Final = 0.3
+# From one look at the threads to the next, and what share of the time it may take.
+_LOOK_NS: Final = 3 * _PERIOD_NS
+_LOOK_SHARE: Final = 0.005
 # Beats without a task after which the watch sleeps.
 _PATIENCE_BEATS: Final = 5
+# Seconds for which the thread stays when the last pool has gone: another may come, as where each call has its own.
+_LINGER_S: Final = 1.0
 
 
 class Owner(Protocol):
@@ -33,63 +46,87 @@ class Owner(Protocol):
     regulators: list[Regulator]
     waits_s: deque[float]
 
-    def rest(self, watcher: "Watcher") -> None:
+    def rest(self) -> None:
         """Take notice that no task runs."""
 
-    def shorten_interval(self, watcher: "Watcher") -> None:
+    def gone(self, watcher: "Watcher") -> bool:
+        """Let the thread end if there is nothing to watch."""
+
+    def set_interval(self, busy: Sequence[Regulator]) -> None:
         """Make the switch interval as short as the pools at work need it."""
 
 
-class Watcher(threading.Thread):
-    """The thread that watches."""
+class Watcher:
+    """The thread that watches. For `threading` it is none, so nobody finds one more there than with the stdlib's pool.
+
+    Attributes
+    ----------
+    tid : int or None
+        Its native id, once it runs.
+    """
 
     def __init__(self, controller: Owner) -> None:
-        # Daemonic: at the interpreter's exit the pools end first, and with the last of them this thread.
-        super().__init__(name="nicefutures-controller", daemon=True)
-        self._work = threading.Event()
-        self._woken_at = 0
+        self.tid: int | None = None
         self._controller = controller
-        self._stopping = threading.Lock()
-        self._stopping.acquire()
-        self._stopped = False
-        self._looked_at = 0
+        # Locks that are released to say something: no object of `threading`'s, which take a lock themselves to do so.
+        self._work, self._stopping, self._ended = (threading.Lock() for _ in range(3))
+        for lock in (self._work, self._stopping, self._ended):
+            lock.acquire()
+        self._woken_at = 0
+        self._looked_at = self._next_look = 0
         self._used_at_look: dict[int, int] = {}
-        self._blame = Blame(controller, self)
+        self._places: dict[int, Place | None] = {}
+        self._busy: dict[int, bool] = {}
+        self._blame = Blame(controller)
+
+    def start(self) -> None:
+        """Start it. It inherits the level of the caller, which should be no worker.
+
+        Raises
+        ------
+        RuntimeError
+            If the system or the interpreter does not give another thread.
+        """
+        _thread.start_new_thread(self._run, ())
 
     def wake(self) -> None:
         """Let the thread look, from what the threads have done so far: the task that begins now may take the GIL."""
-        self._woken_at = self._looked_at = time.perf_counter_ns()
-        self._used_at_look = self._blame.read_used()
-        self._blame.begin(self._used_at_look)
-        self._work.set()
+        self._woken_at = time.perf_counter_ns()
+        self._blame.begin()
+        self.reconsider()
+
+    def reconsider(self) -> None:
+        """Let the thread see what there is to do, whether there are pools left for example."""
+        with contextlib.suppress(RuntimeError):  # it has been told already
+            self._work.release()
 
     def stop(self) -> None:
-        """Let the thread end."""
-        self._stopped = True
+        """End the thread, and wait for that."""
         self._stopping.release()
-        self._work.set()
+        self.reconsider()
+        self._ended.acquire()
 
-    def run(self) -> None:
-        """Watch while tasks run."""
-        while not self._stopped:
-            times, used_ns = backend.accounting.thread_waits(), time.thread_time_ns()
-            self._work.wait()
-            self._watch(times, used_ns)
-            self._work.clear()
-            self._controller.rest(self)
-            # A task that began before that line did not call `wake`.
-            if self._busy():
-                self.wake()
-
-    def _busy(self) -> list[Regulator]:
-        return [regulator for regulator in list(self._controller.regulators) if regulator.gate.running]
+    def _run(self) -> None:
+        self.tid = threading.get_native_id()
+        try:
+            while self._stopping.locked():
+                times, used_ns = backend.accounting.thread_waits(), time.thread_time_ns()
+                if not self._work.acquire(timeout=-1 if self._controller.regulators else _LINGER_S):
+                    if self._controller.gone(self):
+                        return
+                elif self._woken_at:
+                    self._watch(times, used_ns)
+                    self._woken_at = 0
+                    self._controller.rest()
+        finally:
+            self._ended.release()
 
     def _watch(self, times: int | None, used: int) -> None:
         """Beat until no task has run for a while.
 
         `times` and `used` are how often this thread had waited before it was woken, and its CPU time, in ns.
         """
-        quiet = beats = cost = 0
+        quiet = beats = calm = cost = 0
         pause, thread_waits = backend.accounting.pause, backend.accounting.thread_waits
         with backend.accounting.cpu_delay() as delay:
             # The first beat is due at once: the task that woke this thread may have taken the GIL before it got there.
@@ -98,6 +135,7 @@ class Watcher(threading.Thread):
                 # From the last beat on, whatever this thread has done since, so that no stall falls in between.
                 due = last + period
                 if pause(self._stopping, max(due - time.perf_counter_ns(), 0) / 1e9):
+                    self._stopping.release()
                     return
                 # All counters at the same time: what follows gives the GIL away, and may wait for it.
                 last, now_times, now_used = time.perf_counter_ns(), thread_waits(), time.thread_time_ns()
@@ -107,34 +145,60 @@ class Watcher(threading.Thread):
                 tried = None if now_times is None or times is None else now_times - times
                 own = now_used - used
                 times, used, delayed = now_times, now_used, now_delayed
-                busy = self._busy()
-                self._beat(busy, Wait(waited, period, own, tried))
-                if beats % _BEATS_PER_LOOK == 0 or last - due > _BEATS_PER_LOOK * _PERIOD_NS:
-                    self._look()
-                    self._controller.shorten_interval(self)
+                busy = self._beat(Wait(waited, period, own, tried))
                 quiet = 0 if busy else quiet + 1
                 beats += 1
+                calm = calm + 1 if waited < _PERIOD_NS // 50 else 0
+                if any(regulator.is_deciding for regulator in busy):
+                    beats = 0
                 cost += (own - cost) // 8
-                period = min(max(_PERIOD_NS, round(cost / _OWN_SHARE)), _LONGEST_PERIOD_NS)
-                if beats < _FIRST_BEATS:
-                    period = _PERIOD_NS // 2
+                period = max(_PERIOD_NS, round(cost / _OWN_SHARE), _LONGEST_PERIOD_NS * (calm >= _CALM_BEATS))
+                period = _PERIOD_NS // 2 if beats < _FIRST_BEATS else min(period, _LONGEST_PERIOD_NS)
+                period = round(period * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
 
-    def _beat(self, busy: list[Regulator], wait: Wait) -> None:
-        """Take note of a wait for the GIL."""
-        self._blame.close_cases()
-        if wait.seconds >= min((regulator.stall_s for regulator in self._controller.regulators), default=math.inf):
+    def _beat(self, wait: Wait) -> list[Regulator]:
+        """Take note of a wait for the GIL; return the pools that are at work."""
+        regulators = list(self._controller.regulators)
+        if regulators and wait.ns >= min(regulator.stall_s for regulator in regulators) * 1e9:
             self._blame.find_culprit(wait)
+        frames = current_frames()
+        places = {ident: place_of(frame) for ident, frame in frames.items()}
+        busy_before, self._busy = self._busy, {}
+        running: dict[Regulator, list[Worker]] = {}
+        for regulator in regulators:
+            running[regulator] = []
+            for worker in regulator.gate.workers:
+                ident = worker.ident
+                still = ident in busy_before and places.get(ident) == self._places.get(ident)
+                self._busy[ident] = busy_before[ident] if still else is_in_task(frames.get(ident))
+                if self._busy[ident]:
+                    running[regulator].append(worker)
+        self._places = places
+        # This frame is among them: they would keep each other alive, and with them what is in all frames.
+        frames.clear()
+        busy = [regulator for regulator in regulators if running[regulator] or not regulator.gate.empty()]
         if busy:
             self._controller.waits_s.append(wait.seconds)
             for regulator in busy:
-                regulator.beat(wait.seconds)
-            self._blame.remember([worker for regulator in busy for worker in regulator.gate.running])
+                regulator.beat(wait.seconds, len(running[regulator]))
+            self._blame.remember((worker for regulator in busy for worker in running[regulator]), places)
+            self._controller.set_interval(busy)
+            if time.perf_counter_ns() >= self._next_look:
+                self._look(busy)
+        return busy
 
-    def _look(self) -> None:
+    def _look(self, busy: Sequence[Regulator]) -> None:
+        """Tell the pools what the threads have used since the last look, if that is of use to one."""
+        now = time.perf_counter_ns()
+        if not any(regulator.needs_look for regulator in busy):
+            self._looked_at, self._next_look = 0, now
+            return
         before, since = self._used_at_look, self._looked_at
-        self._looked_at = time.perf_counter_ns()
-        self._used_at_look = self._blame.read_used()
-        self._blame.update(self._used_at_look)
-        used = {tid: now - before.get(tid, now) for tid, now in self._used_at_look.items()}
-        for regulator in list(self._controller.regulators):
-            regulator.look(Look(since, self._looked_at - since, used))
+        self._looked_at, self._used_at_look = now, cpu_time.read_all()
+        took = time.perf_counter_ns() - now
+        self._next_look = now + max(_LOOK_NS, round(took / _LOOK_SHARE))
+        if since:
+            used = {tid: ticks - before.get(tid, ticks) for tid, ticks in self._used_at_look.items()}
+            for regulator in busy:
+                if regulator.needs_look:
+                    regulator.look(Look(now - since, used))

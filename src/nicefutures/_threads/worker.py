@@ -1,17 +1,14 @@
-"""What runs in a worker thread: what it does first and last, and how it runs a task."""
+"""What runs in a worker thread: what it does first and last."""
 
 import functools
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from .._failure import initialize, raise_if_refusing, settle
+from .._failure import attempt, refuse
 from .._levels import Shortfall, ThreadPriority
 from .._system import backend
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
 class _Here(threading.local):
@@ -46,15 +43,23 @@ class _Release:
 def start_thread(
     priority: ThreadPriority,
     on_failure: Callable[[Shortfall], None],
-    enroll: Callable[[], Callable[[], None]],
+    enroll: Callable[[Shortfall | None], Callable[[], None]],
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
 ) -> None:
-    """Initialize a worker thread; `enroll` is called last, and what it returns when the thread ends."""
-    _here.release = _Release()
-    settle([functools.partial(backend.priority.set_thread, priority)], on_failure)
-    initialize(initializer, initargs)
-    _here.release.leave = enroll()
+    """Initialize a worker thread; `enroll` is called last, and what it returns when the thread ends.
+
+    If `on_failure` is :func:`nicefutures._failure.refuse` and something is missing, `enroll` gets that, and the
+    initializer does not run.
+    """
+    release = _here.release = _Release()
+    shortfall = attempt(functools.partial(backend.priority.set_thread, priority))
+    refusal = shortfall if on_failure is refuse else None
+    if shortfall is not None and refusal is None:
+        on_failure(shortfall)
+    if initializer is not None and refusal is None:
+        initializer(*initargs)
+    release.leave = enroll(refusal)
 
 
 def lift_thread(own: ThreadPriority, lifted: bool) -> bool:
@@ -63,15 +68,3 @@ def lift_thread(own: ThreadPriority, lifted: bool) -> bool:
         return backend.priority.set_thread(ThreadPriority.BELOW_NORMAL if lifted else own) is None
     except OSError:  # a PriorityError is one, too
         return False
-
-
-def run_task(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Run a task on a worker that is at its level.
-
-    Raises
-    ------
-    PriorityError
-        If the worker is not.
-    """
-    raise_if_refusing()
-    return fn(*args, **kwargs)

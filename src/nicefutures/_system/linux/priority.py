@@ -81,6 +81,11 @@ _SELF: Final = 0
 
 def set_thread(priority: ThreadPriority) -> Shortfall | None:
     target = THREAD_TARGETS[priority]
+    if target.nice is not None:  # as a rule that is all there is to do, and each worker of a pool does it
+        with contextlib.suppress(OSError):
+            seam.system.set_nice(_SELF, target.nice)
+            if target.matches(seam.system.read(_SELF)):
+                return None
     refusals = set_each([_SELF], target)
     now = seam.system.read(_SELF)
     if target.matches(now):

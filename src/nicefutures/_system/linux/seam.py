@@ -183,7 +183,8 @@ def _syscall() -> tuple[Callable[..., int], int, int]:
         machine = "i686"
     if machine not in _IOPRIO_CALLS:
         raise OSError(errno.ENOSYS, f"no I/O priority known for {machine}")
-    call = ctypes.CDLL(None, use_errno=True).syscall
+    # PyDLL, for these calls are over at once: to let the GIL go for each costs a thread's start more than they do.
+    call = ctypes.PyDLL(None, use_errno=True).syscall
     call.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_int)
     call.restype = ctypes.c_long
 

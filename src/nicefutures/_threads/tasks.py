@@ -1,0 +1,132 @@
+"""What the threads of a pool are doing, seen from their stacks: nothing has to be noted down, task by task."""
+
+import concurrent.futures.thread
+import functools
+import sys
+import types
+from typing import Any, Final
+
+from .gate import Gate
+
+# What is private in concurrent.futures, under the same names from Python 3.11 to 3.15. A worker's stack begins with the
+# second; in a task, the first is on it.
+_RUN: Final = concurrent.futures.thread._WorkItem.run.__code__  # noqa: SLF001
+_WORKER: Final = concurrent.futures.thread._worker.__code__  # noqa: SLF001
+
+# Libraries whose functions run others': what they were given is the name that helps.
+_CARRIERS: Final = frozenset(
+    {"asyncio", "concurrent", "contextvars", "dask", "distributed", "functools", "nicefutures"}
+)
+
+Frames = dict[int, types.FrameType]
+# Where in its code a thread is: its innermost frame, and the instruction there.
+Place = tuple[int, int]
+
+
+def current_frames() -> Frames:
+    """Return the innermost frame of each thread. They keep alive what is in them: let them go soon."""
+    return sys._current_frames()  # noqa: SLF001, documented, for this kind of purpose
+
+
+def place_of(frame: types.FrameType | None) -> Place | None:
+    """Return where in its code a thread is, from its innermost frame."""
+    return None if frame is None else (id(frame), frame.f_lasti)
+
+
+def count_running(gate: Gate) -> int:
+    """Return how many workers have a task."""
+    frames = current_frames()
+    return sum(is_in_task(frames.get(worker.ident)) for worker in gate.workers)
+
+
+def is_in_task(frame: types.FrameType | None) -> bool:
+    """Return whether a worker has a task, from its innermost frame."""
+    while frame is not None and frame.f_code is not _WORKER:
+        if frame.f_code is _RUN:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def name_task(frame: types.FrameType | None) -> str:
+    """Return the qualified name of the function that a worker runs for its user, from its innermost frame."""
+    try:
+        return _name_task(frame)
+    except Exception:  # noqa: BLE001, a callable of the user's may do anything when it is looked at
+        return "unknown"
+
+
+def _name_task(frame: types.FrameType | None) -> str:
+    above = []  # the frames of the task, the outermost last
+    while frame is not None and frame.f_code is not _RUN:
+        above.append(frame)
+        frame = frame.f_back
+    item = None if frame is None else frame.f_locals.get("self")
+    function = None if item is None else unwrap(*_function_of(item))
+    if function is not None and not _is_carrier(function):
+        return name_of(function)
+    for each in reversed(above):
+        if not _is_carrier_module(each.f_globals.get("__name__", "")):
+            return f"{each.f_globals['__name__']}.{each.f_code.co_qualname}"
+    return "unknown" if function is None else name_of(function)
+
+
+def _function_of(item: Any) -> tuple[Any, tuple[Any, ...]]:
+    # Up to 3.13 the item has these as attributes, from 3.14 on as one tuple.
+    return (item.fn, item.args) if hasattr(item, "fn") else item.task[:2]
+
+
+def unwrap(function: Any, args: tuple[Any, ...] = ()) -> Any:
+    """Return the user's function inside what was submitted.
+
+    Seen through: partials, `contextvars.Context.run` (`asyncio.to_thread` submits that),
+    `functools.wraps`, and a local function that takes whatever comes and has one callable from outside: so do libraries
+    wrap what is submitted that trace it (OpenTelemetry, Sentry).
+    """
+    for _ in range(100):  # it may wrap itself
+        if isinstance(function, functools.partial):
+            function, args = function.func, (*function.args, *args)
+        elif _is_context_run(function):
+            function, args = args[0], args[1:]
+        elif (inner := getattr(function, "__wrapped__", None)) is not None or (
+            inner := _passed_on(function)
+        ) is not None:
+            function = inner
+        else:
+            break
+    return function
+
+
+def _is_context_run(function: Any) -> bool:
+    return (
+        isinstance(function, types.BuiltinMethodType)
+        and type(function.__self__).__name__ == "Context"
+        and (function.__name__ == "run")
+    )
+
+
+def _passed_on(function: Any) -> Any:
+    """Return the one callable that a local function of ``*args`` and ``**kwargs`` has from outside, or None."""
+    if not isinstance(function, types.FunctionType) or function.__closure__ is None:
+        return None
+    code = function.__code__
+    takes_all = code.co_flags & 0x04 and code.co_flags & 0x08 and not code.co_argcount
+    inner = [cell.cell_contents for cell in function.__closure__] if takes_all else []
+    callables = [each for each in inner if callable(each)]
+    return callables[0] if len(callables) == 1 else None
+
+
+def _is_carrier(function: Any) -> bool:
+    return _is_carrier_module(getattr(function, "__module__", None) or "")
+
+
+def _is_carrier_module(module: str) -> bool:
+    return module.partition(".")[0] in _CARRIERS
+
+
+def name_of(function: Any) -> str:
+    """Return the qualified name of a callable."""
+    if not hasattr(function, "__qualname__"):
+        function = type(function)
+    module = getattr(function, "__module__", None)
+    return f"{module}.{function.__qualname__}" if module else str(function.__qualname__)
