@@ -61,6 +61,7 @@ def hold(release, *_):
         (Work(), f"{__name__}.Work"),
         (Work().method, f"{__name__}.Work.method"),
     ],
+    ids=["function", "partial", "builtin", "method of str", "method", "context", "wraps", "all", "callable", "own method"],
 )
 def test_unwrap(function, name):
     """Wrappers are seen through, and what is in them has its qualified name."""
@@ -94,6 +95,7 @@ def name_of_running(executor):
         (traced(hold), "hold"),
         (decorated(hold), "hold"),
     ],
+    ids=["function", "callable", "partial", "context", "traced", "wraps"],
 )
 def test_running(function, name, target):
     """A task that runs has a name, on every Python."""

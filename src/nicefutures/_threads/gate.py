@@ -52,6 +52,11 @@ class Worker:
         self.native_id = threading.get_native_id()
         self.lifted = False
 
+    @property
+    def needs_us(self) -> bool:
+        """Whether its tasks cannot come straight from the queue, or its end has to be seen while it is a thread still."""
+        return self.lifted or self.refusal is not None or self.at_leave is not None
+
 
 class Watch(Protocol):
     """Who wants to know whether there are workers."""
@@ -126,7 +131,7 @@ class Gate(SimpleQueue[Any]):
         with self._lock:
             first = not self._workers
             self._workers[worker.ident] = worker
-            if refusal is not None:
+            if worker.needs_us:
                 self._choose_class()
         if first:
             self.watch.begin()
@@ -221,7 +226,7 @@ class Gate(SimpleQueue[Any]):
 
     def _choose_class(self) -> None:
         narrow = self.limit < self.width or self.lifted or self._emptier is not None
-        narrow = narrow or any(worker.lifted or worker.refusal for worker in self._workers.values())
+        narrow = narrow or any(worker.needs_us for worker in self._workers.values())
         self.__class__ = _NarrowGate if narrow else Gate
 
     def _admit(self) -> None:
@@ -274,7 +279,7 @@ class Gate(SimpleQueue[Any]):
 
 
 class _NarrowGate(Gate):
-    """A gate that does not let all workers through; its `get` is ours. A gate becomes one, and is one for a while."""
+    """A gate with a `get` of ours. One that does not let all workers through becomes one, for as long as that is so."""
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Return the next item, as `queue.SimpleQueue.get` does; a worker waits until it may take one."""

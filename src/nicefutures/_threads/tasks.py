@@ -61,7 +61,9 @@ def _name_task(frame: types.FrameType | None) -> str:
     while frame is not None and frame.f_code is not _RUN:
         above.append(frame)
         frame = frame.f_back
-    item = None if frame is None else frame.f_locals.get("self")
+    if frame is None:
+        return "unknown"
+    item = frame.f_locals.get("self")
     function = None if item is None else unwrap(*_function_of(item))
     if function is not None and not _is_carrier(function):
         return name_of(function)
