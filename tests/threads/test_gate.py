@@ -11,13 +11,14 @@ import time
 import weakref
 from concurrent.futures import wait
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from feeding import Feed
 from marks import linux_only, needs_gil, posix_only
 from nicefutures import PriorityThreadPoolExecutor
-from nicefutures._threads.controller import Controller, controller
+from nicefutures._threads.controller import controller
 from nicefutures._threads.gate import put_before
 from nicefutures._threads.gil import has_gil
 from nicefutures._threads.regulator import Look, Regulator
@@ -75,9 +76,10 @@ def test_turns():
         executor.submit(hold)
         wait_until(lambda: begun.is_set() and executor.stats().running == 1)
         (running,) = running_workers(gate)
-        regulator = Regulator(gate, 0.005, Controller())
+        nobody = SimpleNamespace(waits_s=[], add=lambda _: None, remove=lambda _: None)
+        regulator = Regulator(gate, 0.005, nobody)
         for _ in range(20):
-            regulator.beat(0.01, 1)
+            regulator.beat(0.01, 2)
         used = {worker.native_id: 20_000_000 for worker in gate.workers if worker is not running}
         regulator.look(Look(elapsed_ns=60_000_000, used=used))
         limit = executor.stats().limit

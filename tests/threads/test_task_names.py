@@ -61,7 +61,18 @@ def hold(release, *_):
         (Work(), f"{__name__}.Work"),
         (Work().method, f"{__name__}.Work.method"),
     ],
-    ids=["function", "partial", "builtin", "method of str", "method", "context", "wraps", "all", "callable", "own method"],
+    ids=[
+        "function",
+        "partial",
+        "builtin",
+        "method of str",
+        "method",
+        "context",
+        "wraps",
+        "all",
+        "callable",
+        "own method",
+    ],
 )
 def test_unwrap(function, name):
     """Wrappers are seen through, and what is in them has its qualified name."""
@@ -117,8 +128,8 @@ def test_to_thread():
         executor = PriorityThreadPoolExecutor(1)
         asyncio.get_running_loop().set_default_executor(executor)
         task = asyncio.create_task(asyncio.to_thread(hold, release))
-        while not executor.stats().running:
-            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # now it has been submitted
+        wait_until(lambda: executor.stats().running)
         found.append(name_of_running(executor))
         release.set()
         await task

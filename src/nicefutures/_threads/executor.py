@@ -1,6 +1,5 @@
 """A ThreadPoolExecutor whose workers set their priority with the operating system."""
 
-import contextlib
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -13,13 +12,14 @@ from .._failure import WarnOnce, ignore, refuse
 from .._levels import OnFailure, Shortfall, ThreadPriority, parse_on_failure, parse_priority
 from .._map.buffered import MAP_NOTE, map_buffered
 from .._map.results import count_items, with_size
+from .._system import backend
 from .._system.common import count_cpus
 from .controller import controller
-from .gate import Gate, put_before
+from .gate import Gate, are_green, put_before
 from .gil import has_gil
 from .regulator import Regulator, stats_of
 from .stats import PoolStats, Stall
-from .worker import lift_thread, start_thread
+from .worker import lift_thread, start_green_thread, start_thread
 
 if TYPE_CHECKING:
     from .._workers import WorkerInfo
@@ -117,18 +117,21 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         if on_failure == "warn":
             on_shortfall = self._failure_warning = WarnOnce(depth=1)
         self._gate = gate = Gate()
-        enroll = gate.enroll
+        self._regulator: Regulator | None = None
+        self._release_cap: Callable[[], object] | None = None
         # As many workers as the stdlib has by default.
         cap = parse_blas_threads(blas_threads, max(1, max_workers or min(32, count_cpus() + 4)))
-        if cap is not None:
-            enroll = functools.partial(_enroll_with_cap, gate, cap)
-        initargs = (level, on_shortfall, enroll, initializer, initargs)
-        super().__init__(max_workers, thread_name_prefix, start_thread, initargs)
-        self._release_cap: Callable[[], object] | None = None
+        if are_green():
+            initargs = (level, on_shortfall, initializer, initargs)
+            super().__init__(max_workers, thread_name_prefix, start_green_thread, initargs)
+        else:
+            set_level = functools.partial(backend.priority.set_thread, level)
+            enroll = gate.enroll if cap is None else functools.partial(_enroll_with_cap, gate, cap)
+            initargs = (set_level, on_shortfall, enroll, initializer, initargs)
+            super().__init__(max_workers, thread_name_prefix, start_thread, initargs)
         if cap is not None:
             self._release_cap = finalizer = weakref.finalize(self, shared_cap.hold(cap, openmp=False))
             finalizer.atexit = False
-        self._regulator: Regulator | None = None
         if put_before(self, gate) and latency_target is not None and has_gil():
             self._regulator = Regulator(gate, latency_target, controller)
             if level < ThreadPriority.BELOW_NORMAL:
@@ -184,8 +187,13 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._gate.count_end()
-        with self._gate.emptying() if cancel_futures else contextlib.nullcontext():
+        if cancel_futures:
+            self._gate.set_emptying(True)
+        try:
             super().shutdown(wait, cancel_futures=cancel_futures)
+        finally:
+            if cancel_futures:
+                self._gate.set_emptying(False)
         if self._release_cap is not None:
             self._release_cap()  # the workers that are left still hold it
         if wait and self._failure_warning is not None:

@@ -9,12 +9,12 @@ never held back.
 
 import contextlib
 import functools
+import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Empty
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from .._levels import PriorityError, Shortfall
 
@@ -54,7 +54,7 @@ class Worker:
 
     @property
     def needs_us(self) -> bool:
-        """Whether its tasks cannot come straight from the queue, or its end has to be seen while it is a thread still."""
+        """Whether its tasks may not come straight from the queue, or its end has to be seen in time."""
         return self.lifted or self.refusal is not None or self.at_leave is not None
 
 
@@ -89,6 +89,11 @@ class Gate(SimpleQueue[Any]):
     lift : callable or None
         Puts the calling worker there, or back; returns False if it cannot.
     """
+
+    # Here, for a pool that is shut down by a `__del__` at the interpreter's end finds no names of modules any more.
+    _get_ident: Final = staticmethod(threading.get_ident)
+    _wide: ClassVar[type["Gate"]]
+    _narrow: ClassVar[type["Gate"]]
 
     def __init__(self) -> None:
         self.width = self.limit = 0
@@ -161,7 +166,7 @@ class Gate(SimpleQueue[Any]):
     def take_back(self) -> None:
         """Drop the task that was submitted last, unless a worker has it. The executor's lock is held."""
         items = []
-        with contextlib.suppress(Empty):
+        with contextlib.suppress(queue.Empty):
             while True:
                 items.append(SimpleQueue.get_nowait(self))
         self._submitted -= bool(items)
@@ -172,18 +177,11 @@ class Gate(SimpleQueue[Any]):
         """Count a None that is put into the queue."""
         self._ends += 1
 
-    @contextlib.contextmanager
-    def emptying(self) -> Iterator[None]:
-        """Let the calling thread take whatever is in the queue, even if it is a worker."""
+    def set_emptying(self, empties: bool) -> None:
+        """Let the calling thread take whatever is in the queue, even if it is a worker, or no more."""
         with self._lock:
-            self._emptier = threading.get_ident()
+            self._emptier = self._get_ident() if empties else None
             self._choose_class()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._emptier = None
-                self._choose_class()
 
     def tasks_done(self, running: int) -> int:
         """Return how many tasks have been done so far if so many are running."""
@@ -210,7 +208,7 @@ class Gate(SimpleQueue[Any]):
     def set_limit(self, limit: int, lifted: bool = False) -> None:
         """Let so many workers through: more of them now, fewer of them as they come back for their next task."""
         with self._lock:
-            if type(self) is Gate:
+            if type(self) is self._wide:
                 self._taken_at = time.perf_counter_ns() + _STARVING_NS
             self.limit, self.lifted = limit, lifted
             self._choose_class()
@@ -227,7 +225,7 @@ class Gate(SimpleQueue[Any]):
     def _choose_class(self) -> None:
         narrow = self.limit < self.width or self.lifted or self._emptier is not None
         narrow = narrow or any(worker.needs_us for worker in self._workers.values())
-        self.__class__ = _NarrowGate if narrow else Gate
+        self.__class__ = self._narrow if narrow else self._wide
 
     def _admit(self) -> None:
         while self._parked and self._through < self.limit:
@@ -242,7 +240,7 @@ class Gate(SimpleQueue[Any]):
 
     def _worker_here(self) -> Worker | None:
         """Return the worker that this thread is; None if it may take what it likes."""
-        ident = threading.get_ident()
+        ident = self._get_ident()
         return None if ident == self._emptier else self._workers.get(ident)
 
     def _park(self) -> None:
@@ -257,7 +255,7 @@ class Gate(SimpleQueue[Any]):
 
     def _take(self, worker: Worker | None, item: Any) -> Any:
         if worker is None:
-            if item is not None and threading.get_ident() == self._emptier:
+            if item is not None and self._get_ident() == self._emptier:
                 self._drained += 1
         elif item is None:
             self._leave(worker)
@@ -301,6 +299,9 @@ class _NarrowGate(Gate):
         return self._take(worker, SimpleQueue.get_nowait(self))
 
 
+Gate._wide, Gate._narrow = Gate, _NarrowGate  # noqa: SLF001, its own
+
+
 class _RefusedItem:
     """A task that ends at once, for its worker is not at its level."""
 
@@ -317,10 +318,15 @@ class _RefusedItem:
 # --- what is private in concurrent.futures, under the same names from Python 3.11 to 3.15
 
 
+def are_green() -> bool:
+    """Return whether what are threads for Python now are none for the system: gevent's or eventlet's."""
+    return queue.SimpleQueue is not SimpleQueue
+
+
 def put_before(executor: ThreadPoolExecutor, gate: Gate) -> bool:
     """Make `gate` the executor's work queue, before it has any thread; return False if it has no queue to replace."""
+    gate.width = gate.limit = executor._max_workers  # noqa: SLF001
     if type(getattr(executor, "_work_queue", None)) is not SimpleQueue:
         return False
-    gate.width = gate.limit = executor._max_workers  # noqa: SLF001
     executor._work_queue = gate  # noqa: SLF001
     return True

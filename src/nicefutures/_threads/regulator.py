@@ -32,11 +32,11 @@ PERIOD_S: Final = 0.020
 # How many beats a decision is made of, at most, and how few may do.
 _WINDOW: Final = 24
 _FEW: Final = 8
-# Waits in short switch intervals. Below the first the GIL was free; who finds it held by one thread's Python code waits for 1
-# and a little; from the second on, on average, threads queue for it.
+# Waits in short switch intervals. Below the first the GIL was free; who finds it held by one thread's Python code waits
+# for 1 and a little; from the second on, on average, threads queue for it.
 _FREE: Final = 0.5
 _QUEUE: Final = 1.4
-# Beside k tasks that do nothing but run Python code, the mean is about k. Where it is less than this share of them, they
+# Beside k tasks that do nothing but run Python code, the mean is about k. Where it is less than this share of k, they
 # wait for something else much of the time, and one alone would leave the GIL free.
 _QUEUE_SHARE: Final = 0.75
 # A longer wait counts as so many intervals, and so many for each task: one stall says nothing of the load.
@@ -212,7 +212,7 @@ class Regulator:
             self._set(self.gate.limit, lifted=False)
             return
         limit = self.gate.limit
-        if limit > 1 and self._mean_wait >= _QUEUE and time.monotonic() >= self._held_until:
+        if min(limit, self._running) > 1 and self._mean_wait >= _QUEUE and time.monotonic() >= self._held_until:
             if self._mean_wait >= _QUEUE_SHARE * self._running and self._free <= _HANDED_OVER * len(self._waits):
                 limit, self._drains = 1, True
             elif len(self._waits) == _WINDOW:

@@ -1,9 +1,12 @@
 """What the threads of a pool are doing, seen from their stacks: nothing has to be noted down, task by task."""
 
 import concurrent.futures.thread
+import contextlib
 import functools
+import importlib
 import sys
 import types
+from collections.abc import Callable
 from typing import Any, Final
 
 from .gate import Gate
@@ -24,8 +27,25 @@ Place = tuple[int, int]
 
 
 def current_frames() -> Frames:
-    """Return the innermost frame of each thread. They keep alive what is in them: let them go soon."""
+    """Return the innermost frame of each thread; none beside other interpreters.
+
+    They keep alive what is in them: let them go soon. Python looks at the threads of all interpreters, and those with a
+    GIL of their own go on meanwhile: 3.13.0 crashes (``Python/pystate.c``, ``_PyThread_CurrentFrames``).
+    """
+    list_all = _list_interpreters()
+    if list_all is not None and len(list_all()) > 1:
+        return {}
     return sys._current_frames()  # noqa: SLF001, documented, for this kind of purpose
+
+
+@functools.cache
+def _list_interpreters() -> Callable[[], list[Any]] | None:
+    """Return what lists the interpreters of this process; up to Python 3.11 they share the GIL."""
+    for name in ("_interpreters", "_xxsubinterpreters") if sys.version_info >= (3, 12) else ():
+        with contextlib.suppress(ImportError):
+            list_all: Callable[[], list[Any]] = importlib.import_module(name).list_all
+            return list_all
+    return None
 
 
 def place_of(frame: types.FrameType | None) -> Place | None:

@@ -72,6 +72,7 @@ class Watcher:
         self._work, self._stopping, self._ended = (threading.Lock() for _ in range(3))
         for lock in (self._work, self._stopping, self._ended):
             lock.acquire()
+        self._random = random.Random()  # noqa: S311, and not everybody's, whose state is the program's
         self._woken_at = 0
         self._looked_at = self._next_look = 0
         self._used_at_look: dict[int, int] = {}
@@ -154,7 +155,7 @@ class Watcher:
                 cost += (own - cost) // 8
                 period = max(_PERIOD_NS, round(cost / _OWN_SHARE), _LONGEST_PERIOD_NS * (calm >= _CALM_BEATS))
                 period = _PERIOD_NS // 2 if beats < _FIRST_BEATS else min(period, _LONGEST_PERIOD_NS)
-                period = round(period * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311
+                period = round(period * self._random.uniform(1 - _JITTER, 1 + _JITTER))
 
     def _beat(self, wait: Wait) -> list[Regulator]:
         """Take note of a wait for the GIL; return the pools that are at work."""

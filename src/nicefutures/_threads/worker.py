@@ -1,13 +1,12 @@
 """What runs in a worker thread: what it does first and last."""
 
-import functools
 import os
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from .._failure import attempt, refuse
-from .._levels import Shortfall, ThreadPriority
+from .._levels import PriorityError, Shortfall, ThreadPriority
 from .._system import backend
 
 
@@ -41,7 +40,7 @@ class _Release:
 
 
 def start_thread(
-    priority: ThreadPriority,
+    set_level: Callable[[], Shortfall | None],
     on_failure: Callable[[Shortfall], None],
     enroll: Callable[[Shortfall | None], Callable[[], None]],
     initializer: Callable[..., object] | None,
@@ -53,13 +52,39 @@ def start_thread(
     initializer does not run.
     """
     release = _here.release = _Release()
-    shortfall = attempt(functools.partial(backend.priority.set_thread, priority))
+    shortfall = attempt(set_level)
     refusal = shortfall if on_failure is refuse else None
     if shortfall is not None and refusal is None:
         on_failure(shortfall)
     if initializer is not None and refusal is None:
         initializer(*initargs)
     release.leave = enroll(refusal)
+
+
+def start_green_thread(
+    priority: ThreadPriority,
+    on_failure: Callable[[Shortfall], None],
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+) -> None:
+    """Initialize a worker that is no thread of the system's, and has no level: its thread's is the program's.
+
+    Raises
+    ------
+    PriorityError
+        If `on_failure` is :func:`nicefutures._failure.refuse`.
+    """
+    shortfall = Shortfall(
+        f"thread priority {priority.name}",
+        "the level of the thread that all of them share",
+        "gevent or eventlet has replaced the threads of this program by its own, which the system does not know",
+        "Use LowPriorityProcessPoolExecutor, or the pool of real threads that they offer.",
+    )
+    if on_failure is refuse:
+        raise PriorityError(shortfall)
+    on_failure(shortfall)
+    if initializer is not None:
+        initializer(*initargs)
 
 
 def lift_thread(own: ThreadPriority, lifted: bool) -> bool:

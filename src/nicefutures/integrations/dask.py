@@ -375,7 +375,13 @@ class _LoweredThreadPoolExecutor(ThreadPoolExecutor):
     def _lower_thread(self) -> None:
         tid = threading.get_native_id()
         self.before.update(backend.threads.save_levels([tid]))
-        start_thread(self._priority, self._note, lambda _: functools.partial(self.before.pop, tid, None), None, ())
+        start_thread(
+            functools.partial(backend.priority.set_thread, self._priority),
+            self._note,
+            lambda _: functools.partial(self.before.pop, tid, None),
+            None,
+            (),
+        )
         self._local.lowered = True
 
 
