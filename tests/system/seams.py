@@ -55,6 +55,10 @@ class FakeKernel:
             raise ProcessLookupError
         return self.state[tid]
 
+    def read_cpu(self, tid):
+        now = self.read(tid)
+        return now.policy, now.nice
+
     def _change(self, tid, what, **values):
         tid = tid or OWN
         if what in self.forbidden:

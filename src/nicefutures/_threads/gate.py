@@ -136,7 +136,7 @@ class Gate(SimpleQueue[Any]):
         with self._lock:
             first = not self._workers
             self._workers[worker.ident] = worker
-            if worker.needs_us:
+            if refusal is not None or at_leave is not None:
                 self._choose_class()
         if first:
             self.watch.begin()

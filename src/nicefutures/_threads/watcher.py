@@ -22,8 +22,10 @@ from .tasks import Place, current_frames, is_in_task, place_of
 
 _PERIOD_NS: Final = round(PERIOD_S * 1e9)
 # A beat costs up to 0.3 ms of CPU time, for who waits for the GIL wakes up every switch interval. Then they come less
-# often, so that they use no more than this share of a core, if they do not become too rare.
+# often, so that they use no more than this share of a core, if they do not become too rare. To see what hundreds of
+# threads do costs more, and is not part of every beat.
 _OWN_SHARE: Final = 0.008
+_FULL_SHARE: Final = 0.004
 _LONGEST_PERIOD_NS: Final = 50_000_000
 # Beats that found the GIL free, one after the other, from which on they come as seldom as that.
 _CALM_BEATS: Final = 50
@@ -74,10 +76,11 @@ class Watcher:
             lock.acquire()
         self._random = random.Random()  # noqa: S311, and not everybody's, whose state is the program's
         self._woken_at = 0
-        self._looked_at = self._next_look = 0
+        self._looked_at = self._next_look = self._next_full = 0
         self._used_at_look: dict[int, int] = {}
         self._places: dict[int, Place | None] = {}
         self._busy: dict[int, bool] = {}
+        self._running: dict[Regulator, list[Worker]] = {}
         self._blame = Blame(controller)
 
     def start(self) -> None:
@@ -162,31 +165,42 @@ class Watcher:
         regulators = list(self._controller.regulators)
         if regulators and wait.ns >= min(regulator.stall_s for regulator in regulators) * 1e9:
             self._blame.find_culprit(wait)
+        now = time.perf_counter_ns()
+        full = now >= self._next_full
+        if full:
+            used_ns = time.thread_time_ns()
+            self._find_running(regulators)
+        running = self._running
+        busy = [regulator for regulator in regulators if running.get(regulator) or not regulator.gate.empty()]
+        if busy:
+            self._controller.waits_s.append(wait.seconds)
+            for regulator in busy:
+                regulator.beat(wait.seconds, len(running.get(regulator, ())))
+            if full:
+                self._blame.remember([w for each in busy for w in running.get(each, ())], self._places)
+            self._controller.set_interval(busy)
+            if now >= self._next_look:
+                self._look(busy)
+        if full:
+            self._next_full = now + round((time.thread_time_ns() - used_ns) / _FULL_SHARE)
+        return busy
+
+    def _find_running(self, regulators: Sequence[Regulator]) -> None:
+        """See where in its code each thread is, and which workers have a task."""
         frames = current_frames()
         places = {ident: place_of(frame) for ident, frame in frames.items()}
-        busy_before, self._busy = self._busy, {}
-        running: dict[Regulator, list[Worker]] = {}
+        busy_before, self._busy, self._running = self._busy, {}, {}
         for regulator in regulators:
-            running[regulator] = []
+            running = self._running[regulator] = []
             for worker in regulator.gate.workers:
                 ident = worker.ident
                 still = ident in busy_before and places.get(ident) == self._places.get(ident)
                 self._busy[ident] = busy_before[ident] if still else is_in_task(frames.get(ident))
                 if self._busy[ident]:
-                    running[regulator].append(worker)
+                    running.append(worker)
         self._places = places
         # This frame is among them: they would keep each other alive, and with them what is in all frames.
         frames.clear()
-        busy = [regulator for regulator in regulators if running[regulator] or not regulator.gate.empty()]
-        if busy:
-            self._controller.waits_s.append(wait.seconds)
-            for regulator in busy:
-                regulator.beat(wait.seconds, len(running[regulator]))
-            self._blame.remember((worker for regulator in busy for worker in running[regulator]), places)
-            self._controller.set_interval(busy)
-            if time.perf_counter_ns() >= self._next_look:
-                self._look(busy)
-        return busy
 
     def _look(self, busy: Sequence[Regulator]) -> None:
         """Tell the pools what the threads have used since the last look, if that is of use to one."""

@@ -12,6 +12,7 @@ from . import seam
 from .scheduling import (
     LOWEST_NICE,
     PROCESS_TARGETS,
+    RESET_ON_FORK,
     THREAD_TARGETS,
     IoClass,
     Policy,
@@ -84,7 +85,8 @@ def set_thread(priority: ThreadPriority) -> Shortfall | None:
     if target.nice is not None:  # as a rule that is all there is to do, and each worker of a pool does it
         with contextlib.suppress(OSError):
             seam.system.set_nice(_SELF, target.nice)
-            if target.matches(seam.system.read(_SELF)):
+            policy, nice = seam.system.read_cpu(_SELF)
+            if policy & ~RESET_ON_FORK == target.policy and nice == target.nice:
                 return None
     refusals = set_each([_SELF], target)
     now = seam.system.read(_SELF)
