@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from nicefutures import PriorityThreadPoolExecutor
+from nicefutures._threads.controller import controller
 
-from ..subjects.background import start_work, warm_up
+from ..subjects.background import Late, start_work, warm_up
 from ..subjects.condition import NOTHING, Condition
 from ..subjects.executors import EXECUTORS, open_executor
 from ..subjects.loads import FIT
@@ -56,7 +57,8 @@ def run_cell(condition: Condition, seconds: float, seed: int) -> dict[str, Any]:
     -------
     dict
         "seconds", "ui" and "foreground" (what each saw), "done" (pieces of work in the window), "controller_cpu_share"
-        (part of one core that the thread used which sets the limit of our thread pools), "machine" (when it
+        (part of one core that the thread used which sets the limit of our thread pools), "begun_ns" (how late each task
+        began that tells it), "machine" (when it
         stood still itself; None if that cannot be told), "levels" (how many threads of the workers are at each level),
         "python", "gil" and "blas" (what threadpoolctl tells).
     """
@@ -153,6 +155,7 @@ def _measure(
         "ui": schedule.result() if schedule is not None else None,
         "foreground": seen,
         "controller_cpu_share": round(watched / (end - start), 5),
+        "begun_ns": background.begun_ns if isinstance(background, Late) else [],
     }
 
 
@@ -163,10 +166,10 @@ def _limit_of(executor: Executor | None) -> Callable[[], int] | None:
 
 def _controller_ns() -> int:
     """Return the CPU time, in ns, of the thread that sets the limit; 0 without one, or where it is not told."""
-    tids = [thread.native_id for thread in threading.enumerate() if thread.name == "nicefutures-controller"]
-    if LINUX and tids:
+    watcher = controller.watcher
+    if LINUX and watcher is not None and watcher.tid is not None:
         # Its first number: Documentation/scheduler/sched-stats.rst.
-        return int(Path(f"/proc/self/task/{tids[0]}/schedstat").read_text(encoding="ascii").split()[0])
+        return int(Path(f"/proc/self/task/{watcher.tid}/schedstat").read_text(encoding="ascii").split()[0])
     return 0
 
 

@@ -3,19 +3,31 @@
 import dataclasses
 import statistics
 from collections.abc import Sequence
+from typing import Final
 
 from ..analysis.rows import VISIBLE_MS, Rows
 from ..subjects.condition import Condition
 from ..subjects.executors import AWARE_THREAD, STDLIB_THREAD, title_of
 from ..subjects.loads import PHASE_S, PHASES, TITLES
-from ..suites.designs import AWARE_LOADS, DESIGNS, FREE_LOADS, GIL_LOADS
+from ..suites.designs import AWARE_LOADS, DESIGNS, FREE_LOADS, GIL_LOADS, WAITING_LOADS
 from .tables import Column, Table, Value
 from .targets import Target, target_table
+
+# What was hoped for where a limit might be too low; the p99 is for as many tasks as in the other cells.
+_WORK_KEPT: Final = 0.95
+_ENDLESS_P99_MS: Final = 25.0
+_FEW_WORKERS: Final = 4
 
 
 def tables(rows: Rows) -> list[Table]:
     """Return what was hoped for, and how long its limit takes to follow the load."""
-    return [*_targets(rows), *_free_threaded_targets(rows), *_settling(rows)]
+    return [
+        *_targets(rows),
+        *_waiting_and_endless(rows),
+        *_lateness(rows),
+        *_free_threaded_targets(rows),
+        *_settling(rows),
+    ]
 
 
 def _free_threaded_targets(rows: Rows) -> list[Table]:
@@ -84,6 +96,40 @@ def _targets(rows: Rows) -> list[Table]:
     )  # fmt: skip
     title = "PriorityThreadPoolExecutor as it is by default; medians of the rounds"
     return [Table(title, columns, lines)] if lines else []
+
+
+def _waiting_and_endless(rows: Rows) -> list[Table]:
+    """Judge our pool by what it does where a limit on its workers might be too low, and by the window meanwhile."""
+    lines: list[Sequence[Value]] = []
+    for ours in rows.where(executor=AWARE_THREAD, foreign=0):
+        place, stdlib = ours.condition, rows.get(ours.condition.with_executor(STDLIB_THREAD))
+        if stdlib is None or place.load not in (*WAITING_LOADS, "endless"):
+            continue
+        work = ours.work_ratio(stdlib)
+        our_p99, their_p99 = ours.median_percentile(99), stdlib.median_percentile(99)
+        most = _ENDLESS_P99_MS if place.load == "endless" and place.workers <= _FEW_WORKERS else None
+        met = work is not None and work.value >= _WORK_KEPT and (most is None or our_p99 <= most)
+        lines.append((
+            TITLES[place.load], place.workers, their_p99, our_p99, f"<= {most:.0f}" if most else None,
+            work.text if work else None, f">= {_WORK_KEPT:g}", "yes" if met else "no",
+        ))  # fmt: skip
+    columns = (
+        Column("load"), Column("workers"), Column("stdlib p99 ms", 1), Column("p99 ms", 1), Column("hoped for"),
+        Column("work/stdlib"), Column("hoped for"), Column("met"),
+    )  # fmt: skip
+    return [Table("Tasks that wait, and tasks that do not end; medians of the rounds", columns, lines)] if lines else []
+
+
+def _lateness(rows: Rows) -> list[Table]:
+    """Return how late a task began beside one that runs Python code without an end."""
+    lines: list[Sequence[Value]] = []
+    for row in rows.where(load="late"):
+        begun = [ns / 1e6 for result in row.results.values() for ns in result.get("begun_ns", ())]
+        if begun:
+            title = title_of(row.condition.executor, row.condition.priority)
+            lines.append((title, row.condition.workers, statistics.median(begun), max(begun)))
+    columns = (Column("executor"), Column("workers"), Column("median ms", 1), Column("longest ms", 1))
+    return [Table("How late a task begins beside pure Python that does not end", columns, lines)] if lines else []
 
 
 def _limits_of(place: Condition, stdlib_ms: float) -> tuple[float, float | None]:

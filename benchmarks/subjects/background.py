@@ -9,6 +9,8 @@ from .loads import FIT, LOADS, Load
 
 # Tasks per worker in the queue: no worker waits for the parent.
 _QUEUE_DEPTH: Final = 4
+# Seconds from one task that tells how late it began to the next.
+_PROBE_PERIOD_S: Final = 0.25
 
 
 class Background(Protocol):
@@ -65,6 +67,56 @@ class Tasks:
         return self._done
 
 
+class Endless:
+    """Tasks that do a load's again and again, one for each worker, in threads."""
+
+    def __init__(self, executor: Executor, load: Load, workers: int) -> None:
+        self._executor = executor
+        self._load = load
+        self._stopped = threading.Event()
+        self._done: list[int] = []
+        self._futures = [executor.submit(self._run) for _ in range(workers)]
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._load.task()
+            self._done.append(time.perf_counter_ns())
+
+    def stop(self) -> list[int]:
+        """Stop, and return when each piece of work was done."""
+        self._stopped.set()
+        for future in self._futures:
+            future.result()
+        return self._done
+
+
+class Late(Endless):
+    """One such task, and others beside it that come one after the other and tell how late they began.
+
+    Attributes
+    ----------
+    begun_ns : list of int
+        How long after its `submit` each of those began, in ns.
+    """
+
+    def __init__(self, executor: Executor, load: Load) -> None:
+        super().__init__(executor, load, 1)
+        self.begun_ns: list[int] = []
+        self._thread = threading.Thread(target=self._probe, name="probes", daemon=True)
+        self._thread.start()
+
+    def _probe(self) -> None:
+        while not self._stopped.wait(_PROBE_PERIOD_S):
+            submitted = time.perf_counter_ns()
+            self.begun_ns.append(self._executor.submit(time.perf_counter_ns).result() - submitted)
+
+    def stop(self) -> list[int]:
+        """Stop, and return when each piece of work was done."""
+        done = super().stop()
+        self._thread.join()
+        return done
+
+
 class Fit:
     """SciPy's optimizer in a thread, as a program with a window would run it, and the model in the executor."""
 
@@ -98,6 +150,10 @@ def start_work(load: str, executor: Executor, workers: int, seed: int) -> Backgr
     """Start a load of `LOADS`, or "fit"."""
     if load == FIT:
         return Fit(executor, seed)
+    if load == "endless":
+        return Endless(executor, LOADS[load], workers)
+    if load == "late":
+        return Late(executor, LOADS[load])
     return Tasks(executor, LOADS[load], workers)
 
 

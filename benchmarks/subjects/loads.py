@@ -1,7 +1,8 @@
 """The background work: NumPy, SciPy and plain Python, in tasks that hold the GIL or release it.
 
 A task takes some milliseconds, so that it dwarfs its way through the queue. ``sorted`` and ``stall`` are single calls
-of C code that keep the GIL for about 50 ms.
+of C code that keep the GIL for about 50 ms. The tasks of ``endless`` and ``late`` do theirs again and again, until the
+end.
 """
 
 import ctypes
@@ -108,6 +109,18 @@ def run_fft() -> None:
     np.fft.rfft(_random(1_048_576))
 
 
+def run_waits() -> None:
+    """Wait for 40 ms and run 2 ms of bytecode, as who parses what comes over a network."""
+    time.sleep(0.040)
+    _compute(32_000)
+
+
+def run_halves() -> None:
+    """Wait for 10 ms and run 10 ms of bytecode."""
+    time.sleep(0.010)
+    _compute(160_000)
+
+
 def run_mixed() -> None:
     """Run bytecode and matrix products in turn."""
     (run_python if next(_turns) % 2 else run_matmul)()
@@ -166,6 +179,10 @@ LOADS: Final = {
     "fft": Load("FFT of a million points", run_fft, holds_gil=False),
     "python-1ms": Load("pure Python, 1 ms", run_python_1ms, holds_gil=True),
     "python-50ms": Load("pure Python, 50 ms", run_python_50ms, holds_gil=True),
+    "waits": Load("40 ms of waiting and 2 ms of Python", run_waits),
+    "halves": Load("10 ms of waiting and 10 ms of Python", run_halves),
+    "endless": Load("pure Python that does not end", run_python, holds_gil=True),
+    "late": Load("how late a task begins beside pure Python that does not end", run_python, holds_gil=True),
     "mixed": Load("pure Python and matrix products in turn", run_mixed),
     "changing": Load("pure Python, matrix products, pure Python, both", run_changing),
     "arrays": Load("arrays of 32 MB come back", return_array),

@@ -32,6 +32,10 @@ _LOWERED: Final = ("below_normal", "lowest", "idle")
 GIL_LOADS: Final = ("python", "ufuncs", "sorted", "quad")
 # What the limit of running workers is judged by.
 AWARE_LOADS: Final = ("python-1ms", "python", "python-50ms", "ufuncs", "matmul", "exp", "svd", "fft", "mixed")
+# Tasks that wait, for which a limit might be too low, and tasks that do not end, for which others might wait.
+WAITING_LOADS: Final = ("waits", "halves")
+ENDLESS_LOADS: Final = ("endless", "late")
+_MANY_WORKERS: Final = 20
 # Who works beside a program in use: in its session, and in another one.
 NEIGHBOURS: Final = ((STDLIB_PROCESS, None), ("recipe-psutil", None), (LOW_LEVEL_ONLY, "idle"), (LOW_PROCESS, "idle"))
 FAR_NEIGHBOURS: Final = (
@@ -214,6 +218,8 @@ def _make_gil(pythons: Sequence[str]) -> list[Condition]:
         found += _levels(dataclasses.replace(base, load=load, python=python), ("idle",))
     aware = [dataclasses.replace(base, load=load) for load in AWARE_LOADS]
     aware += [dataclasses.replace(base, load="python", foreign=4)]
+    aware += [dataclasses.replace(base, load=load, workers=_MANY_WORKERS) for load in WAITING_LOADS]
+    aware += [dataclasses.replace(base, load=load) for load in ENDLESS_LOADS]
     aware += [dataclasses.replace(base, load="python", python=python) for python in pythons]
     for place in aware:
         found += [place.with_executor(STDLIB_THREAD), place.with_executor(AWARE_THREAD, "below_normal")]

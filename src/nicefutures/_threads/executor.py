@@ -44,8 +44,8 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         tasks end with a PriorityError that says so. "ignore": it works all the same.
     latency_target : float or None, default 0.005
         Seconds that another Python thread, the one that draws your window say, may have to wait for the GIL because of
-        this pool. The pool measures that wait, and lets fewer workers run while their tasks keep the GIL, which costs
-        no work, for the GIL lets one of them run at a time anyway. None: all workers run, whatever their tasks do.
+        this pool. The pool measures that wait, and lets one worker run while tasks keep the GIL busy that one alone
+        keeps as busy, for the GIL lets one of them run at a time anyway. None: all workers run, whatever their tasks do.
     blas_threads : int, "auto" or None, default None
         How many threads a BLAS library may use for each call, from now until the executor is shut down. It holds for
         **the whole process**: a BLAS library has one number, so calls from other threads, the main one included, get as
@@ -69,11 +69,13 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
     Notes
     -----
     **The latency target.** While tasks run, a thread of the library's wakes every 20 ms or so, and measures how long it
-    waits for the GIL. Tasks that wait for something, a lock, a socket or each other, do not count as running, so
-    whatever they wait for gets its turn; how many run at once only changes where a task ends. The interpreter's switch
-    interval is a fifth of the target meanwhile, but 1 ms at least, unless it is shorter already, and is put back when
-    the pool is idle or shut down. On a free-threaded build without the GIL there is nothing to do, and none of this
-    happens. A single call that keeps the GIL for long cannot be interrupted: `stalls` names such functions.
+    waits for the GIL. Where threads queue for it because of the pool's tasks, one of those runs at a time, if it keeps
+    the GIL busy alone; tasks that wait for something as well run as wide as there are workers. A task never waits for
+    longer than about a tenth of a second if it would have begun at once in the standard library's pool, whatever runs
+    before it. The interpreter's switch interval is a fifth of the target while one task runs at a time, but 1 ms at
+    least, unless it is shorter already, and is put back when the pool is idle or shut down. On a free-threaded build
+    without the GIL there is nothing to do, and none of this happens. A single call that keeps the GIL for long cannot
+    be interrupted: `stalls` names such functions.
 
     **The GIL does not know of priorities.** A thread that runs Python code holds the GIL. At a low priority it gets
     less of the CPU, so beside other busy programs it holds the GIL for *longer*, and every other Python thread waits
@@ -84,7 +86,9 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
     default, or :class:`LowPriorityProcessPoolExecutor`, or a free-threaded build of Python, on which the levels work as
     they should.
 
-    A thread that a task starts inherits the level on Linux.
+    **What a task starts** inherits the level on Linux, threads and processes, and keeps it after the task; on Windows and
+    macOS it does not. So a helper thread or a pool that is to run at normal level has to start before, outside of a task.
+    Where threads are not the system's (gevent, eventlet), workers have no level, and a warning says so.
 
     Examples
     --------
