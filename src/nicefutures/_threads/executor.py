@@ -44,8 +44,8 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         tasks end with a PriorityError that says so. "ignore": it works all the same.
     latency_target : float or None, default 0.005
         Seconds that another Python thread, the one that draws your window say, may have to wait for the GIL because of
-        this pool. The pool measures that wait, and lets one worker run while tasks keep the GIL busy that one alone
-        keeps as busy, for the GIL lets one of them run at a time anyway. None: all workers run, whatever their tasks do.
+        this pool. The pool measures that wait, and lets one worker run where that keeps the GIL as busy as all of them
+        do, for the GIL lets one run at a time anyway. None: all workers run, whatever their tasks do.
     blas_threads : int, "auto" or None, default None
         How many threads a BLAS library may use for each call, from now until the executor is shut down. It holds for
         **the whole process**: a BLAS library has one number, so calls from other threads, the main one included, get as
@@ -86,9 +86,9 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
     default, or :class:`LowPriorityProcessPoolExecutor`, or a free-threaded build of Python, on which the levels work as
     they should.
 
-    **What a task starts** inherits the level on Linux, threads and processes, and keeps it after the task; on Windows and
-    macOS it does not. So a helper thread or a pool that is to run at normal level has to start before, outside of a task.
-    Where threads are not the system's (gevent, eventlet), workers have no level, and a warning says so.
+    **What a task starts** inherits the level on Linux, threads and processes, and keeps it after the task; on Windows
+    and macOS it does not. So a helper thread or a pool that is to run at normal level has to start before, outside of a
+    task. Where threads are not the system's (gevent, eventlet), workers have no level, and a warning says so.
 
     Examples
     --------
