@@ -58,7 +58,7 @@ def test_stall(beside, caplog):
         (stall,) = [stall for stall in executor.stalls() if stall.function.endswith("hold_gil")]
     assert stall.seconds < time.monotonic() - began
     assert stall.times <= len(calls)
-    (record,) = [each for each in caplog.records if "hold_gil" in each.message]
+    (record,) = wait_until(lambda: [each for each in caplog.records if "hold_gil" in each.message])
     assert record.levelno == logging.INFO
     assert "LowPriorityProcessPoolExecutor" in record.message
 

@@ -39,7 +39,7 @@ _LOOK_SHARE: Final = 0.005
 # Beats without a task after which the watch sleeps.
 _PATIENCE_BEATS: Final = 5
 # Seconds for which the thread stays when the last pool has gone: another may come, as where each call has its own.
-_LINGER_S: Final = 1.0
+_LINGER_S: Final = 0.25
 
 
 class Owner(Protocol):
