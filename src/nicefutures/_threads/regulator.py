@@ -29,9 +29,10 @@ from .tasks import count_running
 
 # From one beat of the watching thread to the next, as a rule.
 PERIOD_S: Final = 0.020
-# How many beats a decision is made of, at most, and how few may do.
+# How many beats a decision is made of, at most, how few may do, and after how many it may be worth while to look closer.
 _WINDOW: Final = 24
 _FEW: Final = 8
+_FIRST: Final = 4
 # Waits in short switch intervals. Below the first the GIL was free; who finds it held by one thread's Python code waits
 # for 1 and a little; from the second on, on average, threads queue for it.
 _FREE: Final = 0.5
@@ -39,20 +40,24 @@ _QUEUE: Final = 1.4
 # Beside k tasks that do nothing but run Python code, the mean is about k. Where it is less than this share of k, they
 # wait for something else much of the time, and one alone would leave the GIL free.
 _QUEUE_SHARE: Final = 0.75
+# With the switch interval as it is, usually longer, the mean is about that many times k. So little, for each task, is
+# no reason to look any closer.
+_WORTH_IT: Final = 0.2
 # A longer wait counts as so many intervals, and so many for each task: one stall says nothing of the load.
 _LONGEST_WAIT: Final = 2.0
 # Of a window: so many beats that found the GIL free beside one worker are no chance. Beside several, up to such a share
 # are, for the GIL is handed over; and from such a share on they would do with more.
-_TOO_FREE: Final = 3
+_TOO_FREE: Final = 4
 _HANDED_OVER: Final = 0.25
 _IDLE: Final = 0.4
 # From such a mean wait on, the GIL is held nearly all the time.
 _HELD: Final = 0.9
 # Seconds until one worker is tried again, after that was too few or would be, at least and at most. They double if that
-# is so again within so many seconds after.
+# is so again within so many seconds after. After it was right for longer than that, they are few.
 _SHORTEST_HOLD_S: Final = 0.5
 _LONGEST_HOLD_S: Final = 16.0
-_SOON_S: Final = 1.0
+_SOON_S: Final = 4.0
+_AFTER_LONG_S: Final = 0.1
 # Share of the CPU time of all Python threads below which a pool is not who keeps the GIL.
 _MINOR_SHARE: Final = 0.25
 # CPU time over time: threads that all need the GIL use one core together. (Where the time is told in cycles, this takes
@@ -64,8 +69,6 @@ _STALL_TARGETS: Final = 10
 _STALLS_KEPT: Final = 10
 # Switch intervals per target: who waits does so for one, and for whoever comes first.
 _INTERVALS_PER_TARGET: Final = 5
-# The same where one task at a time is too few.
-_FEW_INTERVALS_PER_TARGET: Final = 2
 # Windows rounds what is shorter down to nothing (`Python/condvar.h`).
 _SHORTEST_INTERVAL_S: Final = 0.001
 
@@ -134,13 +137,14 @@ class Regulator:
         self.gate = gate
         self._controller = controller
         self._short_interval_s = max(target / _INTERVALS_PER_TARGET, _SHORTEST_INTERVAL_S)
-        self._long_interval_s = max(target / _FEW_INTERVALS_PER_TARGET, _SHORTEST_INTERVAL_S)
         # The wait for the GIL begins up to a period after the stall did.
         self.stall_s = max(_STALL_TARGETS * target - PERIOD_S, PERIOD_S)
         gate.watch = self
         self._waits: deque[float] = deque(maxlen=_WINDOW)
         self._hold_s = _SHORTEST_HOLD_S
-        self._held_until = 0.0
+        self._held_until = self._narrowed_at = 0.0
+        # Whether a short switch interval is of use, to find out what the tasks do.
+        self._examines = False
         self._drains = False
         self._running = 0
         self._interval_s = 0.0  # when the last beat came
@@ -169,27 +173,37 @@ class Regulator:
             self._waits.clear()
         too_free = self._free >= _TOO_FREE and (not self._drains or self._free >= _IDLE * len(self._waits))
         if self.gate.is_starving or (self.gate.is_holding_back and too_free):
-            self._hold()
-            self.open()
+            self._end_trial()
+        elif self._examines:
+            self._examines = len(self._waits) < _WINDOW or self._mean_wait >= _HELD
+        elif len(self._waits) >= _FIRST and time.monotonic() >= self._held_until:
+            self._examines = self._mean_wait >= max(_HELD, _WORTH_IT * running)
 
-    def _hold(self) -> None:
-        """Put off the next trial."""
+    def _end_trial(self) -> None:
+        """Let all workers run again."""
+        if time.monotonic() - self._narrowed_at > _SOON_S:  # it was right for long: that may be a chance
+            self._held_until, self._examines = time.monotonic() + _AFTER_LONG_S, True
+        else:
+            self._hold(examines=self.gate.is_starving)
+        self.open()
+
+    def _hold(self, examines: bool) -> None:
+        """Put off the next trial, with a short switch interval meanwhile or without."""
         now = time.monotonic()
         again = now - self._held_until < _SOON_S
         self._hold_s = min(self._hold_s * 2, _LONGEST_HOLD_S) if again else _SHORTEST_HOLD_S
         self._held_until = now + self._hold_s
+        self._examines = examines
 
     @property
     def interval_s(self) -> float | None:
         """The switch interval that the pool needs, in s; None if it may be what it is.
 
-        A short one is for tasks that run Python code, one at a time, and to find out whether they do. Others do less
-        work with it, for it cuts up what they do between two waits.
+        A short one is for tasks that run Python code, and to find out whether they do. Others do less work with it, for
+        it cuts up what they do between two waits.
         """
-        if time.monotonic() < self._held_until:
-            return self._long_interval_s
-        alone = self.gate.limit == 1 or self._running <= 1
-        return self._short_interval_s if alone or self._mean_wait >= _HELD else None
+        short = self._examines or self.gate.limit == 1 or self._running <= 1
+        return self._short_interval_s if short else None
 
     @property
     def is_open(self) -> bool:
@@ -212,11 +226,12 @@ class Regulator:
             self._set(self.gate.limit, lifted=False)
             return
         limit = self.gate.limit
-        if min(limit, self._running) > 1 and self._mean_wait >= _QUEUE and time.monotonic() >= self._held_until:
+        may_try = self._examines and time.monotonic() >= self._held_until
+        if may_try and min(limit, self._running) > 1 and self._mean_wait >= _QUEUE:
             if self._mean_wait >= _QUEUE_SHARE * self._running and self._free <= _HANDED_OVER * len(self._waits):
-                limit, self._drains = 1, True
+                limit, self._drains, self._narrowed_at = 1, True, time.monotonic()
             elif len(self._waits) == _WINDOW:
-                self._hold()
+                self._hold(examines=False)
         self._set(limit, lifted=True)
 
     @property
