@@ -29,7 +29,7 @@ from .tasks import count_running
 
 # From one beat of the watching thread to the next, as a rule.
 PERIOD_S: Final = 0.020
-# How many beats a decision is made of, at most, how few may do, and after how many it may be worth while to look closer.
+# How many beats a decision is made of, at most, and how few may do; and how many say that it is worth while to look.
 _WINDOW: Final = 24
 _FEW: Final = 8
 _FIRST: Final = 4
@@ -144,7 +144,7 @@ class Regulator:
         self._hold_s = _SHORTEST_HOLD_S
         self._held_until = self._narrowed_at = 0.0
         # Whether a short switch interval is of use, to find out what the tasks do.
-        self._examines = False
+        self._examines = True
         self._drains = False
         self._running = 0
         self._interval_s = 0.0  # when the last beat came
