@@ -84,6 +84,8 @@ class Gate(SimpleQueue[Any]):
         How many workers may be through the gate: at work, or waiting for it.
     watch : Watch
         Who is told of the first worker and the last.
+    taken_at : int
+        When a task was taken last, while the gate is narrow, in ns of `time.perf_counter_ns`.
     lifted : bool
         Whether workers shall be at a higher level than their own, from their next task on.
     lift : callable or None
@@ -111,7 +113,7 @@ class Gate(SimpleQueue[Any]):
         self._workers: dict[int, Worker] = {}
         self._parked: list[threading.Lock] = []
         self._emptier: int | None = None
-        self._taken_at = 0
+        self.taken_at = 0
 
     # --- for the workers
 
@@ -203,13 +205,13 @@ class Gate(SimpleQueue[Any]):
     @property
     def is_starving(self) -> bool:
         """Whether nothing has been taken for a tenth of a second, although that is so."""
-        return self.is_holding_back and time.perf_counter_ns() - self._taken_at >= _STARVING_NS
+        return self.is_holding_back and time.perf_counter_ns() - self.taken_at >= _STARVING_NS
 
     def set_limit(self, limit: int, lifted: bool = False) -> None:
         """Let so many workers through: more of them now, fewer of them as they come back for their next task."""
         with self._lock:
             if type(self) is self._wide:
-                self._taken_at = time.perf_counter_ns() + _STARVING_NS
+                self.taken_at = time.perf_counter_ns() + _STARVING_NS
             self.limit, self.lifted = limit, lifted
             self._choose_class()
             self._admit()
@@ -260,7 +262,7 @@ class Gate(SimpleQueue[Any]):
         elif item is None:
             self._leave(worker)
         else:
-            self._taken_at = time.perf_counter_ns()
+            self.taken_at = time.perf_counter_ns()
             if worker.lifted is not self.lifted:
                 self._lift(worker)
             if worker.refusal is not None:

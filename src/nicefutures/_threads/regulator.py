@@ -31,7 +31,7 @@ from .tasks import count_running
 PERIOD_S: Final = 0.020
 # How many beats a decision is made of, at most, and how few may do; and how many say that it is worth while to look.
 _WINDOW: Final = 24
-_FEW: Final = 8
+_FEW: Final = 6
 _FIRST: Final = 4
 # Waits in short switch intervals. Below the first the GIL was free; who finds it held by one thread's Python code waits
 # for 1 and a little; from the second on, on average, threads queue for it.
@@ -57,7 +57,10 @@ _HELD: Final = 0.9
 _SHORTEST_HOLD_S: Final = 0.5
 _LONGEST_HOLD_S: Final = 16.0
 _SOON_S: Final = 4.0
+_TRIAL_S: Final = 0.5
 _AFTER_LONG_S: Final = 0.1
+# Beats without a task taken, until those that wait for one are let through.
+_VAIN_BEATS: Final = 4
 # Share of the CPU time of all Python threads below which a pool is not who keeps the GIL.
 _MINOR_SHARE: Final = 0.25
 # CPU time over time: threads that all need the GIL use one core together. (Where the time is told in cycles, this takes
@@ -146,7 +149,7 @@ class Regulator:
         # Whether a short switch interval is of use, to find out what the tasks do.
         self._examines = True
         self._drains = False
-        self._running = 0
+        self._running = self._vain = self._taken_at = 0
         self._interval_s = 0.0  # when the last beat came
         self._stalls: dict[str, Stall] = {}
 
@@ -172,19 +175,23 @@ class Regulator:
             self._drains = False  # those that ran when the trial began have come to an end
             self._waits.clear()
         too_free = self._free >= _TOO_FREE and (not self._drains or self._free >= _IDLE * len(self._waits))
-        if self.gate.is_starving or (self.gate.is_holding_back and too_free):
-            self._end_trial()
+        # In beats as well as in time: where other programs leave no CPU, neither tasks nor beats get on.
+        self._vain = self._vain + 1 if self.gate.taken_at == self._taken_at else 0
+        self._taken_at = self.gate.taken_at
+        starving = self.gate.is_starving and self._vain >= _VAIN_BEATS
+        if starving or (self.gate.is_holding_back and too_free):
+            self._end_trial(starving)
         elif self._examines:
             self._examines = len(self._waits) < _WINDOW or self._mean_wait >= _HELD
         elif len(self._waits) >= _FIRST and time.monotonic() >= self._held_until:
             self._examines = self._mean_wait >= max(_HELD, _WORTH_IT * running)
 
-    def _end_trial(self) -> None:
+    def _end_trial(self, starving: bool) -> None:
         """Let all workers run again."""
         if time.monotonic() - self._narrowed_at > _SOON_S:  # it was right for long: that may be a chance
             self._held_until, self._examines = time.monotonic() + _AFTER_LONG_S, True
         else:
-            self._hold(examines=self.gate.is_starving)
+            self._hold(examines=starving)
         self.open()
 
     def _hold(self, examines: bool) -> None:
@@ -212,13 +219,15 @@ class Regulator:
 
     @property
     def is_deciding(self) -> bool:
-        """Whether more beats would help to decide: threads wait for the GIL, and all workers may run."""
-        return self.is_open and self.gate.width > 1 and bool(self._waits) and self._waits[-1] >= _FREE
+        """Whether more beats would help to decide: threads wait for the GIL and all workers may run, or a trial begins."""
+        if self.is_open:
+            return self.gate.width > 1 and bool(self._waits) and self._waits[-1] >= _FREE
+        return time.monotonic() - self._narrowed_at < _TRIAL_S
 
     @property
     def needs_look(self) -> bool:
         """Whether it is of use to know who has used the CPU."""
-        return len(self._waits) >= _FEW and (self.gate.lifted or self._mean_wait >= _HELD)
+        return len(self._waits) > 1 and (self.gate.lifted or self._mean_wait >= _HELD)
 
     def look(self, look: Look) -> None:
         """Let one task run if those that do make threads queue for the GIL, and lift workers if they keep it."""
@@ -226,7 +235,7 @@ class Regulator:
             self._set(self.gate.limit, lifted=False)
             return
         limit = self.gate.limit
-        may_try = self._examines and time.monotonic() >= self._held_until
+        may_try = self._examines and len(self._waits) >= _FEW and time.monotonic() >= self._held_until
         if may_try and min(limit, self._running) > 1 and self._mean_wait >= _QUEUE:
             if self._mean_wait >= _QUEUE_SHARE * self._running and self._free <= _HANDED_OVER * len(self._waits):
                 limit, self._drains, self._narrowed_at = 1, True, time.monotonic()
