@@ -219,7 +219,7 @@ class Regulator:
 
     @property
     def is_deciding(self) -> bool:
-        """Whether more beats would help to decide: threads wait for the GIL and all workers may run, or a trial begins."""
+        """Whether more beats would help to decide: threads wait for the GIL while all run, or a trial begins."""
         if self.is_open:
             return self.gate.width > 1 and bool(self._waits) and self._waits[-1] >= _FREE
         return time.monotonic() - self._narrowed_at < _TRIAL_S
