@@ -63,7 +63,7 @@ class Controller:
         """Watch for a pool."""
         with self._lock:
             self.regulators.append(regulator)
-        if not self.awake:
+        if not self.awake and self.watcher is not None:  # a worker is not to start it: it would hand its level on
             self.wake()
 
     def remove(self, regulator: Regulator) -> None:

@@ -153,9 +153,10 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
             elif warning.is_pending:
                 self._gate.take_back()
                 warning.raise_pending()
-        super()._adjust_thread_count()
+        # First, in this thread: a worker that started the one that watches would hand its level on.
         if not controller.awake and self._regulator is not None:
             controller.wake()
+        super()._adjust_thread_count()
 
     # ---
 
