@@ -27,7 +27,8 @@ from patience import PATIENCE, wait_until
 from programs import run_python
 from tasks import compute
 
-pytestmark = pytest.mark.every_python
+# Alone, for where several programs share a CPU the GIL is free as often as there is no CPU to take it with.
+pytestmark = [pytest.mark.every_python, pytest.mark.alone]
 
 # --- how many run
 

@@ -135,6 +135,7 @@ def test_recursion():
 
 
 @needs_gil
+@pytest.mark.alone
 def test_mostly_waiting():
     """Tasks of which one alone would leave the GIL free run as wide as there are workers, again and again."""
 
