@@ -77,13 +77,14 @@ def test_turns():
         executor.submit(hold)
         wait_until(lambda: begun.is_set() and executor.stats().running == 1)
         (running,) = running_workers(gate)
-        nobody = SimpleNamespace(waits_s=[], add=lambda _: None, remove=lambda _: None)
+        nobody = SimpleNamespace(waits_s=[], add=lambda _: None, remove=lambda _: None, end_soon=lambda: None)
         regulator = Regulator(gate, 0.005, nobody)
         for _ in range(20):
             regulator.beat(0.01, 2)
         used = {worker.native_id: 20_000_000 for worker in gate.workers if worker is not running}
         regulator.look(Look(elapsed_ns=60_000_000, used=used))
         limit = executor.stats().limit
+        regulator.open()
         release.set()
     assert limit == 1
 
@@ -234,6 +235,32 @@ time.sleep(0.3)
 {ending}
 """
     assert run_python(code).count("met") == 4
+
+
+@needs_gil
+@pytest.mark.parametrize("ending", ["", "executor.shutdown(wait=False)", "del executor", "executor.shutdown()"])
+@pytest.mark.parametrize("idle", [0, 0.5])
+def test_exit_with_waiting_workers(ending, idle):
+    """The program ends although workers wait for their turn, one has none but sits at the queue, and no task comes."""
+    code = f"""
+import threading, time
+from nicefutures import PriorityThreadPoolExecutor
+
+def compute():
+    while executor.stats().limit == 4:
+        pass
+
+executor = PriorityThreadPoolExecutor(4)
+barrier = threading.Barrier(4)
+for future in [executor.submit(barrier.wait) for _ in range(4)]:
+    future.result()
+for future in [executor.submit(compute) for _ in range(3)]:
+    future.result()
+time.sleep({idle})
+{ending}
+print("end")
+"""
+    assert run_python(code) == "end\n"
 
 
 @posix_only

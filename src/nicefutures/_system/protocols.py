@@ -44,8 +44,9 @@ class Priority(Protocol):
     def restore_thread(self, saved: Any) -> Shortfall | None:
         """Put the calling thread back; returns what could not be."""
 
-    def release_thread(self) -> None:
-        """Prepare the calling thread for its end."""
+    @property
+    def release_thread(self) -> Callable[[], None] | None:
+        """What prepares the calling thread for its end; None if nothing has to."""
 
     def describe(self, pid: int | None = None) -> ProcessDescription:
         """Return all that is known of the process's scheduling."""

@@ -66,6 +66,12 @@ class Controller:
         if not self.awake and self.watcher is not None:  # a worker is not to start it: it would hand its level on
             self.wake()
 
+    def end_soon(self) -> None:
+        """Let the thread look whether pools have no workers any more. No lock is taken."""
+        watcher = self.watcher
+        if watcher is not None and not self.awake:
+            watcher.reconsider()
+
     def remove(self, regulator: Regulator) -> None:
         """Watch no more for a pool; after the last one, the switch interval is what it was."""
         with self._lock:
@@ -77,13 +83,23 @@ class Controller:
 
     # --- for the thread
 
+    def prune(self) -> list[Regulator]:
+        """Return the pools that have workers; let those go that have none any more."""
+        for regulator in list(self.regulators):
+            if regulator.gate.ends:
+                regulator.gate.prune()
+        return list(self.regulators)
+
     def rest(self) -> None:
         """Let tasks that begin call `wake`, and the switch interval be what it was."""
         with self._lock:
             self.awake = False
             self.interval.put_back()
         # A task that was submitted before that line did not call `wake`.
-        if not all(regulator.gate.empty() for regulator in list(self.regulators)):
+        pools = self.prune()
+        for regulator in pools:
+            regulator.gate.unpark()
+        if not all(regulator.gate.empty() for regulator in pools):
             self.wake()
 
     def gone(self, watcher: Watcher) -> bool:

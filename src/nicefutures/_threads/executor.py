@@ -138,6 +138,7 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
             finalizer.atexit = False
         if put_before(self, gate) and latency_target is not None and has_gil():
             self._regulator = Regulator(gate, latency_target, controller)
+            self._ended = weakref.ref(self, gate.note_end)  # as the stdlib's workers have one
             if level < ThreadPriority.BELOW_NORMAL:
                 gate.lift = functools.partial(lift_thread, level)
 
@@ -199,6 +200,7 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         finally:
             if cancel_futures:
                 self._gate.set_emptying(False)
+            self._gate.prune()
         if self._release_cap is not None:
             self._release_cap()  # the workers that are left still hold it
         if wait and self._failure_warning is not None:
@@ -222,6 +224,6 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         return self._regulator.stalls if self._regulator is not None else []
 
 
-def _enroll_with_cap(gate: Gate, cap: ThreadCap, refusal: Shortfall | None) -> Callable[[], None]:
+def _enroll_with_cap(gate: Gate, cap: ThreadCap, refusal: Shortfall | None) -> Callable[[], None] | None:
     """Make the calling thread a worker that holds the cap until it ends."""
     return gate.enroll(refusal, shared_cap.hold(cap, openmp=True))

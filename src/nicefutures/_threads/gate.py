@@ -35,22 +35,29 @@ class Worker:
     ----------
     at_leave : callable or None
         Called when it is one no more, in its thread.
-    ident, native_id : int
-        Its thread's.
+    thread : threading.Thread
+        The thread, and ...
+    ident : int
+        ... what Python knows it by.
     lifted : bool
         Whether it is at a higher level than its own.
     refusal : Shortfall or None
         Why its tasks fail: it is not at its level.
     """
 
-    __slots__ = ("at_leave", "ident", "lifted", "native_id", "refusal")
+    __slots__ = ("at_leave", "ident", "lifted", "refusal", "thread")
 
-    def __init__(self, at_leave: Callable[[], None] | None, refusal: Shortfall | None) -> None:
+    def __init__(self, ident: int, at_leave: Callable[[], None] | None, refusal: Shortfall | None) -> None:
+        self.ident = ident
         self.at_leave = at_leave
         self.refusal = refusal
-        self.ident = threading.get_ident()
-        self.native_id = threading.get_native_id()
+        self.thread = threading.current_thread()
         self.lifted = False
+
+    @property
+    def native_id(self) -> int:
+        """The thread's, in the system."""
+        return self.thread.native_id or 0
 
     @property
     def needs_us(self) -> bool:
@@ -64,12 +71,16 @@ class Watch(Protocol):
     def begin(self) -> None:
         """Take notice of the first worker."""
 
+    def end_soon(self) -> None:
+        """Take notice that the workers go, one after the other: who wants to know when they have gone calls `prune`."""
+
     def end(self) -> None:
         """Take notice that the last worker has gone."""
 
 
 class _Nobody:
     def begin(self) -> None: ...
+    def end_soon(self) -> None: ...
     def end(self) -> None: ...
 
 
@@ -90,6 +101,8 @@ class Gate(SimpleQueue[Any]):
         Whether workers shall be at a higher level than their own, from their next task on.
     lift : callable or None
         Puts the calling worker there, or back; returns False if it cannot.
+    ends : bool
+        Whether no more tasks come, so that the workers go.
     """
 
     # Here, for a pool that is shut down by a `__del__` at the interpreter's end finds no names of modules any more.
@@ -97,14 +110,18 @@ class Gate(SimpleQueue[Any]):
     _wide: ClassVar[type["Gate"]]
     _narrow: ClassVar[type["Gate"]]
 
+    # Here, for to set them costs time that a pool for a few tasks only does not have.
+    width = limit = 0
+    watch: Watch = _Nobody()
+    lifted = ends = False
+    lift: Callable[[bool], bool] | None = None
+    taken_at = 0
+    _submitted = 0
+    _drained = 0  # by who shut the pool down
+    _nones = 0  # how many are in the queue
+    _emptier: int | None = None
+
     def __init__(self) -> None:
-        self.width = self.limit = 0
-        self.watch: Watch = _Nobody()
-        self.lifted = False
-        self.lift: Callable[[bool], bool] | None = None
-        self._submitted = 0
-        self._drained = 0  # by who shut the pool down
-        self._ends = 0  # how many Nones are in the queue
         self._forget_workers()
 
     def _forget_workers(self) -> None:
@@ -112,14 +129,12 @@ class Gate(SimpleQueue[Any]):
         self._lock = threading.RLock()
         self._workers: dict[int, Worker] = {}
         self._parked: list[threading.Lock] = []
-        self._emptier: int | None = None
-        self.taken_at = 0
 
     # --- for the workers
 
     def enroll(
         self, refusal: Shortfall | None = None, at_leave: Callable[[], None] | None = None
-    ) -> Callable[[], None]:
+    ) -> Callable[[], None] | None:
         """Make the calling thread a worker: what it gets from now on is limited.
 
         Parameters
@@ -131,18 +146,19 @@ class Gate(SimpleQueue[Any]):
 
         Returns
         -------
-        callable
+        callable or None
             To be called when the thread ends.
         """
-        worker = Worker(at_leave, refusal)
+        ident = self._get_ident()
+        worker = Worker(ident, at_leave, refusal)
         with self._lock:
             first = not self._workers
-            self._workers[worker.ident] = worker
+            self._workers[ident] = worker
             if refusal is not None or at_leave is not None:
                 self._choose_class()
         if first:
             self.watch.begin()
-        return functools.partial(self._leave, worker)
+        return None if at_leave is None else functools.partial(self._leave, worker)
 
     def _leave(self, worker: Worker) -> None:
         """Let a worker go, and another through."""
@@ -176,8 +192,25 @@ class Gate(SimpleQueue[Any]):
             self.put(item)
 
     def count_end(self) -> None:
-        """Count a None that is put into the queue."""
-        self._ends += 1
+        """Count a None that is put into the queue, upon which workers go."""
+        self._nones += 1
+        self.note_end()
+
+    def note_end(self, _: object = None) -> None:
+        """Take note that no more tasks come. No lock is taken: the garbage collector may call this anywhere."""
+        self.ends = True
+        self.watch.end_soon()
+
+    def prune(self) -> None:
+        """Let the workers go whose threads have ended. That they tell so themselves would cost each of them time."""
+        with self._lock:
+            gone = [worker for worker in self._workers.values() if not worker.thread.is_alive()]
+            for worker in gone:
+                del self._workers[worker.ident]
+            last = bool(gone) and not self._workers
+            self._admit()
+        if last:
+            self.watch.end()
 
     def set_emptying(self, empties: bool) -> None:
         """Let the calling thread take whatever is in the queue, even if it is a worker, or no more."""
@@ -188,7 +221,7 @@ class Gate(SimpleQueue[Any]):
     def tasks_done(self, running: int) -> int:
         """Return how many tasks have been done so far if so many are running."""
         with self._lock:
-            return max(self._submitted - self._drained - max(self.qsize() - self._ends, 0) - running, 0)
+            return max(self._submitted - self._drained - max(self.qsize() - self._nones, 0) - running, 0)
 
     # --- for the regulator
 
@@ -216,9 +249,19 @@ class Gate(SimpleQueue[Any]):
             self._choose_class()
             self._admit()
 
+    def unpark(self) -> None:
+        """Let those who wait before the gate wait behind it: the limit stays, but nobody looks whether it is right.
+
+        So nobody waits for a turn that does not come when the interpreter's end puts a None into the queue.
+        """
+        with self._lock:
+            while self._parked:
+                self._parked.pop().release()
+
     def reset_after_fork(self) -> None:
         """Begin anew in a forked child, which has none of the workers."""
         self.limit, self.lifted = self.width, False
+        self.taken_at, self._emptier = 0, None
         self._forget_workers()
         self._choose_class()
 

@@ -17,6 +17,7 @@ few, all run again, and the next trial is later. Nobody has to wait long for a t
 
 import sys
 import time
+import types
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
@@ -119,6 +120,9 @@ class Watching(Protocol):
     def add(self, regulator: "Regulator") -> None:
         """Watch for a pool."""
 
+    def end_soon(self) -> None:
+        """Look whether pools have no workers any more, from now on: one has been shut down."""
+
     def remove(self, regulator: "Regulator") -> None:
         """Watch no more for a pool."""
 
@@ -136,26 +140,32 @@ class Regulator:
         Who watches.
     """
 
+    # Here, for to set them costs time that a pool for a few tasks only does not have.
+    _hold_s = _SHORTEST_HOLD_S
+    _held_until = _narrowed_at = 0.0
+    # Whether a short switch interval is of use, to find out what the tasks do.
+    _examines = True
+    _drains = False
+    _running = _vain = _taken_at = 0
+    _interval_s = 0.0  # when the last beat came
+    _stalls: Mapping[str, Stall] = types.MappingProxyType({})
+
     def __init__(self, gate: Gate, target: float, controller: Watching) -> None:
         self.gate = gate
         self._controller = controller
         self._short_interval_s = max(target / _INTERVALS_PER_TARGET, _SHORTEST_INTERVAL_S)
         # The wait for the GIL begins up to a period after the stall did.
         self.stall_s = max(_STALL_TARGETS * target - PERIOD_S, PERIOD_S)
-        gate.watch = self
         self._waits: deque[float] = deque(maxlen=_WINDOW)
-        self._hold_s = _SHORTEST_HOLD_S
-        self._held_until = self._narrowed_at = 0.0
-        # Whether a short switch interval is of use, to find out what the tasks do.
-        self._examines = True
-        self._drains = False
-        self._running = self._vain = self._taken_at = 0
-        self._interval_s = 0.0  # when the last beat came
-        self._stalls: dict[str, Stall] = {}
+        gate.watch = self
 
     def begin(self) -> None:
         """Watch: there is a worker."""
         self._controller.add(self)
+
+    def end_soon(self) -> None:
+        """Watch until there is no worker."""
+        self._controller.end_soon()
 
     def end(self) -> None:
         """Watch no more: there is no worker."""

@@ -38,7 +38,8 @@ _LOOK_NS: Final = 3 * _PERIOD_NS // 2
 _LOOK_SHARE: Final = 0.005
 # Beats without a task after which the watch sleeps.
 _PATIENCE_BEATS: Final = 5
-# Seconds for which the thread stays when the last pool has gone: another may come, as where each call has its own.
+# Seconds for which the thread stays when the last pool has gone: another may come, as where each call has its own. And
+# from one look to the next whether the workers of a pool have gone.
 _LINGER_S: Final = 0.25
 
 
@@ -47,6 +48,9 @@ class Owner(Protocol):
 
     regulators: list[Regulator]
     waits_s: deque[float]
+
+    def prune(self) -> list[Regulator]:
+        """Return the pools that have workers; let those go that have none any more."""
 
     def rest(self) -> None:
         """Take notice that no task runs."""
@@ -115,7 +119,9 @@ class Watcher:
         try:
             while self._stopping.locked():
                 times, used_ns = backend.accounting.thread_waits(), time.thread_time_ns()
-                if not self._work.acquire(timeout=-1 if self._controller.regulators else _LINGER_S):
+                pools = self._controller.prune()
+                changes = not pools or any(regulator.gate.ends for regulator in pools)
+                if not self._work.acquire(timeout=_LINGER_S if changes else -1):
                     if self._controller.gone(self):
                         return
                 elif self._woken_at:
@@ -162,7 +168,7 @@ class Watcher:
 
     def _beat(self, wait: Wait) -> list[Regulator]:
         """Take note of a wait for the GIL; return the pools that are at work."""
-        regulators = list(self._controller.regulators)
+        regulators = self._controller.prune()
         if regulators and wait.ns >= min(regulator.stall_s for regulator in regulators) * 1e9:
             self._blame.find_culprit(wait)
         now = time.perf_counter_ns()

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .._failure import attempt, refuse
@@ -26,39 +26,43 @@ class _Release:
     needed here. There it does nothing.
     """
 
-    leave: Callable[[], None] | None = None
-
-    def __init__(self) -> None:
+    def __init__(self, steps: Iterable[Callable[[], None]]) -> None:
         self._pid = os.getpid()
+        self._steps = steps
 
     def __del__(self) -> None:
-        if os.getpid() != self._pid:
-            return
-        if self.leave is not None:
-            self.leave()
-        backend.priority.release_thread()
+        if os.getpid() == self._pid:
+            for step in self._steps:
+                step()
 
 
 def start_thread(
     set_level: Callable[[], Shortfall | None],
     on_failure: Callable[[Shortfall], None],
-    enroll: Callable[[Shortfall | None], Callable[[], None]],
+    enroll: Callable[[Shortfall | None], Callable[[], None] | None],
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
 ) -> None:
-    """Initialize a worker thread; `enroll` is called last, and what it returns when the thread ends.
+    """Initialize a worker thread; `enroll` is called last, and what it returns, if anything, when the thread ends.
 
     If `on_failure` is :func:`nicefutures._failure.refuse` and something is missing, `enroll` gets that, and the
     initializer does not run.
     """
-    release = _here.release = _Release()
+    release = backend.priority.release_thread
+    steps = [] if release is None else [release]
+    if steps:
+        _here.release = _Release(steps)
     shortfall = attempt(set_level)
     refusal = shortfall if on_failure is refuse else None
     if shortfall is not None and refusal is None:
         on_failure(shortfall)
     if initializer is not None and refusal is None:
         initializer(*initargs)
-    release.leave = enroll(refusal)
+    leave = enroll(refusal)
+    if leave is not None:
+        steps.insert(0, leave)
+        if release is None:
+            _here.release = _Release(steps)
 
 
 def start_green_thread(

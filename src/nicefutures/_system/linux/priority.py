@@ -109,8 +109,8 @@ def restore_thread(saved: Scheduling) -> Shortfall | None:
     return restore_each({_SELF: saved}, "the thread priority from before")
 
 
-def release_thread() -> None:
-    """Nothing to do: a thread's level ends with it."""
+# A thread's level ends with it.
+release_thread: Final = None
 
 
 # --- saying what went wrong

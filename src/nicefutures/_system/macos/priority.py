@@ -86,8 +86,8 @@ def restore_thread(saved: Qos) -> Shortfall | None:
     return None
 
 
-def release_thread() -> None:
-    """Nothing to do: a thread's QoS class ends with it."""
+# A thread's QoS class ends with it.
+release_thread: Final = None
 
 
 def _nearest(qos: Qos) -> ThreadPriority:

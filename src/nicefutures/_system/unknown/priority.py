@@ -48,8 +48,8 @@ def restore_thread(saved: None) -> Shortfall | None:
     return None
 
 
-def release_thread() -> None:
-    """Nothing to do: no thread is ever changed."""
+# No thread is ever changed.
+release_thread: Final = None
 
 
 def describe(pid: int | None = None) -> ProcessDescription:
