@@ -247,10 +247,11 @@ import threading, time
 from nicefutures import PriorityThreadPoolExecutor
 
 def compute():
-    while executor.stats().limit == 4:
+    while gate.limit == 4:
         pass
 
 executor = PriorityThreadPoolExecutor(4)
+gate = executor._gate
 barrier = threading.Barrier(4)
 for future in [executor.submit(barrier.wait) for _ in range(4)]:
     future.result()
