@@ -32,7 +32,7 @@ from .tasks import count_running
 PERIOD_S: Final = 0.020
 # How many beats a decision is made of, at most, and how few may do; and how many say that it is worth while to look.
 _WINDOW: Final = 24
-_FEW: Final = 6
+_FEW: Final = 5
 _FIRST: Final = 4
 # Waits in short switch intervals. Below the first the GIL was free; who finds it held by one thread's Python code waits
 # for 1 and a little; from the second on, on average, threads queue for it.

@@ -34,7 +34,7 @@ _FIRST_BEATS: Final = 30
 # Beats may not keep step with tasks: each period is up to this share longer or shorter.
 _JITTER: Final = 0.3
 # From one look at the threads to the next, and what share of the time it may take.
-_LOOK_NS: Final = 3 * _PERIOD_NS // 2
+_LOOK_NS: Final = 3 * _PERIOD_NS // 4
 _LOOK_SHARE: Final = 0.005
 # Beats without a task after which the watch sleeps.
 _PATIENCE_BEATS: Final = 5
