@@ -5,6 +5,7 @@ the tests are the standard library's, and look into its private parts.
 """
 
 import concurrent.futures
+import functools
 import importlib
 import pkgutil
 import sys
@@ -13,40 +14,53 @@ import unittest
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
 
 SUITE = "test.test_concurrent_futures"
+
+
+class WatchedThreadPoolExecutor(PriorityThreadPoolExecutor):
+    """One that limits its workers."""
+
+    __init__ = functools.partialmethod(PriorityThreadPoolExecutor.__init__, latency_target=0.005)
+
+
 OURS = {
     concurrent.futures.ProcessPoolExecutor: LowPriorityProcessPoolExecutor,
     concurrent.futures.ThreadPoolExecutor: PriorityThreadPoolExecutor,
 }
+# A second time, the tests of the thread pool only.
+WATCHED = {PriorityThreadPoolExecutor: WatchedThreadPoolExecutor}
 # These import the executor's class by name from concurrent.futures, in a fresh interpreter.
 LEFT_OUT = ("test_interpreter_shutdown", "test_submit_after_interpreter_shutdown", "test_hang_gh83386")
 
 
-def swap_in() -> None:
+def swap_in(executors: dict[type, type]) -> None:
     """Let the suite's base classes make our executors."""
     util = importlib.import_module(f"{SUITE}.util")
     for value in vars(util).values():
-        if isinstance(value, type) and vars(value).get("executor_type") in OURS:
-            value.executor_type = OURS[value.executor_type]
+        if isinstance(value, type) and vars(value).get("executor_type") in executors:
+            value.executor_type = executors[value.executor_type]
 
 
-def keep(suite: unittest.TestSuite) -> unittest.TestSuite:
-    """Return the suite without what is left out."""
+def keep(suite: unittest.TestSuite, part: str) -> unittest.TestSuite:
+    """Return the tests with `part` in their name, without what is left out."""
     kept = unittest.TestSuite()
     for test in suite:
         if isinstance(test, unittest.TestSuite):
-            kept.addTest(keep(test))
-        elif test.id().rpartition(".")[2] not in LEFT_OUT:
+            kept.addTest(keep(test, part))
+        elif part in test.id() and test.id().rpartition(".")[2] not in LEFT_OUT:
             kept.addTest(test)
     return kept
 
 
 def main() -> int:
     """Run all of it; return the exit status."""
-    swap_in()
     package = importlib.import_module(SUITE)
     names = [f"{SUITE}.{module.name}" for module in pkgutil.iter_modules(package.__path__) if "test_" in module.name]
-    result = unittest.TextTestRunner().run(keep(unittest.defaultTestLoader.loadTestsFromNames(names)))
-    return 0 if result.wasSuccessful() else 1
+    successful = True
+    for executors, part in ((OURS, ""), (WATCHED, "ThreadPool")):
+        swap_in(executors)
+        tests = keep(unittest.defaultTestLoader.loadTestsFromNames(names), part)
+        successful = unittest.TextTestRunner().run(tests).wasSuccessful() and successful
+    return 0 if successful else 1
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ POOLS = {
     **{f"ours-{m}": functools.partial(LowPriorityProcessPoolExecutor, mp_context=get_context(m)) for m in METHODS},
     "stdlib": functools.partial(ProcessPoolExecutor, mp_context=QUICK),
     "ours-threads": PriorityThreadPoolExecutor,
+    "ours-threads-target": functools.partial(PriorityThreadPoolExecutor, latency_target=0.005),
     "stdlib-threads": ThreadPoolExecutor,
     # Each way to treat a failure has its own way into the worker.
     "ours-raise": functools.partial(LowPriorityProcessPoolExecutor, mp_context=QUICK, on_failure="raise"),

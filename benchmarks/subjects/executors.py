@@ -141,7 +141,7 @@ LOW_PROCESS: Final = "low-process"
 # With its level only; and where the level counts against other sessions.
 LOW_LEVEL_ONLY: Final = "low-process-level"
 LOW_ISOLATED: Final = "low-process-isolated"
-# With its level only, and as it is by default.
+# With its level only, as it is by default; and with a target for a window.
 PRIORITY_THREAD: Final = "priority-thread"
 AWARE_THREAD: Final = "aware-thread"
 _THREAD_LEVELS: Final = ("below_normal", "idle", "lowest", "normal", "above_normal", "highest", "time_critical")
@@ -174,13 +174,16 @@ EXECUTORS: Final = {
     ),
     STDLIB_THREAD: ExecutorKind("ThreadPoolExecutor", lambda workers, _: ThreadPoolExecutor(workers), processes=False),
     PRIORITY_THREAD: ExecutorKind(
-        "PriorityThreadPoolExecutor without a latency target",
+        "PriorityThreadPoolExecutor",
         _priority_thread(None),
         processes=False,
         priorities=_THREAD_LEVELS,
     ),
     AWARE_THREAD: ExecutorKind(
-        "PriorityThreadPoolExecutor", _priority_thread(0.005), processes=False, priorities=_THREAD_LEVELS
+        "PriorityThreadPoolExecutor, latency_target=0.005",
+        _priority_thread(0.005),
+        processes=False,
+        priorities=_THREAD_LEVELS,
     ),
 }
 

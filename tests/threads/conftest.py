@@ -31,7 +31,10 @@ def noise():
 @pytest.fixture
 def gated():
     """A pool whose tasks have made it let one worker run, with such tasks still coming."""
-    with PriorityThreadPoolExecutor(4) as executor, Feed(executor, functools.partial(compute, 0.002)) as feed:
+    with (
+        PriorityThreadPoolExecutor(4, latency_target=0.005) as executor,
+        Feed(executor, functools.partial(compute, 0.002)) as feed,
+    ):
         if has_gil():
             wait_until(lambda: executor.stats().limit == 1)
         yield executor

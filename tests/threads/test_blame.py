@@ -53,7 +53,10 @@ def test_stall(beside, caplog):
     if beside is not None and not cpu_time.TOLD:
         pytest.skip("which of several tasks it was is seen from their CPU times")
     began, calls = time.monotonic(), []
-    with PriorityThreadPoolExecutor(4) as executor, Feed(executor, beside) if beside else contextlib.nullcontext():
+    with (
+        PriorityThreadPoolExecutor(4, latency_target=0.005) as executor,
+        Feed(executor, beside) if beside else contextlib.nullcontext(),
+    ):
         wait_until(lambda: calls.append(1) or longest_stall(executor, 0.5) > 0.4)
         (stall,) = [stall for stall in executor.stalls() if stall.function.endswith("hold_gil")]
     assert stall.seconds < time.monotonic() - began
@@ -66,7 +69,7 @@ def test_stall(beside, caplog):
 @needs_gil
 def test_times():
     """How often a call kept the GIL is counted, and the longest time is told."""
-    with PriorityThreadPoolExecutor(1) as executor:
+    with PriorityThreadPoolExecutor(1, latency_target=0.005) as executor:
         regulator = Regulator(executor._gate, 0.005, Controller())
         for seconds in (0.2, 0.5, 0.3):
             regulator.blame("task", seconds)
@@ -78,7 +81,7 @@ def test_times():
 @pytest.mark.usefixtures("tells_cpu_time")
 def test_short_stall():
     """Ten times the target is enough."""
-    with PriorityThreadPoolExecutor(4) as executor:
+    with PriorityThreadPoolExecutor(4, latency_target=0.005) as executor:
         wait_until(lambda: longest_stall(executor, 0.05) > 0.03)
 
 
@@ -87,7 +90,10 @@ def test_short_stall():
 def test_computing_stall():
     """A call that computes with the GIL is named, whoever is the first to go on after it."""
     numbers = list(range(100_000)) * 60
-    with PriorityThreadPoolExecutor(2) as executor, Feed(executor, functools.partial(time.sleep, 0.005)):
+    with (
+        PriorityThreadPoolExecutor(2, latency_target=0.005) as executor,
+        Feed(executor, functools.partial(time.sleep, 0.005)),
+    ):
         time.sleep(0.1)
 
         def named():
@@ -101,7 +107,10 @@ def test_computing_stall():
 def test_other_thread_stalls():
     """Another thread's call is not blamed on a task."""
     numbers = list(range(100_000))
-    with PriorityThreadPoolExecutor(2) as executor, Feed(executor, functools.partial(time.sleep, 0.005)):
+    with (
+        PriorityThreadPoolExecutor(2, latency_target=0.005) as executor,
+        Feed(executor, functools.partial(time.sleep, 0.005)),
+    ):
         time.sleep(0.1)
         sorted(numbers * 60)
         time.sleep(0.1)
@@ -115,7 +124,7 @@ def test_stopped_process():
     code = """
 import os, signal, subprocess, sys, time
 from nicefutures import PriorityThreadPoolExecutor
-with PriorityThreadPoolExecutor(2) as executor:
+with PriorityThreadPoolExecutor(2, latency_target=0.005) as executor:
     future = executor.submit(time.sleep, 1.5)
     time.sleep(0.3)
     subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -CONT {os.getpid()}"])

@@ -42,7 +42,10 @@ def test_narrow(gated):
 @needs_gil
 def test_wide():
     """Tasks that do not keep the GIL run as wide as there are workers."""
-    with PriorityThreadPoolExecutor(4) as executor, Feed(executor, functools.partial(time.sleep, 0.002)):
+    with (
+        PriorityThreadPoolExecutor(4, latency_target=0.005) as executor,
+        Feed(executor, functools.partial(time.sleep, 0.002)),
+    ):
         wait_until(lambda: executor.stats().tasks_done > 200)
         wait_until(lambda: executor.stats().limit == 4)
 
@@ -55,7 +58,7 @@ def test_change():
     def task():
         does[0](0.002)
 
-    with PriorityThreadPoolExecutor(4) as executor, Feed(executor, task):
+    with PriorityThreadPoolExecutor(4, latency_target=0.005) as executor, Feed(executor, task):
         wait_until(lambda: executor.stats().limit == 1)
         does[0] = time.sleep
         wait_until(lambda: executor.stats().limit == 4)
@@ -71,7 +74,7 @@ def test_turns():
         begun.set()
         release.wait()
 
-    with PriorityThreadPoolExecutor(4, latency_target=None) as executor:
+    with PriorityThreadPoolExecutor(4, on_failure="raise") as executor:  # the gate has to know its workers
         gate = executor._gate
         wait([executor.submit(barrier.wait) for _ in range(4)], PATIENCE)
         executor.submit(hold)
@@ -92,7 +95,10 @@ def test_turns():
 @needs_gil
 def test_not_our_fault(noise):
     """A pool that only waits is not held back because somebody else keeps the GIL."""
-    with PriorityThreadPoolExecutor(8) as executor, Feed(executor, functools.partial(time.sleep, 0.02)):
+    with (
+        PriorityThreadPoolExecutor(8, latency_target=0.005) as executor,
+        Feed(executor, functools.partial(time.sleep, 0.02)),
+    ):
         done = executor.stats().tasks_done
         wait_until(lambda: executor.stats().tasks_done > done + 100)
         wait_until(lambda: executor.stats().limit == 8)
@@ -120,7 +126,10 @@ def test_off(target):
 def test_barrier(noise, workers):
     """Tasks that wait for each other all get to run."""
     barrier = threading.Barrier(workers)
-    with PriorityThreadPoolExecutor(workers) as executor, Feed(executor, functools.partial(compute, 0.002)):
+    with (
+        PriorityThreadPoolExecutor(workers, latency_target=0.005) as executor,
+        Feed(executor, functools.partial(compute, 0.002)),
+    ):
         if has_gil():
             wait_until(lambda: executor.stats().limit == 1)
         for future in [executor.submit(barrier.wait) for _ in range(workers)]:
@@ -177,7 +186,7 @@ def test_cancel(gated):
 @pytest.mark.parametrize("cancel", [False, True])
 def test_shutdown(cancel):
     """Shutting down does all tasks, or cancels those that have not begun."""
-    executor = PriorityThreadPoolExecutor(4)
+    executor = PriorityThreadPoolExecutor(4, latency_target=0.005)
     with Feed(executor, functools.partial(compute, 0.002)):
         if has_gil():
             wait_until(lambda: executor.stats().limit == 1)
@@ -195,7 +204,7 @@ def test_shutdown(cancel):
 
 def test_shutdown_from_a_task():
     """A task may shut its own pool down and cancel what is left."""
-    executor = PriorityThreadPoolExecutor(2)
+    executor = PriorityThreadPoolExecutor(2, latency_target=0.005)
     submitted, ended = threading.Event(), threading.Event()
 
     def end_it():
@@ -225,7 +234,7 @@ def compute(seconds):
     while time.perf_counter() < end:
         pass
 
-executor = PriorityThreadPoolExecutor(4)
+executor = PriorityThreadPoolExecutor(4, latency_target=0.005)
 barrier = threading.Barrier(4)
 for _ in range(40):
     executor.submit(compute, 0.01)
@@ -250,7 +259,7 @@ def compute():
     while gate.limit == 4:
         pass
 
-executor = PriorityThreadPoolExecutor(4)
+executor = PriorityThreadPoolExecutor(4, latency_target=0.005)
 gate = executor._gate
 barrier = threading.Barrier(4)
 for future in [executor.submit(barrier.wait) for _ in range(4)]:
@@ -269,7 +278,7 @@ def test_fork(gated):
     """A child that was forked meanwhile can have a pool of its own, and comes to an end."""
 
     def child():
-        with PriorityThreadPoolExecutor(2) as executor:
+        with PriorityThreadPoolExecutor(2, latency_target=0.005) as executor:
             return executor.submit(int, "3").result(PATIENCE)
 
     pid = gated.submit(lambda: os.fork() or os._exit(child())).result(PATIENCE)
@@ -279,7 +288,7 @@ def test_fork(gated):
 @posix_only
 def test_fork_beside_workers():
     """A child drops what the workers of its parent had, whatever lock one of them held when it was forked."""
-    with PriorityThreadPoolExecutor(2) as executor:
+    with PriorityThreadPoolExecutor(2, latency_target=0.005) as executor:
         executor.submit(int).result(PATIENCE)
         with executor._gate._lock:
             pid = os.fork() or os._exit(3)
@@ -306,7 +315,7 @@ def running_workers(gate):
 def test_garbage():
     """A pool that nobody has any more ends its threads."""
     threads = set(threading.enumerate())
-    executor = PriorityThreadPoolExecutor(4)
+    executor = PriorityThreadPoolExecutor(4, latency_target=0.005)
     wait([executor.submit(compute, 0.01) for _ in range(40)])
     del executor
     wait_until(lambda: set(threading.enumerate()) <= threads)
@@ -326,7 +335,7 @@ def test_references():
     gc.collect()
     gc.disable()
     try:
-        with PriorityThreadPoolExecutor(2) as executor:
+        with PriorityThreadPoolExecutor(2, latency_target=0.005) as executor:
             argument = Big()
             future = executor.submit(run, argument)
             seen = [weakref.ref(argument), weakref.ref(future.result(PATIENCE))]
@@ -338,7 +347,7 @@ def test_references():
 
 def test_broken():
     """A failing initializer breaks the pool, as with the standard library."""
-    with PriorityThreadPoolExecutor(2, initializer=int, initargs=("x",)) as executor:
+    with PriorityThreadPoolExecutor(2, initializer=int, initargs=("x",), latency_target=0.005) as executor:
         with pytest.raises(RuntimeError, match="initializer failed"):
             executor.submit(int).result(PATIENCE)
         with pytest.raises(RuntimeError, match="initializer failed"):
@@ -347,7 +356,7 @@ def test_broken():
 
 def test_other_queue():
     """A pool whose queue somebody has replaced works, unlimited, and leaves nothing."""
-    executor = PriorityThreadPoolExecutor(2)
+    executor = PriorityThreadPoolExecutor(2, latency_target=0.005)
     gate = executor._work_queue
     executor._work_queue = queue.PriorityQueue()
     assert put_before(executor, gate) is False
@@ -364,7 +373,7 @@ def test_other_queue():
 def test_idle():
     """An idle pool wakes no thread."""
     before = {thread.native_id for thread in threading.enumerate()}
-    with PriorityThreadPoolExecutor(4) as executor:
+    with PriorityThreadPoolExecutor(4, latency_target=0.005) as executor:
         wait([executor.submit(compute, 0.01) for _ in range(20)])
         wait_until(lambda: not controller.awake)
         ours = {thread.native_id for thread in threading.enumerate()} - before
@@ -392,7 +401,7 @@ def wakeups(tids):
 
 def test_tasks_done():
     """All tasks are counted, those that fail included, those that are cancelled as well, as a worker sees them off."""
-    executor = PriorityThreadPoolExecutor(3)
+    executor = PriorityThreadPoolExecutor(3, latency_target=0.005)
     wait([executor.submit(int, text) for text in ("1", "x") * 20])
     executor.shutdown()
     assert executor.stats().tasks_done == 40
@@ -400,7 +409,7 @@ def test_tasks_done():
 
 def test_limit_of_dead_workers():
     """A gate whose workers have gone has counted their tasks and has none left."""
-    executor = PriorityThreadPoolExecutor(3)
+    executor = PriorityThreadPoolExecutor(3, latency_target=0.005)
     executor.submit(int).result()
     executor.shutdown()
     assert executor.stats().running == 0

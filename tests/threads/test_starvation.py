@@ -37,7 +37,7 @@ class Loops:
 def busy_pool(workers, loops=1):
     """A pool that has let one worker run, as its tasks were Python code, and has some now that do not end."""
     endless = Loops()
-    with PriorityThreadPoolExecutor(workers) as executor:
+    with PriorityThreadPoolExecutor(workers, latency_target=0.005) as executor:
         try:
             for _ in range(loops):
                 executor.submit(endless.run)
@@ -67,7 +67,7 @@ def test_services():
 def test_services_at_once():
     """And so they do if they come while the pool lets one worker run."""
     endless = Loops()
-    with PriorityThreadPoolExecutor(6) as executor:
+    with PriorityThreadPoolExecutor(6, latency_target=0.005) as executor:
         futures = [executor.submit(compute, 0.002) for _ in range(300)]
         try:
             futures += [executor.submit(endless.run) for _ in range(6)]
@@ -105,7 +105,7 @@ def test_name_lookup():
 
     async def main():
         loop = asyncio.get_running_loop()
-        executor = PriorityThreadPoolExecutor()
+        executor = PriorityThreadPoolExecutor(latency_target=0.005)
         loop.set_default_executor(executor)
         running = loop.run_in_executor(None, endless.run)
         try:
@@ -122,7 +122,7 @@ def test_name_lookup():
 @needs_gil
 def test_recursion():
     """Tasks that wait for tasks of their own end, with as many workers as they need."""
-    with PriorityThreadPoolExecutor(40) as executor:
+    with PriorityThreadPoolExecutor(40, latency_target=0.005) as executor:
 
         def total(low, high):
             if high - low <= 2000:
@@ -143,7 +143,7 @@ def test_mostly_waiting():
         time.sleep(0.02)
         compute(0.002)
 
-    with PriorityThreadPoolExecutor(8) as executor:
+    with PriorityThreadPoolExecutor(8, latency_target=0.005) as executor:
         for _ in executor.map(run, range(400)):
             pass
         seen = []
@@ -155,7 +155,7 @@ def test_mostly_waiting():
 @needs_gil
 def test_long_tasks():
     """Tasks that take longer than a task may have to wait run side by side, as many as there are workers."""
-    with PriorityThreadPoolExecutor(3) as executor:
+    with PriorityThreadPoolExecutor(3, latency_target=0.005) as executor:
         done = [executor.submit(compute, 0.004) for _ in range(200)]
         together = threading.Barrier(3)
         meet = functools.partial(together.wait, PATIENCE)

@@ -35,7 +35,10 @@ def test_switch_interval_of_two():
     before = sys.getswitchinterval()
     with PriorityThreadPoolExecutor(2, latency_target=0.02) as first, Feed(first, functools.partial(compute, 0.002)):
         wait_until(lambda: sys.getswitchinterval() == pytest.approx(0.004))
-        with PriorityThreadPoolExecutor(2) as second, Feed(second, functools.partial(compute, 0.002)):
+        with (
+            PriorityThreadPoolExecutor(2, latency_target=0.005) as second,
+            Feed(second, functools.partial(compute, 0.002)),
+        ):
             wait_until(lambda: sys.getswitchinterval() == pytest.approx(0.001))
     assert sys.getswitchinterval() == before
 
@@ -45,7 +48,10 @@ def test_switch_interval_of_the_user():
     """What the user sets meanwhile stays."""
     before = sys.getswitchinterval()
     try:
-        with PriorityThreadPoolExecutor(2) as executor, Feed(executor, functools.partial(compute, 0.002)):
+        with (
+            PriorityThreadPoolExecutor(2, latency_target=0.005) as executor,
+            Feed(executor, functools.partial(compute, 0.002)),
+        ):
             wait_until(lambda: sys.getswitchinterval() != before)
             sys.setswitchinterval(0.003)
         assert sys.getswitchinterval() == pytest.approx(0.003)

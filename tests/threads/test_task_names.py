@@ -125,7 +125,7 @@ def test_to_thread():
     release, found = threading.Event(), []
 
     async def main():
-        executor = PriorityThreadPoolExecutor(1)
+        executor = PriorityThreadPoolExecutor(1, latency_target=0.005)
         asyncio.get_running_loop().set_default_executor(executor)
         task = asyncio.create_task(asyncio.to_thread(hold, release))
         await asyncio.sleep(0)  # now it has been submitted
@@ -147,7 +147,7 @@ def test_carrier():
     execute.__module__ = "dask.local"
     execute = type(execute)(execute.__code__, {**globals(), "__name__": "dask.local"})
     release = threading.Event()
-    with PriorityThreadPoolExecutor(1) as executor:
+    with PriorityThreadPoolExecutor(1, latency_target=0.005) as executor:
         future = executor.submit(execute, hold, release)
         wait_until(lambda: future.running() and executor.stats().running)
         found = name_of_running(executor)
@@ -157,7 +157,7 @@ def test_carrier():
 
 def test_no_task():
     """A worker that waits has no task to name."""
-    with PriorityThreadPoolExecutor(1) as executor:
+    with PriorityThreadPoolExecutor(1, latency_target=0.005) as executor:
         executor.submit(int).result()
         wait_until(lambda: executor.stats().running == 0)
         assert name_of_running(executor) == "unknown"

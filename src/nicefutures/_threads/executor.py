@@ -42,10 +42,11 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         What to do about a thread that could not be put at the level. "warn": it works all the same, and one
         PriorityWarning per executor says what is in force, why, and what would help. "raise": its
         tasks end with a PriorityError that says so. "ignore": it works all the same.
-    latency_target : float or None, default 0.005
+    latency_target : float or None, default None
         Seconds that another Python thread, the one that draws your window say, may have to wait for the GIL because of
-        this pool. The pool measures that wait, and lets one worker run where that keeps the GIL as busy as all of them
-        do, for the GIL lets one run at a time anyway. None: all workers run, whatever their tasks do.
+        this pool; 0.005 keeps a window smooth. The pool measures that wait, and lets one worker run where that keeps
+        the GIL as busy as all of them do, for the GIL lets one run at a time anyway. None: all workers run, whatever
+        their tasks do, as in the standard library's pool.
     blas_threads : int, "auto" or None, default None
         How many threads a BLAS library may use for each call, from now until the executor is shut down. It holds for
         **the whole process**: a BLAS library has one number, so calls from other threads, the main one included, get as
@@ -68,14 +69,15 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
 
     Notes
     -----
-    **The latency target.** While tasks run, a thread of the library's wakes every 20 ms or so, and measures how long it
-    waits for the GIL. Where threads queue for it because of the pool's tasks, one of those runs at a time, if it keeps
-    the GIL busy alone; tasks that wait for something as well run as wide as there are workers. A task never waits for
-    longer than about a tenth of a second if it would have begun at once in the standard library's pool, whatever runs
+    **With a latency target**, while tasks run, a thread of the library's wakes every 20 ms or so, and measures how
+    long it waits for the GIL. Where threads queue for it because of the pool's tasks, one of those runs at a time, if
+    it keeps the GIL busy alone; tasks that wait for something as well run as wide as there are workers. A task that
+    would have begun at once in the standard library's pool waits for about a fifth of a second at most, whatever runs
     before it. The interpreter's switch interval is a fifth of the target while one task runs at a time, but 1 ms at
     least, unless it is shorter already, and is put back when the pool is idle or shut down. On a free-threaded build
     without the GIL there is nothing to do, and none of this happens. A single call that keeps the GIL for long cannot
-    be interrupted: `stalls` names such functions.
+    be interrupted: `stalls` names such functions. It is not the default, for tasks that both compute in Python and
+    wait may do a tenth less than in the standard library's pool.
 
     **The GIL does not know of priorities.** A thread that runs Python code holds the GIL. At a low priority it gets
     less of the CPU, so beside other busy programs it holds the GIL for *longer*, and every other Python thread waits
@@ -107,13 +109,14 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         *,
         priority: ThreadPriority | str = ThreadPriority.BELOW_NORMAL,
         on_failure: OnFailure = "warn",
-        latency_target: float | None = 0.005,
+        latency_target: float | None = None,
         blas_threads: int | Literal["auto"] | None = None,
     ) -> None:
         level = parse_priority(ThreadPriority, priority)
         parse_on_failure(on_failure)
         check_max_workers(max_workers)
-        latency_target = check_latency_target(latency_target)
+        target = check_latency_target(latency_target)
+        target = target if has_gil() else None
         initargs = check_initializer(initializer, initargs)
 
         self._failure_warning: WarnOnce | None = None
@@ -130,14 +133,18 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
             super().__init__(max_workers, thread_name_prefix, start_green_thread, initargs)
         else:
             set_level = functools.partial(backend.priority.set_thread, level)
-            enroll = gate.enroll if cap is None else functools.partial(_enroll_with_cap, gate, cap)
+            enroll: Callable[..., Any] | None = None  # where nothing has to be known of workers, it would cost time
+            if cap is not None:
+                enroll = functools.partial(_enroll_with_cap, gate, cap)
+            elif target is not None or on_shortfall is refuse:
+                enroll = gate.enroll
             initargs = (set_level, on_shortfall, enroll, initializer, initargs)
             super().__init__(max_workers, thread_name_prefix, start_thread, initargs)
         if cap is not None:
             self._release_cap = finalizer = weakref.finalize(self, shared_cap.hold(cap, openmp=False))
             finalizer.atexit = False
-        if put_before(self, gate) and latency_target is not None and has_gil():
-            self._regulator = Regulator(gate, latency_target, controller)
+        if put_before(self, gate) and target is not None:
+            self._regulator = Regulator(gate, target, controller)
             self._ended = weakref.ref(self, gate.note_end)  # as the stdlib's workers have one
             if level < ThreadPriority.BELOW_NORMAL:
                 gate.lift = functools.partial(lift_thread, level)
@@ -209,8 +216,13 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
     shutdown.__doc__ = ThreadPoolExecutor.shutdown.__doc__
 
     def stats(self) -> PoolStats:
-        """Return how many workers run, how long a thread waits for the GIL meanwhile, and how much has been done."""
-        return self._regulator.stats if self._regulator is not None else stats_of(self._gate)
+        """Return how many workers run, how long a thread waits for the GIL meanwhile, and how much has been done.
+
+        Without a `latency_target` nobody measures how long a thread waits.
+        """
+        if self._regulator is not None:
+            return self._regulator.stats
+        return stats_of(self._gate, [thread.ident for thread in list(getattr(self, "_threads", ()))])
 
     def stalls(self) -> list[Stall]:
         """Return the functions that kept every other Python thread waiting for more than about ten times the target.

@@ -295,11 +295,12 @@ class Regulator:
         """The pool's figures."""
         waits = sorted(self._controller.waits_s)
         p50, p99 = (waits[round(share * (len(waits) - 1))] if waits else None for share in (0.5, 0.99))
-        return stats_of(self.gate)._replace(gil_wait_p50=p50, gil_wait_p99=p99)
+        idents = [worker.ident for worker in self.gate.workers]
+        return stats_of(self.gate, idents)._replace(gil_wait_p50=p50, gil_wait_p99=p99)
 
 
-def stats_of(gate: Gate) -> PoolStats:
-    """Return the figures of a pool that nobody watches."""
-    running = count_running(gate)
+def stats_of(gate: Gate, idents: Sequence[int | None]) -> PoolStats:
+    """Return the figures of a pool that nobody watches, with such threads."""
+    running = count_running(idents)
     lifted = gate.lifted and gate.lift is not None
     return PoolStats(gate.limit, running, None, None, gate.tasks_done(running), lifted)

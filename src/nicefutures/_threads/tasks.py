@@ -6,10 +6,8 @@ import functools
 import importlib
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
-
-from .gate import Gate
 
 # What is private in concurrent.futures, under the same names from Python 3.11 to 3.15. A worker's stack begins with the
 # second; in a task, the first is on it.
@@ -53,10 +51,10 @@ def place_of(frame: types.FrameType | None) -> Place | None:
     return None if frame is None else (id(frame), frame.f_lasti)
 
 
-def count_running(gate: Gate) -> int:
-    """Return how many workers have a task."""
+def count_running(idents: Iterable[int | None]) -> int:
+    """Return how many of these workers have a task."""
     frames = current_frames()
-    return sum(is_in_task(frames.get(worker.ident)) for worker in gate.workers)
+    return sum(is_in_task(frames.get(ident)) for ident in idents if ident is not None)
 
 
 def is_in_task(frame: types.FrameType | None) -> bool:

@@ -39,11 +39,11 @@ class _Release:
 def start_thread(
     set_level: Callable[[], Shortfall | None],
     on_failure: Callable[[Shortfall], None],
-    enroll: Callable[[Shortfall | None], Callable[[], None] | None],
+    enroll: Callable[[Shortfall | None], Callable[[], None] | None] | None,
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
 ) -> None:
-    """Initialize a worker thread; `enroll` is called last, and what it returns, if anything, when the thread ends.
+    """Initialize a worker thread; `enroll`, if any, is called last, and what it returns, if anything, at the end.
 
     If `on_failure` is :func:`nicefutures._failure.refuse` and something is missing, `enroll` gets that, and the
     initializer does not run.
@@ -58,7 +58,7 @@ def start_thread(
         on_failure(shortfall)
     if initializer is not None and refusal is None:
         initializer(*initargs)
-    leave = enroll(refusal)
+    leave = None if enroll is None else enroll(refusal)
     if leave is not None:
         steps.insert(0, leave)
         if release is None:
