@@ -23,9 +23,10 @@ try:  # not what gevent and eventlet put in its place in `queue`: their threads 
 except ImportError:
     from queue import SimpleQueue
 
-# If for so long nothing is taken, although something waits, the gate has to open, in ns. For the tasks that ran when it
-# became narrow and share the GIL it is twice as long.
-_STARVING_NS: Final = 100_000_000
+# If for so long nothing is taken, although something waits, the gate has to open, in ns. The tasks that ran when it
+# became narrow and share the GIL take longer to come to an end: so much more for them.
+_STARVING_NS: Final = 150_000_000
+_DRAINING_NS: Final = 100_000_000
 
 
 class Worker:
@@ -237,14 +238,14 @@ class Gate(SimpleQueue[Any]):
 
     @property
     def is_starving(self) -> bool:
-        """Whether nothing has been taken for a tenth of a second, although that is so."""
+        """Whether nothing has been taken for so long that this has to end, although that is so."""
         return self.is_holding_back and time.perf_counter_ns() - self.taken_at >= _STARVING_NS
 
     def set_limit(self, limit: int, lifted: bool = False) -> None:
         """Let so many workers through: more of them now, fewer of them as they come back for their next task."""
         with self._lock:
             if type(self) is self._wide:
-                self.taken_at = time.perf_counter_ns() + _STARVING_NS
+                self.taken_at = time.perf_counter_ns() + _DRAINING_NS
             self.limit, self.lifted = limit, lifted
             self._choose_class()
             self._admit()

@@ -46,8 +46,9 @@ _QUEUE_SHARE: Final = 0.75
 _WORTH_IT: Final = 0.2
 # A longer wait counts as so many intervals, and so many for each task: one stall says nothing of the load.
 _LONGEST_WAIT: Final = 2.0
-# Of a window: so many beats that found the GIL free beside one worker are no chance. Beside several, up to such a share
-# are, for the GIL is handed over; and from such a share on they would do with more.
+# Of a window: so many beats that found the GIL free beside one worker are no chance, if they are such a share, too.
+# Beside several workers up to that share are a chance, for the GIL is handed over; and from such a share on they would
+# do with more.
 _TOO_FREE: Final = 4
 _HANDED_OVER: Final = 0.25
 _IDLE: Final = 0.4
@@ -55,7 +56,7 @@ _IDLE: Final = 0.4
 _HELD: Final = 0.9
 # Seconds until one worker is tried again, after that was too few or would be, at least and at most. They double if that
 # is so again within so many seconds after. After it was right for longer than that, they are few.
-_SHORTEST_HOLD_S: Final = 0.5
+_SHORTEST_HOLD_S: Final = 0.25
 _LONGEST_HOLD_S: Final = 16.0
 _SOON_S: Final = 4.0
 _TRIAL_S: Final = 0.5
@@ -103,10 +104,13 @@ class Look(NamedTuple):
         others = total - ours
         if others >= _MUCH * self.elapsed_ns and total >= _MORE_THAN_ONE * self.elapsed_ns:
             return False  # together they did more than the GIL lets them: others keep it, and these release it
-        # Who has the GIL uses a core, unless it has no CPU: then it is a worker that is ready to run, and starved.
-        starved = total < _MUCH * self.elapsed_ns
-        return ours >= _MINOR_SHARE * total or (
-            starved and any(backend.accounting.is_ready(w.native_id) for w in workers)
+        # Who has the GIL uses a core, unless it has no CPU.
+        return ours >= _MINOR_SHARE * total or self.shows_no_cpu(workers)
+
+    def shows_no_cpu(self, workers: Sequence[Worker]) -> bool:
+        """Return whether other programs leave no CPU for these workers: one is ready to run, and they hardly do."""
+        return sum(self.used.values()) < _MUCH * self.elapsed_ns and any(
+            backend.accounting.is_ready(worker.native_id) for worker in workers
         )
 
 
@@ -145,7 +149,7 @@ class Regulator:
     _held_until = _narrowed_at = 0.0
     # Whether a short switch interval is of use, to find out what the tasks do.
     _examines = True
-    _drains = False
+    _drains = _no_cpu = False
     _running = _vain = _taken_at = 0
     _interval_s = 0.0  # when the last beat came
     _stalls: Mapping[str, Stall] = types.MappingProxyType({})
@@ -184,7 +188,10 @@ class Regulator:
         if self._drains and running <= self.gate.limit:
             self._drains = False  # those that ran when the trial began have come to an end
             self._waits.clear()
-        too_free = self._free >= _TOO_FREE and (not self._drains or self._free >= _IDLE * len(self._waits))
+        # Where other programs leave no CPU, the GIL is free because nobody gets there to take it.
+        too_free = not (self._no_cpu and self.needs_look) and self._free >= max(
+            _TOO_FREE, (_IDLE if self._drains else _HANDED_OVER) * len(self._waits)
+        )
         # In beats as well as in time: where other programs leave no CPU, neither tasks nor beats get on.
         self._vain = self._vain + 1 if self.gate.taken_at == self._taken_at else 0
         self._taken_at = self.gate.taken_at
@@ -241,6 +248,7 @@ class Regulator:
 
     def look(self, look: Look) -> None:
         """Let one task run if those that do make threads queue for the GIL, and lift workers if they keep it."""
+        self._no_cpu = cpu_time.TOLD and look.shows_no_cpu(self.gate.workers)
         if self._mean_wait < _HELD or not look.is_due_to(self.gate.workers):
             self._set(self.gate.limit, lifted=False)
             return

@@ -1,0 +1,78 @@
+"""Beside what changes threads for the whole program: gevent, other interpreters in the process."""
+
+import sys
+
+import pytest
+
+from programs import run_python
+
+pytestmark = pytest.mark.every_python
+
+_USE = """
+    with PriorityThreadPoolExecutor(4, latency_target={target}) as executor:
+        assert executor.submit(abs, -1).result() == 1
+        assert list(executor.map(lambda x: (time.sleep(0.02), x)[1], range(8))) == list(range(8))
+        assert type(executor.submit(lambda: 1 / 0).exception()) is ZeroDivisionError
+        assert executor.stats().tasks_done >= 9
+        assert executor.stalls() == []
+    forgotten = PriorityThreadPoolExecutor(2, latency_target={target})
+    future = forgotten.submit(time.sleep, 0.02)
+    del forgotten
+    assert future.result() is None
+"""
+
+
+@pytest.mark.parametrize("target", [None, 0.005])
+@pytest.mark.parametrize("patched", ["before", "after"])
+def test_gevent(patched, target):
+    """With gevent's threads, tasks are done, nobody's level is changed, and one warning says that there is none."""
+    pytest.importorskip("gevent")
+    patch = "from gevent import monkey; monkey.patch_all()"
+    before, after = (patch, "") if patched == "before" else ("", patch)
+    run_python(f"""
+{before}
+import time, warnings
+from nicefutures import PriorityError, PriorityThreadPoolExecutor, PriorityWarning, get_thread_priority
+{after}
+level = get_thread_priority()
+with warnings.catch_warnings(record=True) as log:
+    warnings.simplefilter("always", PriorityWarning)
+{_USE.format(target=target)}
+assert [warning.category for warning in log] == [PriorityWarning] * 2  # one for each pool
+assert "gevent" in log[0].message.reason
+with PriorityThreadPoolExecutor(2, latency_target={target}, on_failure="ignore") as executor:
+    assert executor.submit(get_thread_priority).result() == level
+assert get_thread_priority() == level
+""")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="new in Python 3.13")
+@pytest.mark.parametrize("target", [None, 0.005])
+def test_subinterpreter(target):
+    """In an interpreter with a GIL of its own, a pool does its tasks, and so does one beside it."""
+    run_python(f"""
+import sys, threading, time
+import nicefutures._threads.tasks
+from nicefutures import PriorityThreadPoolExecutor
+code = '''if True:
+    import time
+    from nicefutures import PriorityThreadPoolExecutor
+{_USE.format(target=target)}
+'''
+def beside():
+    for _ in range(5):
+{_USE.format(target=target).replace(chr(10), chr(10) + "    ")}
+if sys.version_info >= (3, 14):
+    from concurrent import interpreters
+    run, inside = interpreters.Interpreter.exec, interpreters.create()
+else:
+    import _interpreters
+    inside = _interpreters.create("isolated")
+    def run(interpreter, code):
+        failed = _interpreters.exec(interpreter, code)
+        assert failed is None, failed
+thread = threading.Thread(target=beside)
+thread.start()
+run(inside, code)
+thread.join()
+""")
