@@ -72,7 +72,7 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
     **With a latency target**, while tasks run, a thread of the library's wakes every 20 ms or so, and measures how
     long it waits for the GIL. Where threads queue for it because of the pool's tasks, one of those runs at a time, if
     it keeps the GIL busy alone; tasks that wait for something as well run as wide as there are workers. A task that
-    would have begun at once in the standard library's pool waits for about a fifth of a second at most, whatever runs
+    would have begun at once in the standard library's pool waits for about a quarter of a second at most, whatever runs
     before it. The interpreter's switch interval is a fifth of the target while one task runs at a time, but 1 ms at
     least, unless it is shorter already, and is put back when the pool is idle or shut down. On a free-threaded build
     without the GIL there is nothing to do, and none of this happens. A single call that keeps the GIL for long cannot
