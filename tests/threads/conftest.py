@@ -8,7 +8,6 @@ import pytest
 from feeding import Feed
 from nicefutures import PriorityThreadPoolExecutor
 from nicefutures._threads.gil import has_gil
-from patience import wait_until
 from tasks import compute
 
 
@@ -30,12 +29,12 @@ def noise():
 
 @pytest.fixture
 def gated():
-    """A pool whose tasks have made it let one worker run, with such tasks still coming."""
+    """A pool that lets one worker run just now, with tasks that keep the GIL still coming."""
     with (
         PriorityThreadPoolExecutor(4, latency_target=0.005) as executor,
         Feed(executor, functools.partial(compute, 0.002)) as feed,
     ):
         if has_gil():
-            wait_until(lambda: executor.stats().limit == 1)
+            executor._gate.set_limit(1)
         yield executor
         del feed

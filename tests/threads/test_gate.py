@@ -34,9 +34,11 @@ pytestmark = [pytest.mark.every_python, pytest.mark.alone]
 
 
 @needs_gil
-def test_narrow(gated):
+def test_narrow():
     """Of tasks that keep the GIL one runs at a time, before long."""
-    wait_until(lambda: gated.stats().running == 1)
+    tasks = functools.partial(compute, 0.002)
+    with PriorityThreadPoolExecutor(4, latency_target=0.005) as executor, Feed(executor, tasks):
+        wait_until(lambda: executor.stats().limit == executor.stats().running == 1)
 
 
 @needs_gil
@@ -131,7 +133,7 @@ def test_barrier(noise, workers):
         Feed(executor, functools.partial(compute, 0.002)),
     ):
         if has_gil():
-            wait_until(lambda: executor.stats().limit == 1)
+            executor._gate.set_limit(1)
         for future in [executor.submit(barrier.wait) for _ in range(workers)]:
             future.result(PATIENCE)
 
@@ -189,7 +191,7 @@ def test_shutdown(cancel):
     executor = PriorityThreadPoolExecutor(4, latency_target=0.005)
     with Feed(executor, functools.partial(compute, 0.002)):
         if has_gil():
-            wait_until(lambda: executor.stats().limit == 1)
+            executor._gate.set_limit(1)
     release = threading.Event()
     blockers = [executor.submit(release.wait, PATIENCE) for _ in range(4)]
     futures = [executor.submit(compute, 0.01) for _ in range(20)]
@@ -264,7 +266,10 @@ gate = executor._gate
 barrier = threading.Barrier(4)
 for future in [executor.submit(barrier.wait) for _ in range(4)]:
     future.result()
-for future in [executor.submit(compute) for _ in range(3)]:
+futures = [executor.submit(compute) for _ in range(3)]
+time.sleep(0.05)
+gate.set_limit(1)
+for future in futures:
     future.result()
 time.sleep({idle})
 {ending}
