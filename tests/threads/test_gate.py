@@ -18,6 +18,7 @@ import pytest
 from feeding import Feed
 from marks import linux_only, needs_gil, posix_only
 from nicefutures import PriorityThreadPoolExecutor
+from nicefutures._threads import cpu_time
 from nicefutures._threads.controller import controller
 from nicefutures._threads.gate import put_before
 from nicefutures._threads.gil import has_gil
@@ -95,8 +96,11 @@ def test_turns():
 
 
 @needs_gil
-def test_not_our_fault(noise):
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
+def test_not_our_fault(told, noise, monkeypatch):
     """A pool that only waits is not held back because somebody else keeps the GIL."""
+    # Where the system tells who has used the CPU, and where it does not.
+    monkeypatch.setattr(cpu_time, "TOLD", cpu_time.TOLD and told)
     with (
         PriorityThreadPoolExecutor(8, latency_target=0.005) as executor,
         Feed(executor, functools.partial(time.sleep, 0.02)),

@@ -54,6 +54,10 @@ _HANDED_OVER: Final = 0.25
 _IDLE: Final = 0.4
 # From such a mean wait on, the GIL is held nearly all the time.
 _HELD: Final = 0.9
+# Where the system does not tell who uses the CPU: one worker that does less than this share of the tasks that all did
+# is too few. If that is in a number of tasks, in a window, that is no chance.
+_FEWER: Final = 0.6
+_MANY_TASKS: Final = 4
 # Seconds until one worker is tried again, after that was too few or would be, at least and at most. They double if that
 # is so again within so many seconds after. After it was right for longer than that, they are few.
 _SHORTEST_HOLD_S: Final = 0.25
@@ -152,6 +156,7 @@ class Regulator:
     _drains = _no_cpu = False
     _running = _vain = _taken_at = 0
     _interval_s = 0.0  # when the last beat came
+    _rate_before = 0.0  # of tasks, when the trial began, in 1/s
     _stalls: Mapping[str, Stall] = types.MappingProxyType({})
 
     def __init__(self, gate: Gate, target: float, controller: Watching) -> None:
@@ -161,6 +166,8 @@ class Regulator:
         # The wait for the GIL begins up to a period after the stall did.
         self.stall_s = max(_STALL_TARGETS * target - PERIOD_S, PERIOD_S)
         self._waits: deque[float] = deque(maxlen=_WINDOW)
+        # When the last beats came, in s, and how many tasks had been done; empty where nobody needs to know.
+        self._done: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
         gate.watch = self
 
     def begin(self) -> None:
@@ -185,9 +192,11 @@ class Regulator:
         # A wait that swallowed beats counts for each of them.
         self._waits.extend([wait] * (1 + min(int(waited_s / PERIOD_S), _WINDOW)))
         self._running = running
+        if not cpu_time.TOLD:
+            self._done.append((time.monotonic(), self.gate.tasks_done(running)))
         if self._drains and running <= self.gate.limit:
             self._drains = False  # those that ran when the trial began have come to an end
-            self._waits.clear()
+            self._forget()
         # Where other programs leave no CPU, the GIL is free because nobody gets there to take it.
         too_free = not (self._no_cpu and self.needs_look) and self._free >= max(
             _TOO_FREE, (_IDLE if self._drains else _HANDED_OVER) * len(self._waits)
@@ -196,12 +205,29 @@ class Regulator:
         self._vain = self._vain + 1 if self.gate.taken_at == self._taken_at else 0
         self._taken_at = self.gate.taken_at
         starving = self.gate.is_starving and self._vain >= _VAIN_BEATS
-        if starving or (self.gate.is_holding_back and too_free):
+        if starving or (self.gate.is_holding_back and (too_free or self._does_less)):
             self._end_trial(starving)
         elif self._examines:
             self._examines = len(self._waits) < _WINDOW or self._mean_wait >= _HELD
         elif len(self._waits) >= _FIRST and time.monotonic() >= self._held_until:
             self._examines = self._mean_wait >= max(_HELD, _WORTH_IT * running)
+
+    def _forget(self) -> None:
+        self._waits.clear()
+        self._done.clear()
+
+    @property
+    def _rate(self) -> float:
+        """Tasks per second in the last beats, 0 if they are too few to say; only where CPU times are not told."""
+        if not self._done:
+            return 0.0
+        (since_s, done_before), (now_s, done) = self._done[0], self._done[-1]
+        return (done - done_before) / (now_s - since_s) if done - done_before >= _MANY_TASKS else 0.0
+
+    @property
+    def _does_less(self) -> bool:
+        """Whether one worker does fewer tasks than all did."""
+        return not self._drains and len(self._done) == _WINDOW and self._rate < _FEWER * self._rate_before
 
     def _end_trial(self, starving: bool) -> None:
         """Let all workers run again."""
@@ -257,6 +283,7 @@ class Regulator:
         if may_try and min(limit, self._running) > 1 and self._mean_wait >= _QUEUE:
             if self._mean_wait >= _QUEUE_SHARE * self._running and self._free <= _HANDED_OVER * len(self._waits):
                 limit, self._drains, self._narrowed_at = 1, True, time.monotonic()
+                self._rate_before = self._rate
             elif len(self._waits) == _WINDOW:
                 self._hold(examines=False)
         self._set(limit, lifted=True)
@@ -273,7 +300,7 @@ class Regulator:
         lifted = lifted and self.gate.lift is not None
         if (limit, lifted) != (self.gate.limit, self.gate.lifted):
             if limit != self.gate.limit:
-                self._waits.clear()
+                self._forget()
             self.gate.set_limit(limit, lifted)
 
     def open(self) -> None:
@@ -282,7 +309,7 @@ class Regulator:
 
     def reset_after_fork(self) -> None:
         """Begin anew in a forked child, which has none of the workers."""
-        self._waits.clear()
+        self._forget()
         self.gate.reset_after_fork()
 
     def blame(self, name: str, seconds: float) -> bool:
