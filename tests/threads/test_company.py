@@ -64,15 +64,16 @@ def beside():
 {_USE.format(target=target).replace(chr(10), chr(10) + "    ")}
 if sys.version_info >= (3, 14):
     from concurrent import interpreters
-    run, inside = interpreters.Interpreter.exec, interpreters.create()
+    run, end, inside = interpreters.Interpreter.exec, interpreters.Interpreter.close, interpreters.create()
 else:
     import _interpreters
-    inside = _interpreters.create("isolated")
+    end, inside = _interpreters.destroy, _interpreters.create("isolated")
     def run(interpreter, code):
         failed = _interpreters.exec(interpreter, code)
         assert failed is None, failed
 thread = threading.Thread(target=beside)
 thread.start()
 run(inside, code)
+end(inside)  # or the program hangs at its end if a thread is still in there, with the stdlib's pool as well
 thread.join()
 """)
