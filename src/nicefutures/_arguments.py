@@ -54,6 +54,7 @@ def check_latency_target(target: Any) -> float | None:
     """Return `target` as a float; raise for what is no time in s that anybody would wait for a window."""
     if target is None:
         return None
+    # A float first: to ask the abstract class costs a pool that is made for a few tasks only.
     if type(target) is not float and (isinstance(target, bool) or not isinstance(target, numbers.Real)):
         msg = f"latency_target must be a number of seconds or None, not {target!r}"
         raise TypeError(msg)

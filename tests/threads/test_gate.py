@@ -110,6 +110,29 @@ def test_not_our_fault(told, noise, monkeypatch):
         wait_until(lambda: executor.stats().limit == 8)
 
 
+@needs_gil
+def test_not_told(monkeypatch):
+    """Where CPU times are not told, one worker that does fewer tasks than all did is too few, busy as the GIL is."""
+    monkeypatch.setattr(cpu_time, "TOLD", False)
+    nobody = SimpleNamespace(waits_s=[], add=lambda _: None, remove=lambda _: None, end_soon=lambda: None)
+    with (
+        PriorityThreadPoolExecutor(8, on_failure="raise") as executor,  # the gate has to know its workers
+        Feed(executor, functools.partial(time.sleep, 0.005)),
+    ):
+        regulator = Regulator(executor._gate, 0.005, nobody)
+
+        def beat(running):
+            regulator.beat(0.01, running)
+            time.sleep(0.01)
+
+        for _ in range(24):
+            beat(2)
+        regulator.look(Look(elapsed_ns=60_000_000, used={}))
+        narrow = executor.stats().limit
+        wait_until(lambda: beat(1) or executor.stats().limit == 8)
+    assert narrow == 1
+
+
 @pytest.mark.parametrize("target", [None, 0.005])
 def test_off(target):
     """Without a target, or without the GIL, all workers run."""
