@@ -23,12 +23,15 @@ _SIZE_HELP: Final = 'use bytes (an int), a text such as "256 KiB" or "1 MB", or 
 
 
 def check_max_workers(max_workers: Any) -> None:
-    """Raise a TypeError that names the value if it is not a number; its range is checked by the stdlib."""
+    """Raise a TypeError that names the value if it is not a number, and a ValueError if it is not above 0."""
     try:
-        _ = max_workers is None or max_workers > 0
+        is_right = max_workers is None or max_workers > 0
     except TypeError:
         msg = f"max_workers must be a positive integer or None, not {max_workers!r}"
         raise TypeError(msg) from None
+    if not is_right:
+        msg = f"max_workers must be greater than 0, not {max_workers!r}"
+        raise ValueError(msg)
 
 
 def check_initializer(initializer: object, initargs: Any) -> tuple[Any, ...]:
@@ -48,6 +51,21 @@ def check_context(mp_context: object) -> None:
     if isinstance(mp_context, str):
         msg = f"mp_context must be a context, not {mp_context!r}: use multiprocessing.get_context({mp_context!r})"
         raise TypeError(msg)
+
+
+def check_max_tasks(max_tasks_per_child: Any, context: Any) -> None:
+    """Raise for what is no number of tasks, and where workers are forked: that is for a process without threads."""
+    if max_tasks_per_child is None:
+        return
+    if not isinstance(max_tasks_per_child, int):
+        msg = f"max_tasks_per_child must be an integer or None, not {max_tasks_per_child!r}"
+        raise TypeError(msg)
+    if max_tasks_per_child < 1:
+        msg = f"max_tasks_per_child must be >= 1, not {max_tasks_per_child!r}"
+        raise ValueError(msg)
+    if context.get_start_method() == "fork":
+        msg = "max_tasks_per_child is incompatible with the start method 'fork': use mp_context=get_context('spawn')"
+        raise ValueError(msg)
 
 
 def check_latency_target(target: Any) -> float | None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from threadpoolctl import LibController
 
 # OpenMP 5.2, 21.1.2; OpenBLAS, "Runtime variables"; oneMKL, "Using Additional Threading Control"; BLIS,
-# "Multithreading"; Apple, "vecLib" (Accelerate reads it when it is loaded, and threadpoolctl does not know it).
+# "Multithreading"; Apple, "vecLib" (Accelerate reads it when it is loaded, and threadpoolctl does not know it); Polars,
+# "Multiprocessing" (it reads it when it is imported); Numba, "Environment variables".
 _OPENMP: Final = "OMP_NUM_THREADS"
 VARIABLES: Final = (
     _OPENMP,
@@ -26,6 +27,8 @@ VARIABLES: Final = (
     "MKL_NUM_THREADS",
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "NUMBA_NUM_THREADS",
 )
 
 
@@ -63,7 +66,10 @@ def cap_process(cap: ThreadCap | None) -> int | None:
     """
     if cap is not None:
         openmp = os.environ.get(_OPENMP)
-        for variable in VARIABLES:
+        numba = sys.modules.get("numba")
+        if numba is not None:  # it refuses another number in the environment once it has threads
+            numba.set_num_threads(cap.of(numba.get_num_threads()))
+        for variable in VARIABLES if numba is None else VARIABLES[:-1]:
             os.environ[variable] = str(cap.of(_number(os.environ.get(variable, openmp), cap.threads)))
     libraries = find_libraries()
     for library in libraries:

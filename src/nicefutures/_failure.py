@@ -80,6 +80,7 @@ _here = _Here()
 
 def settle(steps: Iterable[Callable[[], Shortfall | None]], on_failure: Callable[[Shortfall], None]) -> None:
     """Take all steps, and tell of what is missing, in one."""
+    _here.refusal = None  # a worker may have been forked by one that refuses its tasks
     shortfalls = [shortfall for step in steps if (shortfall := attempt(step)) is not None]
     if shortfalls:
         on_failure(shortfalls[0] if len(shortfalls) == 1 else _combine(shortfalls))

@@ -1,9 +1,7 @@
 """``map(chunksize="auto")``: as many calls in a task as take a few milliseconds."""
 
-import concurrent.futures.process  # noqa: F401, so that its exit function is registered before ours and runs after it
 import functools
 import itertools
-import os
 import sys
 import threading
 import time
@@ -77,9 +75,8 @@ class Chunks(Protocol):
 class AutoMap(Generic[_T]):
     """One call of ``map``.
 
-    What a task's callback does may run with the locks of the executor held, and the inputs may be code of the user's
-    that waits for results. So with the lock of this class nothing else is called: neither is a task submitted then,
-    nor is an input asked for its next item, nor is the last reference to the executor dropped.
+    The inputs may be code of the user's that waits for results, so with the lock of this class nothing else is called:
+    neither is a task submitted then, nor is an input asked for its next item.
 
     Parameters
     ----------
@@ -105,7 +102,6 @@ class AutoMap(Generic[_T]):
         iterables: tuple[Iterable[Any], ...],
         buffersize: int | None,
     ) -> None:
-        _retired.clear()
         self._how = chunks
         self._submit: _Submit | None = submit  # as long as there may be something to send
         self._sending = True  # calls that have never been sent
@@ -188,7 +184,7 @@ class AutoMap(Generic[_T]):
                 if self._cancelled and not isinstance(error, BrokenExecutor):  # and the executor has been shut down
                     chunk.outcome.cancel()
                 else:
-                    chunk.outcome.set_exception(error)
+                    chunk.outcome.set_exception(error.with_traceback(None))  # whose frames have the executor
 
     def _send_one(self, chunk: _Chunk, submit: _Submit) -> None:
         task = submit(self._how.run_chunk, (self._fn, chunk.calls[: chunk.most]), {})
@@ -232,12 +228,11 @@ class AutoMap(Generic[_T]):
             self._send(further, submit)
 
     def _end(self, chunk: _Chunk, error: BaseException) -> None:
-        """Send nothing more: a pool that breaks takes no task in its callbacks."""
+        """Send nothing more."""
         with self._lock:
             self._under_way -= 1
             self._sending = self._resending = False
-            if self._submit is not None and self._submit not in _retired:
-                _retired.append(self._submit)
+            self._submit = None
             chunk.calls = []
             self._idle.notify_all()
         chunk.outcome.set_exception(error)
@@ -292,7 +287,7 @@ class AutoMap(Generic[_T]):
         with self._lock:
             self._sending = self._resending = False
             self._cancelled = True
-            submit, self._submit = self._submit, None
+            self._submit = None
             chunks = list(self._chunks)
             self._chunks.clear()
             self._idle.notify_all()
@@ -302,8 +297,6 @@ class AutoMap(Generic[_T]):
                 if each.task is not None:
                     each.task.cancel()
                 each = each.rest
-        if submit in _retired:  # here it may go
-            _retired.remove(submit)
 
     def drop(self) -> None:
         """Send nothing more: whoever takes the results learns of it where the first one is missing."""
@@ -324,25 +317,15 @@ class AutoMap(Generic[_T]):
             self._idle.wait_for(lambda: self.sent)
 
 
-# Executors that have broken: the last reference to one must not be dropped while it tells that to its tasks, for with
-# that come its own locks.
-_retired: Final[list[_Submit | None]] = []
-
-
 class AutoMaps:
     """Those of one executor that may still have something to send."""
 
     def __init__(self) -> None:
         self._maps: weakref.WeakSet[AutoMap[Any]] = weakref.WeakSet()
-        _executors.add(self)
 
     def add(self, auto_map: AutoMap[Any]) -> None:
         """Remember one."""
         self._maps.add(auto_map)
-
-    def forget(self) -> None:
-        """Have no part in it: a forked child has a copy of all this, and nobody who would send."""
-        self._maps.clear()
 
     @property
     def sent(self) -> bool:
@@ -358,26 +341,3 @@ class AutoMaps:
         """Wait until nothing is left that would be sent by itself."""
         for each in list(self._maps):
             each.wait_until_sent()
-
-
-_executors: Final[weakref.WeakSet[AutoMaps]] = weakref.WeakSet()
-
-
-def _send_all() -> None:
-    """At the interpreter's exit the stdlib still does what has been submitted, and takes nothing more."""
-    for each in list(_executors):
-        each.wait_until_sent()
-
-
-def _forget_all() -> None:
-    for each in list(_executors):
-        each.forget()
-
-
-# Private, and there from Python 3.9 to 3.15: before the exit function of concurrent.futures, which has been registered
-# earlier. Without it, `map` has to be waited for, as by shutdown().
-_register_atexit: Callable[..., object] | None = getattr(threading, "_register_atexit", None)
-if _register_atexit is not None:
-    _register_atexit(_send_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)

@@ -1,7 +1,7 @@
 """What the operating system says of worker processes."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import psutil
 
@@ -9,27 +9,23 @@ from .._blas import ThreadCap, names_blas
 from .._levels import PriorityError
 from .._system import backend
 from .._workers import WorkerInfo
-from .channel import WorkerReport
+from .message import WorkerReport
 
 
-def describe_processes(
-    pids: Iterable[int], reports: Mapping[int, WorkerReport], cap: ThreadCap | None
-) -> list[WorkerInfo]:
+def describe_processes(reports: Mapping[int, WorkerReport | None], cap: ThreadCap | None) -> list[WorkerInfo]:
     """Describe the worker processes that are alive.
 
     Parameters
     ----------
-    pids : iterable of int
-        Their ids.
-    reports : dict of int to WorkerReport
-        What they have reported.
+    reports : dict of int to WorkerReport or None
+        What they have reported so far, by process id.
     cap : ThreadCap or None
         Limit of threads of the libraries that they load.
     """
     found = []
-    for pid in pids:
+    for pid, report in reports.items():
         with contextlib.suppress(PriorityError, psutil.Error):  # it has ended
-            found.append(_describe_process(pid, reports.get(pid), cap))
+            found.append(_describe_process(pid, report, cap))
     return found
 
 

@@ -2,11 +2,14 @@
 
 import contextlib
 import functools
+import math
 import multiprocessing
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, process
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 
@@ -16,6 +19,7 @@ from .._arguments import (
     check_efficiency,
     check_initializer,
     check_isolate,
+    check_max_tasks,
     check_max_workers,
     parse_blas_threads,
     parse_memory_limit,
@@ -23,25 +27,22 @@ from .._arguments import (
 )
 from .._blas import ThreadCap, find_libraries
 from .._failure import WarnOnce, ignore, refuse
-from .._levels import OnFailure, ProcessPriority, Shortfall, parse_on_failure, parse_priority
+from .._levels import OnFailure, ProcessPriority, parse_on_failure, parse_priority
 from .._map.automatic import AutoMap, AutoMaps
 from .._map.buffered import MAP_NOTE, check_buffersize, map_buffered_chunks
 from .._map.results import count_items, with_size
 from .._system import backend
-from .._system.common import Group, count_cpus
+from .._system.common import Group
 from . import chunk
-from .breakage import explain_breakage
-from .channel import WorkerChannel, manager_thread
-from .transport.parent import Call, Transport
-from .transport.worker import run_call
-from .worker import Demands, run_task, start_process
+from .crew import Breakage, Crew, Owner, Plan
+from .importing import is_importing
+from .transport.keeping import Epochs
+from .transport.parent import Transport
+from .worker import Demands, run_task
 
 if TYPE_CHECKING:
     from .._system.protocols import Keeper
     from .._workers import WorkerInfo
-
-# The method came with the fix of python/cpython#115634.
-_REPLACES_WORKERS: Final = hasattr(getattr(process, "_ExecutorManagerThread", None), "_replace_dead_worker")
 
 _CHUNKSIZE_NOTE: Final = """
         With ``chunksize="auto"`` the chunks are as large as takes about 20 ms, by the time that the calls have taken so
@@ -51,6 +52,8 @@ _CHUNKSIZE_NOTE: Final = """
 
         The results have a `len`, for progress bars, if all the iterables have one.
         """
+
+_ENDED: Final = "cannot schedule new futures after shutdown"
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -67,6 +70,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     ----------
     max_workers, mp_context, initializer, initargs, max_tasks_per_child
         As for :class:`concurrent.futures.ProcessPoolExecutor`. `initializer` runs after the priority has been set.
+        There are as many workers by default as CPUs that this process may use: its affinity and the CPU quota of its
+        control groups count.
     priority : ProcessPriority or str, default ProcessPriority.IDLE
         The workers' level, up to NORMAL.
     on_failure : {"warn", "raise", "ignore"}, default "warn"
@@ -155,76 +160,114 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         initargs = check_initializer(initializer, initargs)
         check_context(mp_context)
         if mp_context is None:
-            # The stdlib's own default, needed here to make the channel for it.
             mp_context = multiprocessing.get_context("spawn" if max_tasks_per_child is not None else None)
 
-        workers = count_cpus() if max_workers is None else max_workers
-        cap = parse_blas_threads(blas_threads, max(1, workers))  # the stdlib says what is wrong with less than 1
-        forked = mp_context.get_start_method() == "fork"
+        check_max_tasks(max_tasks_per_child, mp_context)
+        workers = math.ceil(backend.accounting.usable_cpus()) if max_workers is None else max_workers
+        cap = parse_blas_threads(blas_threads, workers)
         limit = parse_memory_limit(memory_limit)
         check_efficiency(efficiency)
         check_isolate(isolate)
-        least_shared = parse_share_over(share_over)
+        self._share_over = parse_share_over(share_over)
+        forked = mp_context.get_start_method() == "fork"
         if forked:
             _import_before_fork(cap)
 
         group = backend.groups.find() if isolate is not None else None
-        keeper = backend.groups.open_keeper(mp_context, group) if isinstance(group, Group) else None
-        self._keeper: Keeper | None = keeper
-        memory = backend.sharing.find_shared_memory() if least_shared is not None else None
-        transport = Transport(memory, least_shared) if memory is not None and least_shared is not None else None
-        self._transport: Transport | None = transport
-        worker_transport = transport.worker_end if transport is not None else None
-        at_end = [each.close for each in (keeper, transport) if each is not None]
-        answer = transport.answer if transport is not None else None
-        self._channel = WorkerChannel(mp_context, WarnOnce(depth=1), answer, at_end)
-        self._auto_maps = AutoMaps()
-        self._ending = self._ends_later = self._cancels = False
-        self._cap = cap
+        self._demands = Demands(level, cap, limit, forked, efficiency, group, registry=None, transport=None)
+        self._on_shortfall = {"warn": None, "raise": refuse, "ignore": ignore}[on_failure]
+        self._on_start = initializer, initargs
         self._through_run_task = on_failure == "raise" or limit is not None
-        worker_end = self._channel.worker_end()
-        on_shortfall: Callable[[Shortfall], None] = worker_end
-        if on_failure != "warn":
-            on_shortfall = refuse if on_failure == "raise" else ignore
-        registry = keeper.registry if keeper is not None else None
-        demands = Demands(level, cap, limit, forked, efficiency, group, registry, worker_transport)
-        super().__init__(
-            max_workers,
-            mp_context,
-            start_process,
-            (demands, worker_end.report, on_shortfall, initializer, initargs),
-            max_tasks_per_child=max_tasks_per_child,
-        )
+        self._failure_warning = WarnOnce(depth=1)
+        self._mp_context: Any = mp_context
+        self._max_workers = workers
+        self._max_tasks_per_child = max_tasks_per_child
+        self._epochs = Epochs()
+        self._ended = self._ending = self._ends_later = self._cancels = False
+        self._have_nobody()
+        _executors.add(self)
+
+    def _have_nobody(self) -> None:
+        """Have no workers, as a new executor or one in a forked child."""
+        self._lock = threading.RLock()  # reentrant: the garbage collector may end a pool anywhere
+        self._crew: Crew | None = None
+        self._owner: Owner | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._breakage = Breakage()
+        self._auto_maps = AutoMaps()
+        self._processes: Any = {}  # by process id, which clients of the stdlib's executor read; None after the end
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        self._raise_if_ending()
+        if self._ending:
+            raise RuntimeError(_ENDED)
         if self._through_run_task:
             return self._submit(run_task, (fn, *args), kwargs)
         return self._submit(fn, args, kwargs)
 
     submit.__doc__ = ProcessPoolExecutor.submit.__doc__
 
-    def _raise_if_ending(self) -> None:
-        if self._ending:
-            msg = "cannot schedule new futures after shutdown"
-            raise RuntimeError(msg)
-
     def _submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
-        channel = self._channel
-        channel.raise_pending()
-        if self._keeper is not None:
-            self._keeper.start()
-        if self._transport is not None:
-            call = self._transport.call(fn, args, kwargs)
-            future = super().submit(run_call, call)
-            if isinstance(call, Call):
-                future.add_done_callback(call.needs.end)
-        else:
-            future = super().submit(fn, *args, **kwargs)
-        if not channel.listening:
-            explain_breakage(self)
-            channel.listen(self)
+        self._failure_warning.raise_pending()
+        self._breakage.raise_if_broken()
+        epoch = self._epochs.now
+        owner, threads = self._owner, self._threads
+        if owner is None or threads is None:
+            owner, threads = self._begin()
+        crew = owner.crew
+        crew.prepare()
+        call: Any = (fn, args, kwargs)
+        try:
+            if is_importing():
+                call = crew.pack_now(call, epoch)  # in another thread this would wait for the import
+            future = threads.submit(owner.run, call, epoch)
+        except BaseException:
+            crew.note_done()
+            raise
+        future.add_done_callback(crew.note_done)
         return future
+
+    def _begin(self) -> tuple[Owner, ThreadPoolExecutor]:
+        """Have workers, and threads that let them work."""
+        with self._lock:
+            if self._ended:
+                raise RuntimeError(_ENDED)
+            if self._owner is None or self._threads is None:
+                self._crew = self._open()
+                self._owner = Owner(self._crew)
+                self._processes = self._crew.processes
+                self._threads = ThreadPoolExecutor(self._max_workers, "nicefutures-worker")
+            return self._owner, self._threads
+
+    def _open(self) -> Crew:
+        self._failure_warning.heed_filters()
+        demands = self._demands
+        keeper: Keeper | None = None
+        if isinstance(demands.group, Group):
+            keeper = backend.groups.open_keeper(self._mp_context, demands.group)
+            keeper.start()
+            demands = demands._replace(registry=keeper.registry)
+        memory = backend.sharing.find_shared_memory() if self._share_over is not None else None
+        transport: Transport | None = None
+        if memory is not None and self._share_over is not None:
+            transport = Transport(memory, self._share_over, self._epochs)
+            demands = demands._replace(transport=transport.worker_end)
+        plan = Plan(
+            self._mp_context,
+            self._max_workers,
+            self._max_tasks_per_child,
+            (demands, self._on_shortfall, *self._on_start),
+            transport,
+            self._failure_warning,
+            [each.close for each in (keeper, transport) if each is not None],
+        )
+        crew = Crew(plan)
+        self._breakage = crew.breakage
+        return crew
+
+    @property
+    def _broken(self) -> Any:  # type: ignore[override]
+        """Why the pool broke, which clients of the stdlib's executor read; False if it did not."""
+        return self._breakage.text or False
 
     def map(
         self,
@@ -246,19 +289,18 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         buffersize: int | None,
     ) -> Iterator[_T]:
         if chunksize == "auto":
-            self._raise_if_ending()
+            if self._ending or self._ended:
+                raise RuntimeError(_ENDED)
             check_buffersize(buffersize)
             deadline = None if timeout is None else time.monotonic() + timeout
-            workers: int = getattr(self, "_max_workers", None) or count_cpus()
             # Each call for itself is kept within the memory limit.
             one = functools.partial(run_task, fn) if self._through_run_task else fn
-            auto_map = AutoMap(self._submit, chunk, workers, one, iterables, buffersize)
+            auto_map = AutoMap(self._submit, chunk, self._max_workers, one, iterables, buffersize)
             self._auto_maps.add(auto_map)
             return auto_map.results(deadline)
         if buffersize is not None:
             return map_buffered_chunks(self, fn, iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize)
-        at_one_time = self._transport.at_one_time(iterables) if self._transport else contextlib.nullcontext()
-        with at_one_time:
+        with self._epochs.at_one_time(iterables):
             return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
 
     map.__doc__ = f"{ProcessPoolExecutor.map.__doc__}{MAP_NOTE}{_CHUNKSIZE_NOTE}"  # noqa: A003, named as what it overrides
@@ -274,32 +316,38 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         """
         from .description import describe_processes
 
-        self._channel.hear()
-        processes: dict[int, Any] = getattr(self, "_processes", None) or {}
-        return describe_processes(list(processes), self._channel.reports, self._cap)
+        crew = self._crew
+        return describe_processes({} if crew is None else crew.hear(), self._demands.blas_threads)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        channel = self._channel
-        # A second shutdown waits for nothing in the stdlib, and may be called by a future's callback.
-        waits = wait and not (channel.closed or self._ends_later)
-        self._ending = not channel.closed
+        # A second shutdown waits for nothing in the stdlib, and a future's callback cannot wait for itself.
+        waits = wait and not (self._ended or self._ends_later or (self._crew is not None and self._crew.is_in_it()))
+        self._ending = not self._ended
         self._cancels |= cancel_futures
         if cancel_futures:
             self._auto_maps.drop()
-        elif waits and threading.current_thread() is not manager_thread(self):
+        elif waits:
             self._auto_maps.wait_until_sent()
         elif not self._auto_maps.sent and self._end_later():
             return
         self._end(waits, cancel_futures)
         if wait:  # kill_workers() of Python 3.14 shuts down without waiting, and has yet to kill then
-            channel.raise_pending()
+            self._failure_warning.raise_pending()
 
     shutdown.__doc__ = ProcessPoolExecutor.shutdown.__doc__
 
     def _end(self, wait: bool, cancel_futures: bool) -> None:
-        super().shutdown(wait, cancel_futures=cancel_futures)
-        self._channel.close(join=wait)
-        self._ending = False  # from here on the stdlib says it, or what has broken the pool
+        with self._lock:
+            self._ended, self._ending = True, False
+            # Whoever keeps the executor is not to keep the workers.
+            threads, self._threads = self._threads, None
+            crew, self._crew = self._crew, None
+            self._owner = None
+            self._processes = None
+        if threads is not None:
+            threads.shutdown(wait, cancel_futures=cancel_futures)
+        if crew is not None and wait:
+            crew.close()
 
     def _end_later(self) -> bool:
         """Come to an end when all calls of `map` have been sent; return whether somebody sees to that."""
@@ -316,19 +364,6 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             self._ends_later = True
         return True
 
-    def _adjust_process_count(self) -> None:
-        """Start a worker if one is needed.
-
-        Until 2026-07 (3.13 and 3.14), and for good in 3.11 and 3.12, the stdlib may not replace a worker that reached
-        `max_tasks_per_child`, and the pool hangs (python/cpython#115634): there, count the workers. A Python without
-        these private names does not call this, and goes its own way.
-        """
-        pool: Any = self  # a type checker knows of none of this
-        if _REPLACES_WORKERS or pool._max_tasks_per_child is None:  # noqa: SLF001
-            super()._adjust_process_count()
-        elif len(pool._processes) < pool._max_workers:  # noqa: SLF001
-            pool._spawn_process()  # noqa: SLF001
-
 
 def _import_before_fork(cap: ThreadCap | None) -> None:
     """Import what each forked worker would import by itself."""
@@ -337,3 +372,27 @@ def _import_before_fork(cap: ThreadCap | None) -> None:
         backend.priority.get_process()
     if cap is not None:
         find_libraries()
+
+
+_executors: Final[weakref.WeakSet[LowPriorityProcessPoolExecutor]] = weakref.WeakSet()
+
+
+def _begin_anew() -> None:
+    """Let a forked child, which has none of its parent's workers and threads, use its executors all the same."""
+    for executor in list(_executors):
+        executor._have_nobody()  # noqa: SLF001
+
+
+def _send_all() -> None:
+    """At the interpreter's exit the threads still do what has been submitted, and take nothing more."""
+    for executor in list(_executors):
+        executor._auto_maps.wait_until_sent()  # noqa: SLF001
+
+
+# Private, and there from Python 3.9 to 3.15: before the exit function of concurrent.futures.thread, which has been
+# registered earlier. Without it, `map` has to be waited for, as by shutdown().
+_register_atexit: Callable[..., object] | None = getattr(threading, "_register_atexit", None)
+if _register_atexit is not None:
+    _register_atexit(_send_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

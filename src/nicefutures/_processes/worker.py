@@ -1,18 +1,23 @@
-"""What runs in a worker process: what it does first, and how it runs a task."""
+"""What runs in a worker process: what it does first, how it runs a task, and how it answers."""
 
+import contextlib
 import functools
-import os
+import logging
+import pickle
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import process
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from .._blas import ThreadCap, cap_process
 from .._failure import initialize, raise_if_refusing, settle
 from .._levels import ProcessPriority, Shortfall
 from .._system import backend
 from .._system.common import Group
-from .channel import Question, WorkerReport
+from .errors import sendable
+from .message import Failure, Question, WorkerReport
+from .pipes import receive, send
+from .transport.pickling import pickle_alone
 
 if TYPE_CHECKING:
     from .memory import TaskMemory
@@ -59,9 +64,13 @@ class _Here(threading.local):
     """State of the worker that this thread is: tasks run in the thread that ran the initializer."""
 
     memory: "TaskMemory | None" = None
+    transport: "WorkerEnd | None" = None
 
 
 _here = _Here()
+
+# What the parent sends in the place of a task, for there is none.
+END: Final = b"end"
 
 
 def start_process(
@@ -71,27 +80,122 @@ def start_process(
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
 ) -> None:
-    """Initialize a worker process."""
-    if demands.forked:
-        _forget_pools()
+    """Initialize a worker process, which may have been forked by a worker."""
+    _here.memory = None
     # The libraries first: an import is slow at a low level, and Windows has a lock on it that others wait for.
     blas_threads = cap_process(demands.blas_threads)
     settle(_steps(demands), on_failure)
-    report(WorkerReport(os.getpid(), blas_threads))
+    report(WorkerReport(blas_threads))
+    _here.transport = demands.transport
     if demands.transport is not None:
         demands.transport.connect(report)
     initialize(initializer, initargs)
 
 
-def _forget_pools() -> None:
-    """Drop the parent's pools from a forked process, which might wait for them for ever at its end.
+def serve(
+    pipe: Any,
+    lifeline: Any,
+    demands: Demands,
+    on_failure: Callable[[Shortfall], None] | None,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+) -> None:
+    """Be a worker: do one task after the other, until the parent says that there is none, or has gone.
 
-    There the stdlib wakes all pools that it knows, with a lock of each (python/cpython#125492), and a thread of the
-    parent may have held one when this process was forked.
+    Parameters
+    ----------
+    pipe : multiprocessing.connection.Connection
+        To the parent.
+    lifeline : multiprocessing.connection.Connection
+        Of a pipe whose other end only the parent has.
+    demands, initializer, initargs
+        As for `start_process`.
+    on_failure : callable or None
+        As well; None: tell the parent.
     """
-    wakeups = getattr(process, "_threads_wakeups", None)
-    if wakeups is not None:
-        wakeups.clear()
+    worker = _Worker(pipe)
+    backend.background.end_with(lifeline)
+    with contextlib.suppress(_ParentGone):
+        worker.serve(lambda: start_process(demands, worker.say, on_failure or worker.say, initializer, initargs))
+    pipe.close()
+
+
+class _ParentGone(BaseException):
+    """Nobody has the other end of the pipe."""
+
+
+class _Worker:
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+
+    def say(self, something: object) -> None:
+        self._send(pickle.dumps(something, pickle.HIGHEST_PROTOCOL))
+
+    def _send(self, data: bytes) -> None:
+        try:
+            send(self._pipe, data)
+        except OSError as error:
+            raise _ParentGone from error
+
+    def _receive(self) -> bytes:
+        try:
+            return receive(self._pipe)
+        except (EOFError, OSError) as error:
+            raise _ParentGone from error
+
+    def serve(self, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except _ParentGone:
+            raise
+        except BaseException as error:
+            logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
+            self._send(pickle_alone(Failure(sendable(error), is_initializers=True)))  # and no buffer outlives this
+            return
+        # No name keeps a task or its result while the next one is waited for.
+        while (task := self._receive()) != END:
+            self._send(_answer(task))
+            del task
+
+
+def _answer(task: bytes) -> bytes:
+    """Run a task, and return what to send. What it had is let go by then."""
+    try:
+        fn, args, kwargs = _load(task)
+    except BaseException as reason:  # noqa: BLE001, whatever is in it
+        error = BrokenProcessPool(
+            f"The task could not be unpickled in its worker: {type(reason).__name__}: {reason}. "
+            "What it needs has to be importable there: define it in a module, and not under "
+            'if __name__ == "__main__":.'
+        )
+        error.__cause__ = reason
+        return _pack_failure(error)
+    del task
+    try:
+        value = fn(*args, **kwargs)
+    except BaseException as error:  # noqa: BLE001, as the stdlib's worker
+        return _pack_failure(error)
+    try:
+        return _pack(value)
+    except BaseException as error:  # noqa: BLE001, as the stdlib's worker
+        from .chunk import rescue
+
+        rescued = rescue(value, error)
+        return _pack_failure(error) if rescued is None else _pack(rescued)
+
+
+def _load(task: bytes) -> Any:
+    call = pickle.loads(task)  # noqa: S301, from the parent
+    return call if _here.transport is None or type(call) is tuple else _here.transport.load(call)
+
+
+def _pack(value: Any) -> bytes:
+    return pickle_alone((value,)) if _here.transport is None else _here.transport.pack((value,))
+
+
+def _pack_failure(error: BaseException) -> bytes:
+    failure = Failure(sendable(error))
+    return pickle_alone(failure) if _here.transport is None else _here.transport.pack(failure)
 
 
 def _steps(demands: Demands) -> Iterator[Callable[[], Shortfall | None]]:

@@ -83,6 +83,13 @@ class Background(Protocol):
     def set_efficiency(self) -> Shortfall | None:
         """Keep this process to efficient cores and clocks, where the system has an interface for that."""
 
+    def end_with(self, lifeline: Any) -> None:
+        """Let the system end this process with its parent, at once and whatever it does, if it has a way.
+
+        `lifeline` is the reading end of a pipe whose other end only the parent has. Where there is no way, who reads
+        from a pipe to the parent finds its end.
+        """
+
 
 class Accounting(Protocol):
     """What CPUs there are, and what threads do with them."""

@@ -1,12 +1,16 @@
 """What the parent keeps for further tasks: segments, and whose content is in them."""
 
+import contextlib
 import threading
 import weakref
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ..._system.protocols import Segment
 
+# To iterate over these runs nobody's code.
+_BUILT_IN: Final = frozenset({list, tuple, range})
 # Segments, and their bytes, that are kept for further tasks beside those that the latest one has.
 _MOST_KEPT: Final = 16
 _MOST_KEPT_BYTES: Final = 2**29
@@ -156,3 +160,38 @@ class Epoch:
         self.number = number
         self.following: Epoch | None = None
         self.snapshots: list[Snapshot] = []
+
+
+class _Here(threading.local):
+    """What a thread that submits has fixed."""
+
+    epoch: Epoch | None = None
+
+
+class Epochs:
+    """The epochs of an executor."""
+
+    def __init__(self) -> None:
+        self._latest = Epoch(0)
+        self._here = _Here()
+
+    @property
+    def now(self) -> Epoch:
+        """When a task is submitted that is submitted now."""
+        return self._here.epoch or self._latest
+
+    def begin(self) -> Epoch:
+        """Begin another one; return the one that ends."""
+        ended = self._latest
+        self._latest = ended.following = Epoch(ended.number + 1)
+        return ended
+
+    @contextlib.contextmanager
+    def at_one_time(self, iterables: tuple[Iterable[Any], ...]) -> Iterator[None]:
+        """Let what this thread submits count as submitted now, if nobody's code runs in between."""
+        if all(type(iterable) in _BUILT_IN for iterable in iterables):
+            self._here.epoch = self._latest
+        try:
+            yield
+        finally:
+            self._here.epoch = None

@@ -1,8 +1,6 @@
-"""What travels between the processes."""
+"""What large buffers travel with."""
 
-import itertools
-import weakref
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 
 class Place(NamedTuple):
@@ -29,27 +27,3 @@ class Message(NamedTuple):
     parts: list[bytes | Place]
     buffers: list[Place]
     segments: list[Any]
-
-
-class Taker(Protocol):
-    """Who gets the results of a pool's workers, in the parent."""
-
-    def take(self, message: Message) -> Any:
-        """Return a worker's result."""
-
-
-_keys: Final = itertools.count()
-# While a task has no result, its call keeps the one who takes it.
-_takers: Final[weakref.WeakValueDictionary[int, Taker]] = weakref.WeakValueDictionary()
-
-
-def register_taker(taker: Taker) -> int:
-    """Return the key by which a result finds this one in the parent."""
-    key = next(_keys)
-    _takers[key] = taker
-    return key
-
-
-def load_result(key: int, message: Message) -> Any:
-    """Return a result, in the parent: what the pickle of one calls."""
-    return _takers[key].take(message)

@@ -4,50 +4,32 @@ import contextlib
 import pickle
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..channel import Question
-from .keeping import Epoch, Kept, KeptSegments, Needs, Shared, Snapshot
-from .message import Message, Place, register_taker
+from ..message import Question
+from .keeping import Epoch, Epochs, Kept, KeptSegments, Needs, Shared, Snapshot
+from .message import Message, Place
 from .pickling import Large, Pickled, is_plain, pickle_whole
 from .unpickling import closing, load, map_buffers
-from .worker import WorkerEnd, load_call
+from .worker import WorkerEnd
 
 if TYPE_CHECKING:
     from ..._system.protocols import Exchange, SharedMemory
 
-# To iterate over these runs nobody's code.
-_BUILT_IN: Final = frozenset({list, tuple, range})
 
-
-class Call:
-    """A task that pickles itself.
+class Packed(NamedTuple):
+    """A task as it is sent.
 
     Attributes
     ----------
-    needs : Needs
-        What its worker opens.
+    data : bytes
+        What to send.
+    needs : Needs or None
+        What its worker opens; it has to be there until the task is done.
     """
 
-    __slots__ = ("_call", "_epoch", "_transport", "needs")
-
-    def __init__(self, transport: "Transport", call: tuple[Any, tuple[Any, ...], dict[str, Any]], epoch: Epoch) -> None:
-        self._transport = transport
-        self._call = call
-        self._epoch: Epoch | None = epoch
-        self.needs = Needs()
-
-    def __reduce__(self) -> Any:
-        epoch, self._epoch = self._epoch, None
-        message = self._transport.pack(self._call, epoch, self.needs)
-        return (pickle.loads, (message,)) if isinstance(message, bytes) else (load_call, (message,))
-
-
-class _Here(threading.local):
-    """What a thread that submits has fixed."""
-
-    epoch: Epoch | None = None
+    data: bytes
+    needs: Needs | None = None
 
 
 class Transport:
@@ -59,23 +41,25 @@ class Transport:
         What the system offers.
     limit : int
         From so many bytes on a buffer goes in shared memory.
+    epochs : Epochs
+        Those of the executor.
     """
 
-    def __init__(self, memory: "SharedMemory", limit: int) -> None:
+    def __init__(self, memory: "SharedMemory", limit: int, epochs: Epochs) -> None:
         self._memory = memory
         self._limit = limit
         self._exchange: Exchange = memory.exchange()
-        self._epoch = Epoch(0)
-        self._here = _Here()
-        # By the owner's id. Only the feeder thread takes snapshots.
+        self._epochs = epochs
+        # Held by who takes a snapshot, until others can find it: they wait, and do not take another of the same.
+        self._lock = threading.Lock()
+        # By the owner's id.
         self._snapshots: weakref.WeakValueDictionary[int, Snapshot] = weakref.WeakValueDictionary()
         self._kept = KeptSegments()
-        self._key = register_taker(self)
 
     @property
     def worker_end(self) -> WorkerEnd:
         """What a worker needs."""
-        return WorkerEnd(self._exchange.sender, self._memory, self._key, self._limit)
+        return WorkerEnd(self._exchange.sender, self._memory, self._limit)
 
     def close(self) -> None:
         """Let go, when there is no worker any more, of what they have sent, and of what is kept for them."""
@@ -86,61 +70,51 @@ class Transport:
         """Let a worker have the segment that it asks for."""
         self._exchange.answer(question.what, question.reply_to)
 
-    def call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return a task; one that cannot have anything large goes as it is."""
-        if not kwargs and is_plain(fn) and is_plain(args):
-            return fn, args, kwargs
-        return Call(self, (fn, args, kwargs), self._here.epoch or self._epoch)
-
-    @contextlib.contextmanager
-    def at_one_time(self, iterables: tuple[Iterable[Any], ...]) -> Iterator[None]:
-        """Let what this thread submits count as submitted now, if nobody's code runs in between."""
-        if all(type(iterable) in _BUILT_IN for iterable in iterables):
-            self._here.epoch = self._epoch
-        try:
-            yield
-        finally:
-            self._here.epoch = None
-
-    def pack(self, call: Any, epoch: Epoch | None, needs: Needs) -> bytes | Message:
-        """Return what to send."""
+    def pack(self, call: Any, epoch: Epoch) -> Packed:
+        """Return a task as it is sent; `epoch` is when it was submitted."""
+        if is_plain(call):
+            return Packed(pickle.dumps(call, pickle.HIGHEST_PROTOCOL))
+        needs = Needs()
         begun: list[Epoch] = []
+        with contextlib.ExitStack() as stack:
 
-        def find(owner: Any) -> Snapshot | None:
-            if not begun:
-                # What is large may be copied from here on, and what is submitted from here on must not have that.
-                begun.append(self._epoch)
-                self._epoch = self._epoch.following = Epoch(self._epoch.number + 1)
-            return self._find(epoch, owner)
+            def find(owner: Any) -> Snapshot | None:
+                if not begun:
+                    stack.enter_context(self._lock)
+                    # What is large may be copied from here on: what is submitted from here on must not have that.
+                    begun.append(self._epochs.begin())
+                return self._find(epoch, owner)
 
-        pickled = Pickled(call, self._limit, find)
-        small = pickled.small()
-        if small is not None:
-            return small
-        try:
-            message, shared = pickled.share(self._memory)
-        except OSError:  # no memory, or too many files
-            return pickle_whole(call)
-        for each in shared:
-            needs.add(each)
-        self._remember(pickled.large, message.buffers, shared, begun)
-        return message._replace(segments=[each.segment.address for each in shared])
+            pickled = Pickled(call, self._limit, find)
+            small = pickled.small()
+            if small is not None:
+                return Packed(small)
+            try:
+                message, shared = pickled.share(self._memory)
+            except OSError:  # no memory, or too many files
+                return Packed(pickle_whole(call))
+            for each in shared:
+                needs.add(each)
+            self._remember(pickled.large, message.buffers, shared, begun)
+        message = message._replace(segments=[each.segment.address for each in shared])
+        return Packed(pickle.dumps(message, pickle.HIGHEST_PROTOCOL), needs)
 
-    def _find(self, epoch: Epoch | None, owner: Any) -> Snapshot | None:
+    def _find(self, epoch: Epoch, owner: Any) -> Snapshot | None:
         snapshot = self._snapshots.get(id(owner))
-        if snapshot is None or epoch is None or snapshot.epoch < epoch.number or snapshot.owner() is not owner:
+        if snapshot is None or snapshot.epoch < epoch.number or snapshot.owner() is not owner:
             return None
         return snapshot if snapshot.kept.shared is not None else None
 
     def _remember(self, large: list[Large], places: list[Place], shared: list[Shared], begun: list[Epoch]) -> None:
         """Keep the new snapshots for further tasks, and let go of others that are too much."""
         kept = {id(each.snapshot.kept): each.snapshot.kept for each in large if each.snapshot is not None}
-        new = None
+        new: dict[int, Kept] = {}
         for each, place in zip(large, places, strict=True):
             if each.snapshot is None:
-                new = new or Kept(shared[0])
-                self._take_snapshot(each.owner, begun[0], new, place)
-        self._kept.use([*kept.values(), *([new] if new is not None else [])])
+                if place.segment not in new:
+                    new[place.segment] = Kept(shared[place.segment])
+                self._take_snapshot(each.owner, begun[0], new[place.segment], place)
+        self._kept.use([*kept.values(), *new.values()])
 
     def _take_snapshot(self, owner: Any, epoch: Epoch, kept: Kept, place: Place) -> None:
         try:

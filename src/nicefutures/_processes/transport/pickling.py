@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterable
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .keeping import Shared, Snapshot
 from .message import Message, Place
 
 if TYPE_CHECKING:
     from ..._system.protocols import SharedMemory
     from .arrays import Copies
+    from .keeping import Shared, Snapshot
 
 # Buffers start at multiples of this many bytes, as NumPy's own do.
 _ALIGNMENT: Final = 64
+# From so many bytes on a buffer gets a segment of its own, but no more of them than that.
+_LEAST_ALONE: Final = 2**20
+_MOST_ALONE: Final = 8
 # A pickle is written in frames of 64 KiB; what is larger is one object.
 _LEAST_PART: Final = 2**17
 # These have no buffer; functions and classes are pickled by their names.
@@ -36,20 +39,29 @@ def is_plain(obj: Any, depth: int = _DEPTH) -> bool:
     kind = type(obj)
     if kind in _ATOMS:
         return True
+    if kind is tuple or kind is list:
+        return depth > 0 and len(obj) <= _FEW and _are_plain(obj, depth - 1)
     if kind is str or kind is bytes:
         return len(obj) < _SHORT
-    if kind is tuple or kind is list:
-        return depth > 0 and len(obj) <= _FEW and all(is_plain(each, depth - 1) for each in obj)
     if kind is functools.partial:
         return not obj.keywords and is_plain((obj.func, *obj.args), depth - 1)
-    return False
+    return kind is dict and not obj  # no keywords
+
+
+def _are_plain(objects: Iterable[Any], depth: int) -> bool:
+    for each in objects:  # noqa: SIM110, a generator costs more than all the rest
+        if type(each) not in _ATOMS and not is_plain(each, depth):
+            return False
+    return True
 
 
 class Pickler(pickle.Pickler):
     """What multiprocessing pickles with, and out-of-band buffers."""
 
-    # Refers to the reducers that are registered with multiprocessing, those included that will be.
-    dispatch_table = ForkingPickler(io.BytesIO()).dispatch_table
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # With the reducers that are registered by now, with `copyreg` and with multiprocessing: it makes a copy of all.
+        self.dispatch_table = ForkingPickler(io.BytesIO()).dispatch_table
 
 
 class _ArrayPickler(Pickler):
@@ -98,7 +110,7 @@ class Large(NamedTuple):
 
     owner: Any
     content: memoryview
-    snapshot: Snapshot | None
+    snapshot: "Snapshot | None"
 
 
 class Pickled:
@@ -114,7 +126,7 @@ class Pickled:
         Returns the snapshot that may be taken for an object's buffer, if there is one.
     """
 
-    def __init__(self, obj: Any, limit: int, find: Callable[[Any], Snapshot | None]) -> None:
+    def __init__(self, obj: Any, limit: int, find: "Callable[[Any], Snapshot | None]") -> None:
         self.parts: list[Any] = []
         self.large: list[Large] = []
         self.limit = limit
@@ -177,54 +189,82 @@ class Pickled:
         self.large.append(Large(owner, content, snapshot))
         return False
 
-    def share(self, memory: "SharedMemory") -> tuple[Message, list[Shared]]:
-        """Copy to a new segment what is large and not yet in one.
+    def share(self, memory: "SharedMemory") -> "tuple[Message, list[Shared]]":
+        """Copy to new segments what is large and not yet in one.
+
+        What is very large gets a segment of its own, so that whoever keeps a part of what is sent does not keep all.
 
         Returns
         -------
         message : Message
             Without the segments' addresses.
         shared : list of Shared
-            All that it needs, the new one first.
+            All that it needs, the new ones first.
         """
-        copied: list[tuple[int, memoryview]] = []
-        shared: list[Any] = [None]
-        end = 0
-
-        def place(pieces: Iterable[Any]) -> Place:
-            nonlocal end
-            start = stop = end
-            for piece in pieces:
-                content = memoryview(piece)
-                copied.append((stop, content))
-                stop += content.nbytes
-            end = -(-stop // _ALIGNMENT) * _ALIGNMENT
-            return Place(0, start, stop)
-
-        def find(large: Large) -> Place:
-            snapshot = large.snapshot
-            if snapshot is None:
-                return place([large.content])
-            if snapshot.kept.shared not in shared:
-                shared.append(snapshot.kept.shared)
-            return Place(shared.index(snapshot.kept.shared), snapshot.start, snapshot.stop)
-
+        layout = _Layout()
         parts: list[bytes | Place] = []
         for is_large, run in itertools.groupby(self.parts, self._is_large):
             if is_large:
-                parts += [place(_pieces_of(part)) for part in run]
+                parts += [layout.place(_pieces_of(part)) for part in run]
             else:
                 parts.append(_join(run))
-        places = [find(large) for large in self.large]
-        if copied:
-            segment = memory.create(end)
-            for start, content in copied:
-                segment.write(content, start)
-            shared[0] = Shared(segment, end)
-        else:
-            del shared[0]
-            places = [each._replace(segment=each.segment - 1) for each in places]
-        return Message(parts, places, []), shared
+        places = [layout.find(large) for large in self.large]
+        shared = layout.write(memory)
+        return Message(list(map(layout.numbered, parts)), list(map(layout.numbered, places)), []), shared
+
+
+class _Layout:
+    """What goes where: the places of a message, in segments that there are and in new ones."""
+
+    def __init__(self) -> None:
+        # What is copied to each new segment, and up to where; the first is for whatever has none of its own.
+        self._copied: list[list[tuple[int, memoryview]]] = [[]]
+        self._ends = [0]
+        self._known: list[Any] = []
+
+    def place(self, pieces: Iterable[Any], segment: int = 0) -> Place:
+        """Find a place for a content."""
+        start = stop = self._ends[segment]
+        for piece in pieces:
+            content = memoryview(piece)
+            self._copied[segment].append((stop, content))
+            stop += content.nbytes
+        self._ends[segment] = -(-stop // _ALIGNMENT) * _ALIGNMENT
+        return Place(segment, start, stop)
+
+    def find(self, large: Large) -> Place:
+        """Find a place for a large buffer, or the one that it has."""
+        snapshot = large.snapshot
+        if snapshot is not None:
+            if snapshot.kept.shared not in self._known:
+                self._known.append(snapshot.kept.shared)
+            return Place(-1 - self._known.index(snapshot.kept.shared), snapshot.start, snapshot.stop)
+        if large.content.nbytes < _LEAST_ALONE or len(self._copied) > _MOST_ALONE:
+            return self.place([large.content])
+        self._copied.append([])
+        self._ends.append(0)
+        return self.place([large.content], len(self._copied) - 1)
+
+    def write(self, memory: "SharedMemory") -> "list[Shared]":
+        """Make the new segments; return all."""
+        from .keeping import Shared  # for who has something large
+
+        shared = []
+        for copied, end in zip(self._copied, self._ends, strict=True):
+            if copied:
+                segment = memory.create(end)
+                for start, content in copied:
+                    segment.write(content, start)
+                shared.append(Shared(segment, end))
+        return [*shared, *self._known]
+
+    def numbered(self, part: Any) -> Any:
+        """Return a place with the number of its segment among all."""
+        if not isinstance(part, Place):
+            return part
+        unused = 0 if self._copied[0] else 1
+        new = len(self._copied) - unused
+        return part._replace(segment=part.segment - unused if part.segment >= 0 else new - 1 - part.segment)
 
 
 def _pieces_of(part: bytes | memoryview | _Pieces) -> Iterable[Any]:
@@ -235,8 +275,19 @@ def _join(parts: Iterable[bytes | memoryview | _Pieces]) -> bytes:
     return b"".join(itertools.chain.from_iterable(map(_pieces_of, parts)))
 
 
+def pickle_alone(obj: Any) -> bytes:
+    """Return a pickle as the stdlib's executor sends it, where nothing is shared."""
+    if is_plain(obj):
+        return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+    file = io.BytesIO()
+    ForkingPickler(file).dump(obj)
+    return file.getvalue()
+
+
 def pickle_whole(obj: Any) -> bytes:
     """Return a pickle with everything in it."""
+    if is_plain(obj):
+        return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
     parts: list[Any] = []
     Pickler(_File(parts), pickle.HIGHEST_PROTOCOL).dump(obj)
     return _join(parts)

@@ -2,10 +2,10 @@
 
 import contextlib
 import io
-import pickle
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from ..importing import Unpickler
 from .message import Message, Place
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _view(segment: "Segment", place: Place) -> memoryview:
 
 
 def load(message: Message, segments: list["Segment"], buffers: list[memoryview]) -> Any:
-    return pickle.Unpickler(_Reader(message.parts, segments), buffers=buffers).load()  # noqa: S301, from ourselves
+    return Unpickler(_Reader(message.parts, segments), buffers=buffers).load()
 
 
 class _Reader:

@@ -1,6 +1,15 @@
-"""Whose memory the kernel takes first. I/O is part of the level, thread by thread."""
+"""Whose memory the kernel takes first, and a process's end with its parent's. I/O is part of the level.
 
-from typing import Final
+A parent's death can be told by a signal in two ways. PR_SET_PDEATHSIG (prctl(2)) goes by the thread that forked the
+process, which may end while the parent lives on. What is taken here goes by the parent: when all the writing ends of a
+pipe are closed, the kernel signals a reader that asked for it (O_ASYNC, F_SETSIG, fcntl(2)), with SIGKILL if it wants.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
 from ..._levels import ProcessPriority, Shortfall
 from . import seam
@@ -34,3 +43,25 @@ def set_background(priority: ProcessPriority) -> Shortfall | None:
 def set_efficiency() -> Shortfall | None:
     """Nothing to ask for: Linux has no interface by which a program asks for efficient cores or a slower clock."""
     return None
+
+
+if not TYPE_CHECKING or sys.platform == "linux":
+
+    def end_with(lifeline: Any) -> None:
+        import fcntl  # in a worker on Linux; the rest of this module is tested on every system
+
+        # Opened anew: an open file has one process that is told, and all workers have this one. As long as it is there.
+        with contextlib.suppress(OSError):  # no /proc
+            fd = os.open(f"/proc/self/fd/{lifeline.fileno()}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+            if not _is_open(fd):  # it has gone meanwhile
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def _is_open(pipe: int) -> bool:
+        """Return whether somebody has its writing end, to which nobody writes."""
+        try:
+            return bool(os.read(pipe, 1))
+        except BlockingIOError:
+            return True

@@ -3,7 +3,10 @@
 from typing import Final
 
 from ..._levels import ProcessPriority, Shortfall
+from ..unknown.background import end_with
 from . import seam
+
+__all__ = ["end_with", "set_background", "set_efficiency"]
 
 IOPOL_THROTTLE: Final = 3  # <sys/resource.h>
 IOPOL_UTILITY: Final = 4

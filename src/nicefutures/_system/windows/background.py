@@ -1,8 +1,10 @@
-"""I/O and memory priority, and EcoQoS."""
+"""I/O and memory priority, EcoQoS, and a process's end with its parent's."""
 
+import contextlib
 import enum
+import multiprocessing
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from ..._levels import ProcessPriority, Shortfall
 from . import seam
@@ -55,3 +57,10 @@ def _set_if_there(requested: str, set_it: Callable[[], None]) -> Shortfall | Non
             return None
         return Shortfall(requested, "as before", f"Windows refused it ({error})", "Run this as administrator.")
     return None
+
+
+def end_with(lifeline: Any) -> None:
+    parent = multiprocessing.parent_process()
+    with contextlib.suppress(OSError):  # no more memory, or no thread
+        if parent is not None:
+            seam.system.end_after(parent.sentinel)

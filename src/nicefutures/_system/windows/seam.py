@@ -25,6 +25,8 @@ PROCESS_POWER_THROTTLING: Final = 4
 POWER_THROTTLING_EXECUTION_SPEED: Final = 1
 JOB_OBJECT_EXTENDED_LIMIT_INFORMATION: Final = 9  # JOBOBJECTINFOCLASS, winnt.h
 JOB_OBJECT_LIMIT_PROCESS_MEMORY: Final = 0x100
+INFINITE: Final = 0xFFFFFFFF  # winbase.h
+WT_EXECUTEONLYONCE: Final = 0x8  # winnt.h
 ERROR_CALL_NOT_IMPLEMENTED: Final = 120  # winerror.h
 
 
@@ -42,6 +44,7 @@ class System(Protocol):
     def set_io_priority(self, priority: int) -> None: ...
     def set_memory_priority(self, priority: int) -> None: ...
     def set_power_throttling(self) -> None: ...
+    def end_after(self, process: int) -> None: ...
     def open_job(self) -> int: ...
     def get_job_limit(self, job: int) -> int | None: ...
     def set_job_limit(self, job: int, limit: int | None) -> None: ...
@@ -144,6 +147,21 @@ if not TYPE_CHECKING or sys.platform == "win32":
             speed = POWER_THROTTLING_EXECUTION_SPEED
             state = structures.PowerThrottlingState(Version=1, ControlMask=speed, StateMask=speed)
             _set_information(PROCESS_POWER_THROTTLING, state)
+
+        def end_after(self, process: int) -> None:
+            """End this process as soon as another does, of which `process` is a handle (``threadpoollegacyapiset.h``).
+
+            A thread of the system's waits for that and calls TerminateProcess, with what GetCurrentProcess returns: no
+            Python code runs, which would have to wait for the GIL.
+            """
+            import ctypes
+            from ctypes import wintypes
+
+            kernel32, wait = _kernel32(), wintypes.HANDLE()
+            terminate = ctypes.cast(kernel32.TerminateProcess, ctypes.c_void_p)
+            this = kernel32.GetCurrentProcess()
+            register = kernel32.RegisterWaitForSingleObject
+            _checked(register(ctypes.byref(wait), process, terminate, this, INFINITE, WT_EXECUTEONLYONCE))
 
         def open_job(self) -> int:
             kernel32 = _kernel32()
@@ -255,6 +273,15 @@ if not TYPE_CHECKING or sys.platform == "win32":
         kernel32.QueryThreadCycleTime.restype = wintypes.BOOL
         kernel32.GetCurrentProcess.argtypes = ()
         kernel32.GetCurrentProcess.restype = wintypes.HANDLE
+        kernel32.RegisterWaitForSingleObject.argtypes = (
+            wintypes.LPHANDLE,
+            wintypes.HANDLE,
+            wintypes.LPVOID,
+            wintypes.LPVOID,
+            wintypes.ULONG,
+            wintypes.ULONG,
+        )
+        kernel32.RegisterWaitForSingleObject.restype = wintypes.BOOL
         if hasattr(kernel32, "SetProcessInformation"):
             kernel32.SetProcessInformation.argtypes = (wintypes.HANDLE, ctypes.c_int, wintypes.LPVOID, wintypes.DWORD)
             kernel32.SetProcessInformation.restype = wintypes.BOOL

@@ -6,7 +6,7 @@ never.
 
 * A worker duplicates its parent's handle.
 * A parent takes a worker's handle away (DUPLICATE_CLOSE_SOURCE, DuplicateHandle), so that it belongs to one of them at
-  any time. A worker does not end before its parent has taken the last one.
+  any time. A worker ends when its parent says so, which has taken all by then.
 * All views are copy on write (FILE_MAP_COPY, MapViewOfFile).
 """
 
@@ -15,13 +15,10 @@ import ctypes
 import errno
 import functools
 import mmap
-import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from ctypes import wintypes
-from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any, Final
 
 from ..mapping import address_of, view_of
@@ -38,9 +35,6 @@ DUPLICATE_CLOSE_SOURCE: Final = 0x1  # winnt.h
 DUPLICATE_SAME_ACCESS: Final = 0x2
 
 _GRANULARITY: Final = mmap.ALLOCATIONGRANULARITY
-# Seconds that a worker waits at its end for a parent that lives, and between two looks.
-_PATIENCE: Final = 60.0
-_INTERVAL: Final = 0.001
 
 Address = tuple[int, int]
 
@@ -142,12 +136,11 @@ if not TYPE_CHECKING or sys.platform == "win32":
         __del__ = close
 
     class WindowsSender:
-        """Remembers what the parent has not taken yet, to stay until it has."""
+        """Leaves the handle open for the parent, which takes it."""
 
         def send(self, segment: WindowsSegment) -> Address:
-            _wait_at_end()
             ticket = segment.address
-            _state.last, segment.handle = segment.handle, 0
+            segment.handle = 0
             return ticket
 
         def ask(self, address: Address, put: Callable[[Any, Any], None]) -> WindowsSegment:  # noqa: ARG002
@@ -185,33 +178,6 @@ if not TYPE_CHECKING or sys.platform == "win32":
 
     def find_shared_memory() -> "SharedMemory | None":
         return WindowsSharedMemory()
-
-    class _State:
-        last = 0  # the handle that was handed over last
-
-    _state = _State()
-
-    @functools.cache
-    def _wait_at_end() -> None:
-        Finalize(None, _wait_until_taken, exitpriority=100)
-
-    def _wait_until_taken() -> None:
-        """Wait for the parent to take the last handle: it takes them in the order in which they were sent."""
-        parent = multiprocessing.parent_process()
-        deadline = time.monotonic() + _PATIENCE
-        while _is_section(_state.last):
-            if parent is None or not parent.is_alive() or time.monotonic() > deadline:
-                return
-            time.sleep(_INTERVAL)
-
-    def _is_section(handle: int) -> bool:
-        """Return whether it is still what was sent: its value may be that of another object, opened since."""
-        try:
-            address = _map(handle, FILE_MAP_READ, 0, 1)
-        except OSError:
-            return False
-        _unmap(address, 1)
-        return True
 
     def _checked(result: int | None) -> int:
         if not result:

@@ -1,0 +1,491 @@
+"""The worker processes of a pool, and what a thread of the pool does with one.
+
+Each call is a thread's: it pickles the task, lets a worker that is free have it, waits for the answer, and unpickles
+that. Between a worker and its parent there is one pipe, so a worker that dies takes nothing with it that another needs,
+and the thread that waits for it knows whose task it was.
+
+Tasks and the threads that have run one hold the crew's owner: when the last of them has come to its end, and nobody
+has the executor any more, the owner goes, and with it the processes.
+"""
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future, process
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .._failure import WarnOnce
+from .._levels import Shortfall
+from .._system import backend
+from .breakage import describe_end
+from .importing import loads
+from .message import Failure, Question, WorkerReport
+from .pipes import close, here, keep_from_children, receive, send
+from .transport.message import Message
+from .transport.parent import Packed, Transport
+from .transport.pickling import pickle_alone
+from .worker import END, serve
+
+if TYPE_CHECKING:
+    from .transport.keeping import Epoch
+
+# Seconds: a process closes its files just before it can be asked for its exit status.
+_PATIENCE: Final = 5.0
+
+
+class Plan(NamedTuple):
+    """How workers are made.
+
+    Attributes
+    ----------
+    context : multiprocessing.context.BaseContext
+        What starts them.
+    max_workers : int
+        How many there may be.
+    max_tasks : int or None
+        After how many tasks one is replaced.
+    arguments : tuple
+        What :func:`nicefutures._processes.worker.serve` gets besides its pipes.
+    transport : Transport or None
+        What large buffers go with.
+    warn : WarnOnce
+        Called with what a worker lacks.
+    at_end : list of callable
+        Called when no worker is left.
+    """
+
+    context: BaseContext
+    max_workers: int
+    max_tasks: int | None
+    arguments: tuple[Any, ...]
+    transport: Transport | None
+    warn: WarnOnce
+    at_end: list[Callable[[], None]]
+
+    @property
+    def forks(self) -> bool:
+        """Whether workers have all that their parent has."""
+        return self.context.get_start_method() == "fork"
+
+
+class WorkerLostError(Exception):
+    """A worker has died, with a task perhaps."""
+
+
+class IdleWorkerLostError(WorkerLostError):
+    """A worker has died before it had all of its task."""
+
+
+class Worker:
+    """A worker process, and the parent's end of its pipe."""
+
+    def __init__(self, plan: Plan, lifeline: Any) -> None:
+        self.report: WorkerReport | None = None
+        self.tasks = 0
+        self._pipe, theirs = plan.context.Pipe()
+        try:
+            keep_from_children(self._pipe)
+            keep_from_children(theirs)
+            context: Any = plan.context
+            self.process = context.Process(target=serve, args=(theirs, lifeline, *plan.arguments))
+            here.kept = (theirs,)
+            self.process.start()
+        except BaseException:
+            close(self._pipe)
+            raise
+        finally:
+            here.kept = ()
+            close(theirs)
+
+    def send(self, data: bytes) -> None:
+        """Send a task."""
+        try:
+            send(self._pipe, data)
+        except OSError as error:
+            raise IdleWorkerLostError from error
+
+    def receive(self) -> bytes:
+        """Wait for what the worker says next."""
+        try:
+            # A worker takes its end of the pipe from the parent when it starts, on Windows (DupHandle of
+            # multiprocessing.reduction): of one that ends before that, the pipe never ends.
+            if self.report is not None or self._pipe in wait([self._pipe, self.process.sentinel]):
+                return receive(self._pipe)
+        except (EOFError, OSError) as error:
+            raise WorkerLostError from error
+        raise WorkerLostError
+
+    def has_said(self) -> bool:
+        """Return whether it has said something."""
+        try:
+            return self._pipe.poll()
+        except OSError:
+            return False
+
+    def end(self) -> None:
+        """Let it come to its end."""
+        with contextlib.suppress(OSError):  # it has already
+            self._pipe.send_bytes(END)
+        close(self._pipe)
+
+
+class Breakage:
+    """Why there is no use in a crew any more; an executor may have this for longer than its crew.
+
+    Attributes
+    ----------
+    text : str or None
+        None as long as nothing is wrong.
+    cause : BaseException or None
+        What an initializer raised, or how a process ended.
+    """
+
+    text: str | None = None
+    cause: BaseException | None = None
+
+    def raise_if_broken(self) -> None:
+        """Raise a BrokenProcessPool if something is wrong."""
+        if self.text is not None:
+            raise BrokenProcessPool(self.text) from self.cause
+
+
+class _UnderWay:
+    """How many tasks there are. Every future has this, and none keeps the crew."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def begin(self) -> int:
+        with self._lock:
+            self.count += 1
+            return self.count
+
+    def end(self, _: "Future[Any] | None" = None) -> None:
+        with self._lock:
+            self.count -= 1
+
+
+class Crew:
+    """The workers of a pool.
+
+    Attributes
+    ----------
+    processes : dict of int to multiprocessing.Process
+        By process id.
+    breakage : Breakage
+        Whether there is use in it.
+    note_done : callable
+        To be called when a task is done, or was cancelled.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._pid = os.getpid()
+        # Reentrant: the garbage collector may run what takes it anywhere.
+        self._lock = threading.RLock()
+        self._free: list[Worker] = []
+        self._workers: dict[int, Worker] = {}
+        self._retired: list[Worker] = []
+        self._under_way = _UnderWay()
+        self.note_done = self._under_way.end
+        self._closed = False
+        self.processes: dict[int, Any] = {}
+        self.breakage = Breakage()
+        self._kills = backend.memory.count_oom_kills()
+        self._lifeline, self._own_end = plan.context.Pipe(duplex=False)
+        keep_from_children(self._own_end)
+        _crews.add(self)
+
+    def is_in_it(self) -> bool:
+        """Return whether the calling thread is one of the pool."""
+        return _here.owner is not None and _here.owner.crew is self
+
+    # --- for who submits
+
+    def prepare(self) -> None:
+        """Start a worker, if none is free for one more task; under "fork" all of them, before there is a thread.
+
+        If the system gives no process, it says so to the task that needs one.
+        """
+        needed = min(self._under_way.begin(), self._plan.max_workers)
+        if needed <= len(self._workers):
+            return
+        with self._lock:
+            missing = needed - len(self._workers)
+            if self._plan.forks and not self._workers:
+                missing = self._plan.max_workers
+            with contextlib.suppress(OSError):
+                for _ in range(missing):
+                    self._free.insert(0, self._start())  # as the last one to be taken
+
+    def hear(self) -> dict[int, WorkerReport | None]:
+        """Return what workers have said of themselves, by process id."""
+        with self._lock:  # nobody starts another one meanwhile
+            free = []
+            with contextlib.suppress(IndexError):
+                while True:
+                    free.append(self._free.pop())
+            for worker in free:
+                with contextlib.suppress(WorkerLostError):
+                    while worker.report is None and worker.has_said():
+                        self._take_note(worker, loads(worker.receive()))
+            self._free += free[::-1]
+            return {pid: worker.report for pid, worker in self._workers.items()}
+
+    # --- for a thread of the pool
+
+    def pack(self, call: Any, epoch: "Epoch") -> Packed:
+        """Return a task as it is sent; `epoch` is when it was submitted."""
+        transport = self._plan.transport
+        return Packed(pickle_alone(call)) if transport is None else transport.pack(call, epoch)
+
+    def pack_now(self, call: Any, epoch: "Epoch") -> Packed | Failure:
+        """Return what `run` takes as well."""
+        try:
+            return self.pack(call, epoch)
+        except BaseException as error:  # noqa: BLE001, whatever pickling it runs; it is the task's
+            return Failure(error)
+
+    def run(self, call: Any, epoch: "Epoch") -> Any:
+        """Let a worker run a task, and return or raise what the task does.
+
+        Parameters
+        ----------
+        call : tuple, Packed or Failure
+            The function, its arguments, and those with names; or what `pack_now` makes of that.
+        epoch : Epoch
+            When it was submitted.
+
+        Raises
+        ------
+        BrokenProcessPool
+            If its worker has died, or another before; or if something cannot be unpickled.
+        """
+        self.breakage.raise_if_broken()
+        answer = call if type(call) is Failure else self._run(self.pack(call, epoch) if type(call) is tuple else call)
+        if not isinstance(answer, Failure):
+            return answer[0]
+        try:
+            raise answer.error
+        finally:
+            del answer, call  # the traceback has this frame
+
+    def _run(self, packed: Packed) -> tuple[Any] | Failure:
+        if packed.needs is None:
+            return self._exchange(packed.data)
+        try:
+            return self._exchange(packed.data)
+        finally:
+            packed.needs.end()
+
+    def _exchange(self, task: bytes) -> tuple[Any] | Failure:
+        """Return a worker's answer to a task."""
+        worker = self._send(task)
+        try:
+            while True:
+                data = worker.receive()
+                try:
+                    answer = self._load(data)
+                except BaseException as error:
+                    msg = (
+                        f"The result could not be unpickled in this process: {type(error).__name__}: {error}. "
+                        "The task has been done."
+                    )
+                    raise BrokenProcessPool(msg) from error
+                if type(answer) is tuple or self._take_note(worker, answer):
+                    break
+        except WorkerLostError:
+            self._break(worker)
+            self.breakage.raise_if_broken()
+        except BaseException:
+            self._give_back(worker)
+            raise
+        self._give_back(worker)
+        result: tuple[Any] | Failure = answer
+        return result
+
+    def _send(self, task: bytes) -> Worker:
+        """Send a task to a worker, and to another if that has died while it had none, which harms nobody."""
+        worker = self._take()
+        try:
+            worker.send(task)
+        except IdleWorkerLostError:
+            self._forget(worker)
+            worker = self._take()
+            try:
+                worker.send(task)
+            except IdleWorkerLostError:  # of this task, it seems
+                self._break(worker)
+                self.breakage.raise_if_broken()
+        return worker
+
+    def _load(self, data: bytes) -> Any:
+        answer = loads(data)
+        if type(answer) is Message and self._plan.transport is not None:
+            return self._plan.transport.take(answer)
+        return answer
+
+    def _take_note(self, worker: Worker, said: Any) -> bool:
+        """Return whether this was an answer."""
+        kind = type(said)
+        if kind is WorkerReport:
+            worker.report = said
+        elif kind is Shortfall:
+            self._plan.warn(said)
+        elif kind is Question:
+            if self._plan.transport is not None:
+                self._plan.transport.answer(said)
+        elif said.is_initializers:
+            self._break(worker, said.error)
+            self.breakage.raise_if_broken()
+        else:
+            return True
+        return False
+
+    # --- workers
+
+    # A list is its own lock, for who takes from its end and puts there.
+
+    def _take(self) -> Worker:
+        """Return a worker that is there to read a task."""
+        try:
+            worker = self._free.pop()
+        except IndexError:
+            worker = self._take_or_start()
+        try:
+            while worker.report is None:
+                self._take_note(worker, loads(worker.receive()))
+        except WorkerLostError:
+            self._break(worker)
+            self.breakage.raise_if_broken()
+        return worker
+
+    def _take_or_start(self) -> Worker:
+        with self._lock:
+            with contextlib.suppress(IndexError):
+                return self._free.pop()
+            self.breakage.raise_if_broken()  # who broke it has ended those that there were
+            return self._start()
+
+    def _give_back(self, worker: Worker) -> None:
+        worker.tasks += 1
+        if worker.tasks == self._plan.max_tasks:
+            self._retire(worker)
+        else:
+            self._free.append(worker)
+
+    def _start(self) -> Worker:
+        if self._closed:
+            msg = "cannot schedule new futures after shutdown"
+            raise RuntimeError(msg)
+        worker = Worker(self._plan, self._lifeline)
+        self._workers[worker.process.pid] = worker
+        self.processes[worker.process.pid] = worker.process
+        return worker
+
+    def _retire(self, worker: Worker) -> None:
+        worker.end()
+        self._forget(worker)
+
+    def _forget(self, worker: Worker) -> None:
+        """Have a worker no more that has died, or will come to its end."""
+        with self._lock:
+            self._workers.pop(worker.process.pid, None)
+            self.processes.pop(worker.process.pid, None)
+            retired, self._retired = self._retired, [worker]
+        for each in retired:  # who has ended is asked for its status, so that the system and multiprocessing forget it
+            each.process.join(0)
+            if each.process.exitcode is None:
+                self._retired.append(each)
+
+    def _break(self, worker: Worker, cause: BaseException | None = None) -> None:
+        """End all workers: one has died, or its initializer has failed."""
+        worker.process.join(_PATIENCE)  # what it has logged is on its way until it has ended
+        with self._lock:
+            if self.breakage.text is not None:
+                return
+            pid, code = worker.process.pid, worker.process.exitcode
+            told: Any = f"\n'''\nProcess {pid} terminated abruptly with exit code {code}'''"
+            # As Python 3.15 has it, on all Pythons.
+            self.breakage.cause = cause or process._RemoteTraceback(told)  # noqa: SLF001
+            if cause is not None:
+                self.breakage.text = (
+                    "The initializer of a worker process failed, the process pool is not usable anymore: "
+                    f"{type(cause).__name__}: {cause}"
+                )
+            else:
+                self.breakage.text = (
+                    "A process in the process pool was terminated abruptly while the future was running or pending. "
+                    + describe_end(worker.process, self._kills, started=worker.report is not None)
+                ).strip()
+            processes = list(self.processes.values())
+        for each in processes:
+            if each is not worker.process:  # whose last words may still be on their way
+                each.terminate()
+
+    # --- the end
+
+    def close(self) -> None:
+        """End all workers, and wait for that. No task is left."""
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            workers = list(self._workers.values())
+        for worker in workers:
+            worker.end()
+        for worker in (*workers, *self._retired):
+            worker.process.join()
+        self._free, self._workers, self._retired = [], {}, []
+        close(self._own_end)
+        self._lifeline.close()
+        for end in self._plan.at_end:
+            end()
+
+
+class Owner:
+    """Who has a crew, which ends with this.
+
+    It is in no frame for longer than a moment: these are in the tracebacks of errors, which anybody may keep.
+    """
+
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
+
+    def run(self, call: Any, epoch: "Epoch") -> Any:
+        """Let a worker run a task, in a thread that has the crew from now on."""
+        _here.owner = self
+        crew = self.crew
+        del self
+        return crew.run(call, epoch)
+
+    def __del__(self, at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not at_exit():
+            self.crew.close()
+
+
+class _Here(threading.local):
+    """What a thread of a pool has."""
+
+    owner: Owner | None = None
+
+
+_here: Final = _Here()
+_crews: Final[weakref.WeakSet[Crew]] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """At the interpreter's exit, when all threads have ended: before multiprocessing waits for its processes."""
+    for crew in list(_crews):
+        crew.close()

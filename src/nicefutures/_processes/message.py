@@ -1,0 +1,45 @@
+"""What travels between a worker and its parent, besides tasks and results; their large buffers are `transport`'s."""
+
+from typing import Any, NamedTuple
+
+
+class WorkerReport(NamedTuple):
+    """What only a worker itself knows: the first that it says.
+
+    Attributes
+    ----------
+    blas_threads : int or None
+        How many threads its BLAS libraries use when its initializer has run; None if it has none.
+    """
+
+    blas_threads: int | None
+
+
+class Question(NamedTuple):
+    """What a worker asks its parent for.
+
+    Attributes
+    ----------
+    what : Any
+        What it wants to have.
+    reply_to : Any
+        Where it waits for that.
+    """
+
+    what: Any
+    reply_to: Any
+
+
+class Failure(NamedTuple):
+    """What comes in the place of a result.
+
+    Attributes
+    ----------
+    error : Any
+        With the worker's traceback as its cause, as the stdlib's has it; a `SentError` until it is with the parent.
+    is_initializers : bool
+        Whether it is that of the initializer, so that the worker takes no task.
+    """
+
+    error: Any
+    is_initializers: bool = False
