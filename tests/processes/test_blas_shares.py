@@ -1,5 +1,6 @@
 """The threads of a worker's BLAS libraries: how many, and at which level."""
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ import types
 import pytest
 
 from asking import LINUX, PROCESS
-from marks import METHODS
+from marks import METHODS, linux_only
 from nicefutures import LowPriorityProcessPoolExecutor, ProcessPriority
 from nicefutures._blas import VARIABLES
 from nicefutures._system import backend
@@ -47,6 +48,8 @@ def test_auto_threads_lowers_only(two_cpus, monkeypatch):
         "MKL_NUM_THREADS": "3",
         "BLIS_NUM_THREADS": "3",
         "VECLIB_MAXIMUM_THREADS": "2",
+        "POLARS_MAX_THREADS": "2",
+        "NUMBA_NUM_THREADS": "2",
     }
 
 
@@ -61,6 +64,46 @@ def test_given_threads(context, threads):
         # One that has just started has not told yet; where the system does not tell libraries, none has.
         assert told <= {threads, None}
         assert threads in told or not backend.memory.loaded_libraries(os.getpid())
+
+
+def count_numba():
+    import numba
+
+    return numba.get_num_threads()
+
+
+def count_polars():
+    import polars as pl
+
+    return pl.thread_pool_size()
+
+
+@pytest.mark.every_python
+@pytest.mark.parametrize(("module", "count"), [("numba", count_numba), ("polars", count_polars)])
+def test_threads_of_other_libraries(context, module, count, two_cpus):
+    """Numba and Polars have thread pools of their own, which they make when they are imported."""
+    if importlib.util.find_spec(module) is None:  # and not imported here, where a forked worker would have it from
+        pytest.skip(f"needs {module}")
+    with LowPriorityProcessPoolExecutor(3, context, priority="normal") as executor:
+        assert executor.submit(count).result() == 2
+    with LowPriorityProcessPoolExecutor(1, context, blas_threads=1) as executor:
+        assert executor.submit(count).result() == 1
+
+
+@linux_only
+@pytest.mark.every_python
+def test_default_number_of_workers():
+    """As many as CPUs that this process may use: its affinity counts on every Python."""
+    code = "from nicefutures import *; print(LowPriorityProcessPoolExecutor()._max_workers)"
+    assert run_python(code, command=["taskset", "-c", "0"]) == "1\n"
+
+
+@pytest.mark.parametrize(("cpus", "workers"), [(0.5, 1), (1.5, 2), (6.0, 6)])
+def test_default_number_of_workers_with_a_quota(monkeypatch, cpus, workers):
+    """A quota counts as well, and gives no worker less than a part of a CPU."""
+    monkeypatch.setattr(backend.accounting, "usable_cpus", lambda: cpus)
+    with LowPriorityProcessPoolExecutor() as executor:
+        assert executor._max_workers == workers
 
 
 def test_threads_left_alone():

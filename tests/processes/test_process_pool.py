@@ -3,16 +3,16 @@
 import multiprocessing
 import os
 import sys
-from multiprocessing import connection
+import warnings
 
 import psutil
 import pytest
 
 from asking import LINUX, PROCESS, ask_threads, report, send_levels
-from marks import METHODS, forks, linux_only
+from marks import METHODS, linux_only
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityWarning, ProcessPriority
 from nicefutures._levels import Shortfall
-from patience import PATIENCE, wait_until
+from patience import PATIENCE
 from programs import run_python
 from tasks import hold
 
@@ -101,47 +101,17 @@ for _ in range(20):
     run_python(code)
 
 
-def report_and_shut_down(reporters, executor):
-    for reporter in reporters:
-        reporter.start()
-        reporter.join()
-    executor.shutdown()
-
-
-def test_failure_channel(context):
-    """What any process of the pool reports reaches the parent as one warning, on every platform."""
-    shortfall = Shortfall("IDLE", "NORMAL", "a test", "None.")
-    executor = LowPriorityProcessPoolExecutor(1, context)
-    executor.submit(abs, -1).result()
-    reporters = [context.Process(target=executor._channel.worker_end(), args=(shortfall,)) for _ in range(2)]
+def test_failures_are_told(context):
+    """What the workers of a pool lack reaches the parent as one warning, before a result does, on every platform."""
+    executor = LowPriorityProcessPoolExecutor(2, context)
+    executor._demands = executor._demands._replace(group=Shortfall("IDLE", "NORMAL", "a test", "None."))
     with pytest.warns(PriorityWarning, match="IDLE is not to be had: a test") as log:
-        report_and_shut_down(reporters, executor)
+        executor.submit(abs, -1).result()
+    with warnings.catch_warnings(action="error", category=PriorityWarning), executor:
+        list(executor.map(abs, range(10)))
     # From 3.12 on, Python warns of forks beside threads too.
     ours = [warning for warning in log if isinstance(warning.message, PriorityWarning)]
     assert [(warning.filename, warning.message.remedy) for warning in ours] == [(__file__, "None.")]
-
-
-@forks
-def test_lock_of_another_pool():
-    """A forked worker comes to its end although a thread that it does not have held the lock of another pool."""
-    fork = multiprocessing.get_context("fork")
-    with LowPriorityProcessPoolExecutor(1, fork) as other:
-        other.submit(int).result()
-        lock = getattr(other._executor_manager_thread_wakeup, "_lock", None)
-        if lock is None:
-            pytest.skip("new in 3.12.8 and 3.13.1")
-        executor = LowPriorityProcessPoolExecutor(1, fork)
-        with lock:
-            executor.submit(int).result()
-            (worker,) = executor._processes.values()
-            executor.shutdown(wait=False)
-            ended = connection.wait([worker.sentinel], PATIENCE)
-        if not ended:
-            worker.kill()
-        # The executor waits for it, too, and whoever is second does not get to know the status.
-        assert wait_until(lambda: worker.exitcode is not None)
-    assert ended
-    assert worker.exitcode == 0
 
 
 def test_import_is_light():

@@ -1,6 +1,7 @@
 """Isolated workers: a group of their own, that the terminal still reaches, and that nobody finds afterwards (Linux)."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -238,7 +239,7 @@ def test_ended_keeper(group):
         assert executor.submit(identify).result()
         for pid in keepers():
             os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: executor._keeper._process.poll() is not None)
+            wait_until(functools.partial(is_gone, pid))
         assert executor.submit(identify).result()
         assert executor.submit(identify).result()
 

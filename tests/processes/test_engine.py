@@ -1,0 +1,484 @@
+"""What the engine promises when something goes wrong, and what its users may do beside it."""
+
+import contextlib
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+
+import psutil
+import pytest
+
+from asking import LINUX, WINDOWS
+from handing_over import same
+from marks import METHODS, forks, posix_only
+from nicefutures import LowPriorityProcessPoolExecutor
+from nicefutures._processes import pipes
+from patience import PATIENCE, wait_until
+from programs import environment, run_python
+from tasks import identify
+from using import kill_myself
+
+pytestmark = pytest.mark.every_python
+
+MB = 2**20
+
+
+def leave(code):
+    os._exit(code)
+
+
+def raise_odd():
+    raise OddError("a", "b")
+
+
+class OddError(Exception):
+    """One that cannot be unpickled: it is called with one argument, and has two."""
+
+    def __init__(self, first, second):
+        super().__init__(first)
+        self.second = second
+
+
+class NotHere:
+    """What cannot be unpickled in a worker."""
+
+    def __reduce__(self):
+        return _find, ("no such thing",)
+
+
+def _find(name):
+    raise LookupError(name)
+
+
+class NotBack:
+    """What can be unpickled in a worker, and not in its parent."""
+
+    def __init__(self, pid=None):
+        if pid is not None and pid == os.getpid():
+            raise LookupError("here")
+        self.pid = os.getpid() if pid is None else pid
+
+    def __reduce__(self):
+        return NotBack, (self.pid,)
+
+
+def fail_to_begin():
+    raise ValueError("no licence")
+
+
+# --- errors belong to the task that has them
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "text"),
+    [
+        ((same, threading.Lock()), TypeError, "cannot pickle"),
+        ((threading.Lock,), TypeError, "cannot pickle"),
+        ((lambda: 1,), (AttributeError, pickle.PicklingError), "lambda"),
+        ((same, NotHere()), BrokenProcessPool, "could not be unpickled in its worker: LookupError: no such thing"),
+        ((raise_odd,), BrokenProcessPool, "raised test_engine.OddError, which could not be unpickled here: TypeError"),
+        ((same, NotBack()), BrokenProcessPool, "result could not be unpickled in this process: LookupError: here"),
+    ],
+    ids=["argument", "result", "function", "in the worker", "exception", "in the parent"],
+)
+@pytest.mark.parametrize("share_over", [None, "256 KiB"])
+def test_errors_of_one_task(context, task, kind, text, share_over):
+    """What cannot be sent, in whatever direction, is an error of that task, which names the cause."""
+    with LowPriorityProcessPoolExecutor(2, context, share_over=share_over) as executor:
+        futures = [executor.submit(*task) if index == 5 else executor.submit(same, index) for index in range(10)]
+        error = futures.pop(5).exception(PATIENCE)
+        assert isinstance(error, kind)
+        assert text in str(error)
+        assert [future.result(PATIENCE) for future in futures] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+        assert executor.submit(same, 1).result(PATIENCE) == 1
+
+
+def test_failing_initializer(context):
+    """A pool whose initializer fails says with what."""
+    with LowPriorityProcessPoolExecutor(2, context, initializer=fail_to_begin) as executor:
+        error = executor.submit(same, 1).exception(PATIENCE)
+        assert isinstance(error, BrokenProcessPool)
+        assert isinstance(error.__cause__, ValueError)
+        assert "ValueError: no licence" in str(error)
+        with pytest.raises(BrokenProcessPool, match="no licence"):
+            executor.submit(same, 1)
+
+
+def test_dead_worker(context):
+    """A worker that dies with a task breaks the pool, as in the standard library: nothing waits for ever."""
+    with LowPriorityProcessPoolExecutor(2, context) as executor:
+        futures = [executor.submit(time.sleep, 0.05) for _ in range(4)]
+        futures += [executor.submit(leave, 3), *(executor.submit(time.sleep, 0.05) for _ in range(4))]
+        errors = [future.exception(PATIENCE) for future in futures]
+        assert isinstance(errors[4], BrokenProcessPool)
+        assert "exit status 3" in str(errors[4])
+        assert "terminated abruptly with exit code 3" in errors[4].__cause__.tb  # as in Python 3.15
+        assert {type(error) for error in errors[5:]} <= {BrokenProcessPool, type(None)}
+        with pytest.raises(BrokenProcessPool):
+            executor.submit(same, 1)
+
+
+def test_idle_worker_that_dies(context):
+    """One that dies while it has nothing to do is replaced: it harmed nobody."""
+    with LowPriorityProcessPoolExecutor(1, context) as executor:
+        first = executor.submit(identify).result(PATIENCE)
+        process = executor._processes[first]
+        process.kill()
+        process.join()
+        assert executor.submit(identify).result(PATIENCE) != first
+        assert len(executor._processes) == 1
+
+
+@pytest.mark.parametrize("size", [0, 10 * MB])
+def test_worker_that_dies_while_it_starts(context, size):
+    """One that has not taken its end of the pipe yet, on Windows, is noticed all the same; with a large task, too."""
+    with LowPriorityProcessPoolExecutor(2, context, share_over=None) as executor:
+        futures = [executor.submit(len, bytes(size)) for _ in range(4)]
+        for process in list(executor._processes.values()):
+            process.kill()
+        for future in futures:
+            assert isinstance(future.exception(PATIENCE), BrokenProcessPool | None)
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "fork"])
+def test_main_module_that_cannot_be_imported(method, tmp_path):
+    """A worker that ends while it starts: the error says where to look, and what is most likely wrong."""
+    (tmp_path / "main.py").write_text(f"""
+import multiprocessing
+from nicefutures import LowPriorityProcessPoolExecutor
+if __name__ != "__main__":
+    raise LookupError("no such licence")
+with LowPriorityProcessPoolExecutor(2, multiprocessing.get_context({method!r})) as executor:
+    print(executor.submit(abs, -1).exception())
+""")
+    done = subprocess.run(
+        [sys.executable, tmp_path / "main.py"], capture_output=True, text=True, check=True, env=environment()
+    )
+    assert "ended with exit status 1 while it started" in done.stdout
+    assert "LookupError: no such licence" in done.stderr
+
+
+# --- no worker outlives its parent
+
+PARENT = """
+import multiprocessing, sys, time
+from nicefutures import LowPriorityProcessPoolExecutor
+from test_engine import compute, identify_later
+
+if __name__ == "__main__":
+    executor = LowPriorityProcessPoolExecutor(2, multiprocessing.get_context(sys.argv[1]), priority="normal")
+    pids = {future.result() for future in [executor.submit(identify_later) for _ in range(2)]}
+    task = {"idle": None, "sleeping": (time.sleep, 600), "computing": (compute,)}[sys.argv[2]]
+    if task is not None:
+        futures = [executor.submit(*task) for _ in range(2)]
+        time.sleep(0.2)
+    print(*executor._processes, flush=True)
+    time.sleep(600)
+"""
+
+
+def identify_later():
+    time.sleep(0.1)
+    return os.getpid()
+
+
+def compute():
+    sum(range(10**12))  # one call in C, which holds the GIL
+
+
+@pytest.mark.skipif(
+    not (LINUX or WINDOWS), reason="elsewhere a worker that computes has to come to the end of its task"
+)
+@pytest.mark.parametrize("does", ["idle", "sleeping", "computing"])
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_parent(method, does, tmp_path):
+    """Workers end with their parent, whatever they do, however it ends."""
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT, encoding="utf-8")
+    parent = subprocess.Popen(
+        [sys.executable, script, method, does], stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    with parent:
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 2
+        parent.kill()
+    wait_until(lambda: not any(_runs(pid) for pid in pids))
+
+
+def _runs(pid):
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+@posix_only
+def test_thread_that_ends(context):
+    """A pool that was first used in a thread which has ended goes on."""
+    with LowPriorityProcessPoolExecutor(2, context) as executor:
+        thread = threading.Thread(target=lambda: executor.submit(same, 1).result(PATIENCE))
+        thread.start()
+        thread.join()
+        time.sleep(0.1)
+        assert list(executor.map(same, range(10))) == list(range(10))
+
+
+# --- forks
+
+
+@forks
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_made_before_a_fork(method, used):
+    """A child may use an executor that its parent has made, and used or not, with large results as well."""
+    if used and method == "forkserver":
+        pytest.skip("multiprocessing cannot use the fork server of a parent")
+    code = f"""
+import multiprocessing, os, sys, time
+import numpy as np
+from handing_over import make, same
+from nicefutures import LowPriorityProcessPoolExecutor
+
+if __name__ == "__main__":
+    executor = LowPriorityProcessPoolExecutor(2, multiprocessing.get_context({method!r}))
+    if {used}:
+        assert executor.submit(same, np.zeros(10**6)).result()[-1] == 0
+    pid = os.fork()
+    if pid == 0:
+        assert list(executor.map(same, range(5))) == list(range(5))
+        assert executor.submit(make, 8 * 10**6, 2.0).result()[-1] == 2
+        executor.shutdown()
+        sys.exit()
+    assert os.waitpid(pid, 0)[1] == 0
+    assert executor.submit(make, 8 * 10**6, 3.0).result()[-1] == 3
+    print("end")
+"""
+    assert run_python(code) == "end\n"
+
+
+@forks
+def test_fork_while_calls_are_under_way(context):
+    """Children that are forked meanwhile keep nothing open."""
+    with LowPriorityProcessPoolExecutor(2, context) as executor:
+        futures = [executor.submit(time.sleep, 0.02) for _ in range(20)]
+        children = []
+        for _ in range(5):
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(30)
+                os._exit(0)
+            children.append(pid)
+            time.sleep(0.02)
+        try:
+            assert [future.result(PATIENCE) for future in futures] == [None] * 20
+            error = executor.submit(kill_myself, signal.SIGKILL).exception(PATIENCE)
+            assert "SIGKILL" in str(error)
+        finally:
+            for pid in children:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
+# --- what is registered, and when
+
+
+def test_import_before_numpy(context):
+    """What is registered with `copyreg` after the import counts."""
+    pytest.importorskip("numpy")
+    code = f"""
+import multiprocessing
+from nicefutures import LowPriorityProcessPoolExecutor
+import numpy as np
+if __name__ == "__main__":
+    with LowPriorityProcessPoolExecutor(1, multiprocessing.get_context({context.get_start_method()!r})) as executor:
+        print(executor.submit(np.sqrt, 4.0).result(), executor.submit(list, (np.exp,)).result() == [np.exp])
+"""
+    assert run_python(code) == "2.0 True\n"
+
+
+def test_registered_later(context):
+    """What is registered with multiprocessing between two tasks counts, for arguments; in a worker, for results."""
+    with LowPriorityProcessPoolExecutor(1, context) as executor:
+        assert executor.submit(same, 1).result(PATIENCE) == 1
+        multiprocessing.reduction.ForkingPickler.register(_Registered, _reduce_registered)
+        try:
+            assert executor.submit(_value_of, _Registered(threading.Lock())).result(PATIENCE) == "registered"
+        finally:
+            del multiprocessing.reduction.ForkingPickler._extra_reducers[_Registered]
+
+
+class _Registered:
+    def __init__(self, value):
+        self.value = value
+
+
+def _reduce_registered(_):
+    return _Registered, ("registered",)
+
+
+def _value_of(registered):
+    return registered.value
+
+
+IMPORTED = """
+import multiprocessing
+from nicefutures import LowPriorityProcessPoolExecutor
+
+class Point(tuple): pass
+
+def move(point): return Point(number + 1 for number in point)
+
+with LowPriorityProcessPoolExecutor(2, multiprocessing.get_context("fork"), priority="normal") as executor:
+    print(executor.submit(move, Point([1, 2])).result())
+    print(*executor.map(move, [Point([3])] * 2), *executor.map(move, [Point([3])] * 2, chunksize="auto"))
+    print(len(executor.submit(move, Point(range(10**5))).result()), type(executor.submit(move, Point()).result()))
+    print(type(executor.submit(lambda: 1).exception()).__name__)
+"""
+
+
+@forks
+def test_while_a_module_is_being_imported(tmp_path):
+    """A task of the module that is being imported, whose result is waited for there, is pickled by who imports it."""
+    (tmp_path / "imported.py").write_text(IMPORTED)
+    (tmp_path / "main.py").write_text("import imported")
+    printed = subprocess.run(
+        [sys.executable, tmp_path / "main.py"],
+        capture_output=True, text=True, check=True, env=environment(), timeout=PATIENCE,
+    ).stdout  # fmt: skip
+    assert printed.splitlines() == [
+        "(2, 3)",
+        "(4,) (4,) (4,) (4,)",
+        "100000 <class 'imported.Point'>",
+        "PicklingError",
+    ]
+
+
+# --- the end
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "fork"])
+def test_forgotten_with_one_task_per_worker(method):
+    """An executor that replaces its workers, and is forgotten, does what it was asked for."""
+    executor = LowPriorityProcessPoolExecutor(2, multiprocessing.get_context(method), max_tasks_per_child=1)
+    futures = [executor.submit(same, index) for index in range(6)]
+    del executor
+    gc.collect()
+    assert [future.result(PATIENCE) for future in futures] == list(range(6))
+
+
+def test_forgotten_while_an_error_is_kept(context):
+    """An error that somebody keeps does not keep the workers."""
+    executor = LowPriorityProcessPoolExecutor(1, context)
+    futures = [executor.submit(int, "x"), executor.submit(lambda: 1), executor.submit(NotBack)]
+    errors = [future.exception(PATIENCE) for future in futures]
+    processes = list(executor._processes.values())
+    del executor
+    for process in processes:
+        process.join(PATIENCE)
+        assert process.exitcode == 0
+    assert None not in errors[:2]
+
+
+def test_functions_that_cannot_be_pickled_at_the_end(context):
+    """They do not keep a pool from ending."""
+    executor = LowPriorityProcessPoolExecutor(2, context)
+    futures = [executor.submit(lambda: 1) for _ in range(50)]
+    executor.shutdown(cancel_futures=True)
+    for future in futures:
+        with contextlib.suppress(CancelledError):
+            assert future.exception(0) is not None
+
+
+def test_shutdown_in_a_callback(context):
+    """A future's callback may shut its own pool down."""
+    executor = LowPriorityProcessPoolExecutor(1, context)
+    ended = threading.Event()
+
+    def end(_):
+        executor.shutdown()
+        ended.set()
+
+    executor.submit(same, 1).add_done_callback(end)
+    assert ended.wait(PATIENCE)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(same, 1)
+
+
+@posix_only
+def test_unused_pool(context):
+    """An executor that nobody uses has nothing open."""
+    before = psutil.Process().num_fds()
+    with LowPriorityProcessPoolExecutor(2, context):
+        assert psutil.Process().num_fds() <= before
+
+
+@posix_only
+@pytest.mark.parametrize("method", METHODS)
+def test_no_more_descriptors(method):
+    """Where a worker cannot be started, the tasks that need one fail with the reason, and nothing hangs."""
+    code = f"""
+import multiprocessing, os, resource
+from concurrent.futures import wait
+from handing_over import same
+from nicefutures import LowPriorityProcessPoolExecutor
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context({method!r})
+    with LowPriorityProcessPoolExecutor(1, context) as first, LowPriorityProcessPoolExecutor(4, context) as executor:
+        assert first.submit(same, 1).result() == 1
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        highest = max(map(int, os.listdir("/proc/self/fd")))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 2, hard))
+        try:
+            futures = [executor.submit(same, index) for index in range(10)]
+            errors = [future.exception() for future in futures]
+        except OSError as error:
+            errors = [error]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert {{type(error) for error in errors}} == {{OSError}}, errors
+        assert first.submit(same, 2).result() == 2
+        assert executor.submit(same, 3).result() == 3
+    print("end")
+"""
+    if not LINUX:
+        pytest.skip("Linux tells which are open")
+    assert run_python(code) == "end\n"
+
+
+def test_large_messages(context):
+    """What is larger than a pipe's buffer goes through it."""
+    with LowPriorityProcessPoolExecutor(2, context, share_over=None) as executor:
+        for data in (bytes(MB), "é" * MB, list(range(10**6))):
+            assert executor.submit(same, data).result(PATIENCE) == data
+
+
+def send_at_most(size):
+    pipes.most_bytes = size
+
+
+def test_messages_in_parts(context, monkeypatch):
+    """What is larger than a system takes at once, 4 GiB on Windows, goes in parts."""
+    monkeypatch.setattr(pipes, "most_bytes", 1000)
+    with LowPriorityProcessPoolExecutor(
+        1, context, initializer=send_at_most, initargs=(1000,), share_over=None
+    ) as executor:
+        for size in (900, 999, 1000, 1001, 5000, 5003):
+            data = os.urandom(size)
+            assert executor.submit(same, data).result(PATIENCE) == data
+
+
+@pytest.mark.parametrize("seconds", [2, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("method", METHODS)
+def test_soak(method, seconds):
+    """Random tasks, errors, cancels, forks and ends of pools from several threads: all right, and nothing is left."""
+    program = os.path.join(os.path.dirname(__file__), "soak_main.py")
+    arguments = [sys.executable, "-W", "ignore::DeprecationWarning", program, method, str(seconds), "7"]
+    subprocess.run(arguments, check=True, env=environment(), timeout=seconds + 4 * PATIENCE)
