@@ -91,8 +91,18 @@ def resources():
     """Return what this process has, and its children."""
     gc.collect()
     this = psutil.Process()
-    children = [child for child in this.children() if child.status() != psutil.STATUS_ZOMBIE]
-    return this.num_fds() if hasattr(this, "num_fds") else 0, threading.active_count(), len(children)
+    return (
+        this.num_fds() if hasattr(this, "num_fds") else 0,
+        threading.active_count(),
+        sum(map(_is_there, this.children())),
+    )
+
+
+def _is_there(child):
+    try:
+        return child.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def main():

@@ -162,7 +162,8 @@ with LowPriorityProcessPoolExecutor(2, multiprocessing.get_context({method!r})) 
     done = subprocess.run(
         [sys.executable, tmp_path / "main.py"], capture_output=True, text=True, check=True, env=environment()
     )
-    assert "ended with exit status 1 while it started" in done.stdout
+    # A fork server of Python 3.14 and later imports the main module itself, and ends.
+    assert "ended with exit status 1 while it started" in done.stdout or method == "forkserver"
     assert "LookupError: no such licence" in done.stderr
 
 
@@ -378,11 +379,10 @@ def test_forgotten_while_an_error_is_kept(context):
     executor = LowPriorityProcessPoolExecutor(1, context)
     futures = [executor.submit(int, "x"), executor.submit(lambda: 1), executor.submit(NotBack)]
     errors = [future.exception(PATIENCE) for future in futures]
-    processes = list(executor._processes.values())
+    pids = list(executor._processes)
     del executor
-    for process in processes:
-        process.join(PATIENCE)
-        assert process.exitcode == 0
+    for pid in pids:  # asked of the system: multiprocessing's processes are to be joined by one thread
+        wait_until(lambda pid=pid: not psutil.pid_exists(pid))
     assert None not in errors[:2]
 
 

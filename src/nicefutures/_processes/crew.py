@@ -433,6 +433,13 @@ class Crew:
 
     # --- the end
 
+    def abandon(self, text: str) -> list[Any]:
+        """Let all tasks end with a BrokenProcessPool when their workers end; return the processes to be ended."""
+        with self._lock:
+            if self.breakage.text is None:
+                self.breakage.text = text
+            return list(self.processes.values())
+
     def close(self) -> None:
         """End all workers, and wait for that. No task is left."""
         if os.getpid() != self._pid:
@@ -454,20 +461,10 @@ class Crew:
 
 
 class Owner:
-    """Who has a crew, which ends with this.
-
-    It is in no frame for longer than a moment: these are in the tracebacks of errors, which anybody may keep.
-    """
+    """Who has a crew, which ends with this."""
 
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
-
-    def run(self, call: Any, epoch: "Epoch") -> Any:
-        """Let a worker run a task, in a thread that has the crew from now on."""
-        _here.owner = self
-        crew = self.crew
-        del self
-        return crew.run(call, epoch)
 
     def __del__(self, at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
         if not at_exit():
@@ -481,6 +478,18 @@ class _Here(threading.local):
 
 
 _here: Final = _Here()
+
+
+def run_owned(owner: list[Owner], call: Any, epoch: "Epoch") -> Any:
+    """Let a worker run a task, in a thread that has the crew from now on.
+
+    The owner comes in a list, and is taken from there: it is to be in no frame, for these are in the tracebacks of
+    errors, which anybody may keep.
+    """
+    _here.owner = owner.pop()
+    return _here.owner.crew.run(call, epoch)
+
+
 _crews: Final[weakref.WeakSet[Crew]] = weakref.WeakSet()
 
 

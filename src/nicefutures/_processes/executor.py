@@ -34,7 +34,7 @@ from .._map.results import count_items, with_size
 from .._system import backend
 from .._system.common import Group
 from . import chunk
-from .crew import Breakage, Crew, Owner, Plan
+from .crew import Breakage, Crew, Owner, Plan, run_owned
 from .importing import is_importing
 from .transport.keeping import Epochs
 from .transport.parent import Transport
@@ -219,7 +219,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         try:
             if is_importing():
                 call = crew.pack_now(call, epoch)  # in another thread this would wait for the import
-            future = threads.submit(owner.run, call, epoch)
+            future = threads.submit(run_owned, [owner], call, epoch)
         except BaseException:
             crew.note_done()
             raise
@@ -304,6 +304,17 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
 
     map.__doc__ = f"{ProcessPoolExecutor.map.__doc__}{MAP_NOTE}{_CHUNKSIZE_NOTE}"  # noqa: A003, named as what it overrides
+
+    def _force_shutdown(self, operation: str) -> None:  # called by Python 3.14
+        if operation not in ("terminate", "kill"):
+            msg = f"operation must be 'terminate' or 'kill', not {operation!r}"
+            raise ValueError(msg)
+        crew = self._crew
+        ended = [] if crew is None else crew.abandon(f"The workers were ended: {operation}_workers() of the executor.")
+        self.shutdown(wait=False, cancel_futures=True)
+        for each in ended:
+            with contextlib.suppress(ValueError, ProcessLookupError):  # it has ended
+                getattr(each, operation)()
 
     def workers(self) -> "list[WorkerInfo]":
         """Return what the operating system says of each worker that there is now.

@@ -4,12 +4,12 @@ from typing import Any, NamedTuple
 
 
 class WorkerReport(NamedTuple):
-    """What only a worker itself knows: the first that it says.
+    """What only a worker itself knows: it says so when it is ready for tasks.
 
     Attributes
     ----------
     blas_threads : int or None
-        How many threads its BLAS libraries use when its initializer has run; None if it has none.
+        How many threads its BLAS libraries use; None if it has none.
     """
 
     blas_threads: int | None

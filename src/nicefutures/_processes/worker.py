@@ -85,11 +85,11 @@ def start_process(
     # The libraries first: an import is slow at a low level, and Windows has a lock on it that others wait for.
     blas_threads = cap_process(demands.blas_threads)
     settle(_steps(demands), on_failure)
-    report(WorkerReport(blas_threads))
     _here.transport = demands.transport
     if demands.transport is not None:
         demands.transport.connect(report)
     initialize(initializer, initargs)
+    report(WorkerReport(blas_threads))  # it is ready
 
 
 def serve(
