@@ -96,7 +96,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         done elsewhere.
     share_over : int, str or None, default "256 KiB"
         From this size on, in bytes or as a text, the buffers of arguments and results go through shared memory: of
-        arrays, and of whatever else supports protocol 5 of `pickle`. None: all goes through the stdlib's pipes.
+        arrays, and of whatever else supports protocol 5 of `pickle`. None: all goes through pipes.
 
     Raises
     ------

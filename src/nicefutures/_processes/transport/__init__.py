@@ -1,8 +1,8 @@
-"""Large buffers go between a pool's processes in shared memory; everything else as the stdlib sends it.
+"""Large buffers go between a pool's processes in shared memory; everything else in the pipe.
 
-A task travels as one argument that pickles itself where the stdlib's feeder thread pickles what it sends: with
-protocol 5, whose out-of-band buffers (PEP 574) are copied to shared memory without the GIL, if they are large. The
-worker maps them, copy on write, so each task has an array of its own. Results come back the same way.
+A task is pickled with protocol 5, whose out-of-band buffers (PEP 574) are copied to shared memory without the GIL, if
+they are large. The worker maps them, copy on write, so each task has an array of its own. Results come back the same
+way.
 
 What is in the pickle itself and large (bytes, bytearray) is copied to shared memory, too, and from there by whoever
 unpickles it, for these objects own their memory. When there is no memory, all of it goes into the pickle.

@@ -65,7 +65,7 @@ class Needs:
         shared.need()
         self._shared.append(shared)
 
-    def end(self, task: object = None) -> None:  # noqa: ARG002, a task's callback
+    def end(self) -> None:
         """Leave all of it."""
         shared, self._shared = self._shared, []
         for each in shared:
