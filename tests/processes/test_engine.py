@@ -235,12 +235,13 @@ def test_thread_that_ends(context):
 
 
 @forks
-@pytest.mark.parametrize("used", [False, True])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "used"),
+    # multiprocessing cannot use the fork server of a parent
+    [(method, used) for method in METHODS for used in (False, True) if (method, used) != ("forkserver", True)],
+)
 def test_made_before_a_fork(method, used):
     """A child may use an executor that its parent has made, and used or not, with large results as well."""
-    if used and method == "forkserver":
-        pytest.skip("multiprocessing cannot use the fork server of a parent")
     code = f"""
 import multiprocessing, os, sys, time
 import numpy as np
@@ -475,7 +476,7 @@ def test_messages_in_parts(context, monkeypatch):
             assert executor.submit(same, data).result(PATIENCE) == data
 
 
-@pytest.mark.parametrize("seconds", [2, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [2, *(pytest.param(seconds, marks=pytest.mark.soak) for seconds in (20, 200))])
 @pytest.mark.parametrize("method", METHODS)
 def test_soak(method, seconds):
     """Random tasks, errors, cancels, forks and ends of pools from several threads: all right, and nothing is left."""
