@@ -14,6 +14,7 @@ from ._control import (
 from ._levels import PriorityError, PriorityWarning, ProcessPriority, ThreadPriority
 
 if TYPE_CHECKING:
+    from ._processes.breakage import WorkerCrashError
     from ._processes.executor import LowPriorityProcessPoolExecutor
     from ._threads.executor import PriorityThreadPoolExecutor
     from ._threads.stats import PoolStats, Stall
@@ -28,6 +29,7 @@ __all__ = [
     "ProcessPriority",
     "Stall",
     "ThreadPriority",
+    "WorkerCrashError",
     "WorkerInfo",
     "get_process_priority",
     "get_thread_priority",
@@ -43,6 +45,7 @@ _LATER = {
     "PoolStats": "._threads.stats",
     "PriorityThreadPoolExecutor": "._threads.executor",
     "Stall": "._threads.stats",
+    "WorkerCrashError": "._processes.breakage",
     "WorkerInfo": "._workers",
 }
 

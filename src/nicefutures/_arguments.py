@@ -187,10 +187,10 @@ def parse_share_over(value: Any) -> int | None:
     return size
 
 
-def check_efficiency(efficiency: object) -> None:
+def check_flag(name: str, value: object) -> None:
     """Raise a TypeError for what is neither true nor false."""
-    if not isinstance(efficiency, bool):
-        msg = f"efficiency must be True or False, not {efficiency!r}"
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False, not {value!r}"
         raise TypeError(msg)
 
 
@@ -200,3 +200,24 @@ def check_isolate(isolate: object) -> None:
         return
     msg = f"isolate must be 'auto' or None, not {isolate!r}"
     raise (ValueError if isinstance(isolate, str) else TypeError)(msg)
+
+
+def check_on_crash(on_crash: object) -> None:
+    """Raise for what says nothing of tasks whose worker dies."""
+    if on_crash not in ("break", "fail", "retry"):
+        msg = f"on_crash must be 'break', 'fail' or 'retry', not {on_crash!r}"
+        raise ValueError(msg)
+
+
+def check_task_timeout(timeout: Any) -> float | None:
+    """Return a number of seconds; raise for what is none, and for none that a task could take."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, numbers.Real):
+        msg = f"task_timeout must be a number of seconds or None, not {timeout!r}"
+        raise TypeError(msg)
+    seconds = float(timeout)
+    if not seconds > 0:
+        msg = f"task_timeout must be positive, in seconds, or None: no limit; not {timeout!r}"
+        raise ValueError(msg)
+    return seconds

@@ -34,12 +34,19 @@ class Done(NamedTuple):
         How many calls have been made, those included whose results cannot be had.
     slowest_s : float
         How long the slowest call took, in s.
+    lost : int
+        How many results `error` stands for.
     """
 
     results: list[Any]
     error: Any = None
     made: int = 0
     slowest_s: float = 0.0
+    lost: int = 1
+
+    def after(self, results: list[Any]) -> "Done":
+        """Return the same, with the results of calls before it."""
+        return self._replace(results=[*results, *self.results], made=len(results) + self.made)
 
 
 class _Chunk:
@@ -51,6 +58,7 @@ class _Chunk:
     def __init__(self, calls: list[tuple[Any, ...]], most: int) -> None:
         self.calls = calls
         self.most = min(most, len(calls))
+        self.count = len(calls)
         self.task: Future[Done] | None = None
         # For who takes the results; it is set after `rest`.
         self.outcome: Future[Done] = Future()
@@ -65,7 +73,7 @@ class Chunks(Protocol):
     """What an executor does with the calls of a chunk."""
 
     @property
-    def run_chunk(self) -> Callable[[Callable[..., Any], list[tuple[Any, ...]]], Any]:
+    def run_chunk(self) -> Callable[..., Any]:
         """What makes some of the calls in a worker, the first in any case; from there comes a `Done`."""
 
     def sending_error(self, call: Any) -> BaseException | None:
@@ -101,6 +109,10 @@ class AutoMap(Generic[_T]):
         fn: Callable[..., _T],
         iterables: tuple[Iterable[Any], ...],
         buffersize: int | None,
+        *,
+        size: int | None = None,
+        options: dict[str, Any] | None = None,
+        return_exceptions: bool = False,
     ) -> None:
         self._how = chunks
         self._submit: _Submit | None = submit  # as long as there may be something to send
@@ -114,7 +126,11 @@ class AutoMap(Generic[_T]):
         self._buffersize = buffersize
         self._window = workers * _TASKS_PER_WORKER
         self._under_way = 0
-        self._size = 1
+        self._size = size or 1
+        self._is_fixed = size is not None
+        self._options = options or {}
+        self._return_exceptions = return_exceptions
+        self._broken: BrokenExecutor | None = None
         self._slowest: deque[float] = deque(maxlen=_REMEMBERED_TASKS)
         self._chunks: deque[_Chunk] = deque()
         # Reentrant: the garbage collector may end the results of this map in a thread that has it.
@@ -187,7 +203,7 @@ class AutoMap(Generic[_T]):
                     chunk.outcome.set_exception(error.with_traceback(None))  # whose frames have the executor
 
     def _send_one(self, chunk: _Chunk, submit: _Submit) -> None:
-        task = submit(self._how.run_chunk, (self._fn, chunk.calls[: chunk.most]), {})
+        task = submit(self._how.run_chunk, (self._fn, chunk.calls[: chunk.most]), self._options)
         chunk.task = task
         if self._cancelled:
             task.cancel()
@@ -196,7 +212,7 @@ class AutoMap(Generic[_T]):
 
     def _come_back(self, chunk: _Chunk, task: Future[Done]) -> None:
         error = CancelledError() if task.cancelled() else task.exception()
-        if isinstance(error, CancelledError | BrokenExecutor):
+        if isinstance(error, CancelledError):
             self._end(chunk, error)
             return
         if error is None:
@@ -247,9 +263,12 @@ class AutoMap(Generic[_T]):
                 # Those before it have not been made, and neither have those after it.
                 return (Done([]), chunk.calls, count) if count else (failed, chunk.calls[1:], chunk.most)
         # Something else, such as a worker that was interrupted: what it has done is not known, and not done again.
+        failed = failed._replace(lost=chunk.most)
         return failed, chunk.calls[chunk.most :], chunk.most
 
     def _adapt(self, done: Done) -> None:
+        if self._is_fixed:
+            return
         self._slowest.append(done.slowest_s)
         fitting = int(_TARGET_S / max(*self._slowest, 1e-7)) if len(self._slowest) > 1 else 1
         self._size = max(1, min(fitting, self._size * 2))
@@ -263,22 +282,36 @@ class AutoMap(Generic[_T]):
             while self._chunks:
                 chunk = self._chunks[0]
                 while chunk is not None:
-                    done = chunk.outcome.result(None if deadline is None else deadline - time.monotonic())
+                    done = self._outcome(chunk, deadline)
                     rest = chunk.rest
                     done.results.reverse()
                     while done.results:
                         yield done.results.pop()
-                    if done.error is not None:
+                    if done.error is not None and not self._return_exceptions:
                         raise done.error
+                    if done.error is not None:
+                        yield from itertools.repeat(done.error, done.lost)
                     chunk = rest
                 self._chunks.popleft()
                 if self._buffersize is not None:
                     self._fill(self._buffersize, self._send)
+            if self._broken is not None:
+                broken: Any = self._broken
+                yield from (broken for _ in self._calls)
             if self._dropped and next(self._calls, None) is not None:
                 raise CancelledError
         finally:
             chunk = rest = done = None  # an exception's traceback has this frame
             self.cancel()
+
+    def _outcome(self, chunk: _Chunk, deadline: float | None) -> Done:
+        try:
+            return chunk.outcome.result(None if deadline is None else deadline - time.monotonic())
+        except BrokenExecutor as error:  # it has not been sent
+            if not self._return_exceptions:
+                raise
+            self._broken = error
+            return Done([], error, lost=chunk.count)
 
     def cancel(self, at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
         """Send nothing more, and cancel what has not begun."""

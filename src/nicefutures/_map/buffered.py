@@ -1,4 +1,4 @@
-"""``map`` with a buffer of limited size: what Python 3.14 has, on every Python."""
+"""``map`` with a buffer of limited size, which Python 3.14 has, and with exceptions among its results."""
 
 import functools
 import itertools
@@ -6,7 +6,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from typing import Any, Final, TypeVar
 
 _T = TypeVar("_T")
@@ -15,6 +15,9 @@ MAP_NOTE: Final = """
         Of the stdlib's executors those of Python 3.14 have `buffersize`, these have it on all Pythons: how many tasks
         are submitted ahead of the result that is yielded next. Arguments are taken from the iterables as results are
         taken from the iterator, so neither have to fit into the memory. None, the default, submits all at once.
+
+        With ``return_exceptions=True`` what a call raises is an item of the results, at its place, as in
+        :func:`asyncio.gather`: the others are not lost with it. That `timeout` is over is raised.
         """
 
 
@@ -24,7 +27,8 @@ def map_buffered(
     iterables: tuple[Iterable[Any], ...],
     *,
     timeout: float | None,
-    buffersize: int,
+    buffersize: int | None,
+    return_exceptions: bool = False,
 ) -> Iterator[_T]:
     """Return the results of calls in the order of their arguments, with so many calls at most submitted ahead.
 
@@ -32,8 +36,10 @@ def map_buffered(
     ----------
     executor, fn, iterables, timeout
         As for :meth:`concurrent.futures.Executor.map`.
-    buffersize : int
-        How many calls may be submitted whose results have not been yielded.
+    buffersize : int or None
+        How many calls may be submitted whose results have not been yielded; None: all are, at once.
+    return_exceptions : bool, optional
+        Whether what a call raises is a result.
 
     Raises
     ------
@@ -47,7 +53,7 @@ def map_buffered(
     arguments = zip(*iterables, strict=False)
     pending = deque(executor.submit(fn, *args) for args in itertools.islice(arguments, buffersize))
     # A generator of its own, so that calls are submitted now; the executor may be forgotten meanwhile.
-    return _results(weakref.ref(executor), fn, arguments, pending, deadline)
+    return _results(weakref.ref(executor), fn, arguments, pending, deadline, return_exceptions)
 
 
 def map_buffered_chunks(
@@ -87,7 +93,9 @@ def _results(
     arguments: Iterator[tuple[Any, ...]],
     pending: deque[Future[_T]],
     deadline: float | None,
+    return_exceptions: bool,
 ) -> Iterator[_T]:
+    take = _outcome_or_cancel if return_exceptions else _result_or_cancel
     try:
         while pending:
             submitter = executor()
@@ -95,7 +103,7 @@ def _results(
                 pending.extend(submitter.submit(fn, *args) for args in itertools.islice(arguments, 1))
                 del submitter
             # No reference to a result is kept while the generator waits for its caller.
-            yield _result_or_cancel(pending.popleft(), deadline)
+            yield take(pending.popleft(), deadline)
     finally:
         for future in pending:
             future.cancel()
@@ -109,6 +117,19 @@ def _result_or_cancel(future: Future[_T], deadline: float | None) -> _T:
             future.cancel()
     finally:
         del future  # an exception's traceback has this frame, and the future the exception
+
+
+def _outcome_or_cancel(future: Future[Any], deadline: float | None) -> Any:
+    try:
+        try:
+            error = future.exception(None if deadline is None else deadline - time.monotonic())
+        finally:
+            future.cancel()
+        return future.result() if error is None else error
+    except CancelledError as error:
+        return error
+    finally:
+        del future
 
 
 def _run_chunk(fn: Callable[..., _T], chunk: tuple[tuple[Any, ...], ...]) -> list[_T]:

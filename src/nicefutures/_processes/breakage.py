@@ -1,9 +1,30 @@
 """How a worker process has ended: the stdlib's BrokenProcessPool says that one has, and not of what."""
 
 import signal
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 
 from .._system import backend
+
+
+class WorkerCrashError(BrokenProcessPool):
+    """The worker process of a task has died; the pool goes on.
+
+    Attributes
+    ----------
+    pid : int
+        Of the process.
+    exitcode : int or None
+        How it ended, as :attr:`multiprocessing.Process.exitcode` has it.
+    """
+
+    def __init__(self, text: str, pid: int, exitcode: int | None) -> None:
+        super().__init__(text, pid, exitcode)
+        self.pid = pid
+        self.exitcode = exitcode
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def describe_end(process: BaseProcess, kills_before: int | None, *, started: bool) -> str:

@@ -13,31 +13,44 @@ import contextlib
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, process
+from concurrent.futures import CancelledError, Future, process
 from concurrent.futures.process import BrokenProcessPool
+from logging import LogRecord
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeAlias
 
 from .._failure import WarnOnce
 from .._levels import Shortfall
+from .._map.automatic import Done
 from .._system import backend
-from .breakage import describe_end
+from .breakage import WorkerCrashError, describe_end
+from .ending import begin_to_end_tree, end_tree
 from .importing import loads
-from .message import Failure, Question, WorkerReport
+from .interrupts import held_back
+from .message import Failure, Part, Question, Started, WorkerReport
 from .pipes import close, here, keep_from_children, receive, send
+from .relay import Listener, Warned
+from .task import Task
+from .transport.keeping import Epoch
 from .transport.message import Message
 from .transport.parent import Packed, Transport
 from .transport.pickling import pickle_alone
 from .worker import END, serve
 
-if TYPE_CHECKING:
-    from .transport.keeping import Epoch
+OnCrash: TypeAlias = Literal["break", "fail", "retry"]
 
 # Seconds: a process closes its files just before it can be asked for its exit status.
 _PATIENCE: Final = 5.0
+# A task that has crashed so often is not tried again.
+_MOST_CRASHES: Final = 3
+# So many workers, one after the other, may die while they start, where that is no reason to break the pool.
+_MOST_FAILED_STARTS: Final = 10
+_MOST_KILLED_STARTS: Final = 100
+_KILLED: Final = (-9, -15)  # SIGKILL and SIGTERM, as multiprocessing names them on all systems
 
 
 class Plan(NamedTuple):
@@ -52,11 +65,17 @@ class Plan(NamedTuple):
     max_tasks : int or None
         After how many tasks one is replaced.
     arguments : tuple
-        What :func:`nicefutures._processes.worker.serve` gets besides its pipes.
+        What :func:`nicefutures._processes.worker.serve` gets last.
     transport : Transport or None
         What large buffers go with.
     warn : WarnOnce
         Called with what a worker lacks.
+    on_crash : str
+        What becomes of a task whose worker dies.
+    task_timeout : float or None
+        Seconds that a task may take.
+    listener : Listener
+        What workers log and warn of goes there.
     at_end : list of callable
         Called when no worker is left.
     """
@@ -67,6 +86,9 @@ class Plan(NamedTuple):
     arguments: tuple[Any, ...]
     transport: Transport | None
     warn: WarnOnce
+    on_crash: OnCrash
+    task_timeout: float | None
+    listener: Listener
     at_end: list[Callable[[], None]]
 
     @property
@@ -83,6 +105,10 @@ class IdleWorkerLostError(WorkerLostError):
     """A worker has died before it had all of its task."""
 
 
+class TooLongError(Exception):
+    """A task has been running for longer than it may."""
+
+
 class Worker:
     """A worker process, and the parent's end of its pipe."""
 
@@ -94,9 +120,11 @@ class Worker:
             keep_from_children(self._pipe)
             keep_from_children(theirs)
             context: Any = plan.context
-            self.process = context.Process(target=serve, args=(theirs, lifeline, *plan.arguments))
-            here.kept = (theirs,)
-            self.process.start()
+            with held_back(plan.context.get_start_method()) as is_held_back:
+                arguments = (theirs, lifeline, is_held_back, *plan.arguments)
+                self.process = context.Process(target=serve, args=arguments)
+                here.kept = (theirs,)
+                self.process.start()
         except BaseException:
             close(self._pipe)
             raise
@@ -111,9 +139,11 @@ class Worker:
         except OSError as error:
             raise IdleWorkerLostError from error
 
-    def receive(self) -> bytes:
-        """Wait for what the worker says next."""
+    def receive(self, deadline: float | None = None) -> bytes:
+        """Wait for what the worker says next; until a time of `time.monotonic`, for one that has started."""
         try:
+            if deadline is not None and not self._pipe.poll(max(0.0, deadline - time.monotonic())):
+                raise TooLongError
             # A worker takes its end of the pipe from the parent when it starts, on Windows (DupHandle of
             # multiprocessing.reduction): of one that ends before that, the pipe never ends.
             if self.report is not None or self._pipe in wait([self._pipe, self.process.sentinel]):
@@ -134,6 +164,10 @@ class Worker:
         with contextlib.suppress(OSError):  # it has already
             self._pipe.send_bytes(END)
         close(self._pipe)
+
+    def kill_in_time(self) -> None:
+        """End it in the middle of its task, and what that has started."""
+        begin_to_end_tree(self.process)
 
 
 class Breakage:
@@ -197,6 +231,7 @@ class Crew:
         self._under_way = _UnderWay()
         self.note_done = self._under_way.end
         self._closed = False
+        self._failed_starts = 0
         self.processes: dict[int, Any] = {}
         self.breakage = Breakage()
         self._kills = backend.memory.count_oom_kills()
@@ -242,90 +277,145 @@ class Crew:
 
     # --- for a thread of the pool
 
-    def pack(self, call: Any, epoch: "Epoch") -> Packed:
+    def pack(self, call: Any, epoch: Epoch) -> Packed:
         """Return a task as it is sent; `epoch` is when it was submitted."""
         transport = self._plan.transport
         return Packed(pickle_alone(call)) if transport is None else transport.pack(call, epoch)
 
-    def pack_now(self, call: Any, epoch: "Epoch") -> Packed | Failure:
+    def pack_now(self, call: Any, epoch: Epoch) -> Packed | Failure:
         """Return what `run` takes as well."""
         try:
             return self.pack(call, epoch)
         except BaseException as error:  # noqa: BLE001, whatever pickling it runs; it is the task's
             return Failure(error)
 
-    def run(self, call: Any, epoch: "Epoch") -> Any:
+    def run(self, task: Task) -> Any:
         """Let a worker run a task, and return or raise what the task does.
-
-        Parameters
-        ----------
-        call : tuple, Packed or Failure
-            The function, its arguments, and those with names; or what `pack_now` makes of that.
-        epoch : Epoch
-            When it was submitted.
 
         Raises
         ------
         BrokenProcessPool
             If its worker has died, or another before; or if something cannot be unpickled.
+        WorkerCrashError
+            If its worker has died, and that is no more than an error of the task.
+        TimeoutError
+            If the task has run for too long.
+        CancelledError
+            If it was stopped.
         """
         self.breakage.raise_if_broken()
-        answer = call if type(call) is Failure else self._run(self.pack(call, epoch) if type(call) is tuple else call)
+        try:
+            answer = self._run(task)
+        finally:
+            if not task.finish():
+                raise CancelledError
         if not isinstance(answer, Failure):
             return answer[0]
         try:
             raise answer.error
         finally:
-            del answer, call  # the traceback has this frame
+            del answer  # the traceback has this frame
 
-    def _run(self, packed: Packed) -> tuple[Any] | Failure:
-        if packed.needs is None:
-            return self._exchange(packed.data)
-        try:
-            return self._exchange(packed.data)
-        finally:
-            packed.needs.end()
+    def _run(self, task: Task) -> tuple[Any] | Failure:
+        fn, args, kwargs = task.call
+        # What each call of a chunk has returned, if that is told.
+        parts: list[Any] = []
+        crashes = 0
+        while True:
+            before = len(parts)
+            packed = task.packed or self.pack((fn, args, kwargs), task.epoch)
+            if isinstance(packed, Failure):
+                return packed
+            try:
+                answer = self._exchange(task, packed.data, parts)
+            except (WorkerCrashError, TimeoutError) as error:
+                crashes = crashes + 1 if len(parts) == before else 1
+                if isinstance(error, TimeoutError) or self._plan.on_crash == "fail" or crashes == _MOST_CRASHES:
+                    if not kwargs.get("tells"):
+                        raise
+                    return (Done(parts, error, len(parts) + 1),)
+            else:
+                return (answer[0].after(parts),) if parts and not isinstance(answer, Failure) else answer
+            finally:
+                if packed.needs is not None:
+                    packed.needs.end()
+            task.packed = None
+            if len(parts) > before:
+                args = (args[0], args[1][len(parts) - before :])
 
-    def _exchange(self, task: bytes) -> tuple[Any] | Failure:
+    def _exchange(self, task: Task, data: bytes, parts: list[Any]) -> tuple[Any] | Failure:
         """Return a worker's answer to a task."""
-        worker = self._send(task)
+        worker = self._send(task, data)
+        limit = self._plan.task_timeout
+        deadline: float | None = None
         try:
             while True:
-                data = worker.receive()
+                said = worker.receive(deadline)
                 try:
-                    answer = self._load(data)
+                    answer = self._load(said)
                 except BaseException as error:
                     msg = (
                         f"The result could not be unpickled in this process: {type(error).__name__}: {error}. "
                         "The task has been done."
                     )
                     raise BrokenProcessPool(msg) from error
-                if type(answer) is tuple or self._take_note(worker, answer):
+                if type(answer) is Part or type(answer) is Started:
+                    deadline = None if limit is None else time.monotonic() + limit
+                    parts += answer
+                elif type(answer) is tuple or self._take_note(worker, answer):
                     break
         except WorkerLostError:
-            self._break(worker)
-            self.breakage.raise_if_broken()
+            self._lose(worker, task)
+        except TooLongError:
+            self._take_back(worker, task)
+            end_tree(worker.process)
+            self._forget(worker)
+            msg = f"{task.name} has been running for longer than task_timeout={limit} s, so its worker was ended."
+            raise TimeoutError(msg) from None
         except BaseException:
+            self._take_back(worker, task)
             self._give_back(worker)
             raise
+        self._take_back(worker, task)
         self._give_back(worker)
         result: tuple[Any] | Failure = answer
         return result
 
-    def _send(self, task: bytes) -> Worker:
+    def _send(self, task: Task, data: bytes) -> Worker:
         """Send a task to a worker, and to another if that has died while it had none, which harms nobody."""
-        worker = self._take()
-        try:
-            worker.send(task)
-        except IdleWorkerLostError:
-            self._forget(worker)
+        for is_last in (False, True):
             worker = self._take()
+            if not task.give_to(worker):
+                self._free.append(worker)
+                raise CancelledError
             try:
-                worker.send(task)
-            except IdleWorkerLostError:  # of this task, it seems
-                self._break(worker)
-                self.breakage.raise_if_broken()
+                worker.send(data)
+            except IdleWorkerLostError:
+                if is_last:  # of this task, it seems
+                    self._lose(worker, task)
+                self._take_back(worker, task)
+                self._forget(worker)
+            else:
+                break
         return worker
+
+    def _take_back(self, worker: Worker, task: Task) -> None:
+        """Have a worker back from a task, unless somebody ends it."""
+        if not task.take_back():
+            self._forget(worker)
+            raise CancelledError
+
+    def _lose(self, worker: Worker, task: Task) -> NoReturn:
+        """Raise what becomes of a task whose worker has died."""
+        self._take_back(worker, task)
+        if self._plan.on_crash == "break" or self.breakage.text is not None:
+            self._break(worker)
+            self.breakage.raise_if_broken()
+        worker.process.join(_PATIENCE)
+        self._forget(worker)
+        end = describe_end(worker.process, self._kills, started=True)
+        msg = f"{task.name} did not come to its end, for its worker process has died. {end}"
+        raise WorkerCrashError(msg, worker.process.pid, worker.process.exitcode)
 
     def _load(self, data: bytes) -> Any:
         answer = loads(data)
@@ -343,6 +433,8 @@ class Crew:
         elif kind is Question:
             if self._plan.transport is not None:
                 self._plan.transport.answer(said)
+        elif kind is Warned or kind is LogRecord:
+            self._plan.listener.take(said)
         elif said.is_initializers:
             self._break(worker, said.error)
             self.breakage.raise_if_broken()
@@ -364,8 +456,16 @@ class Crew:
             while worker.report is None:
                 self._take_note(worker, loads(worker.receive()))
         except WorkerLostError:
+            worker.process.join(_PATIENCE)
+            self._failed_starts += 1
+            # One that was killed says little of how the next one will fare.
+            most = _MOST_KILLED_STARTS if worker.process.exitcode in _KILLED else _MOST_FAILED_STARTS
+            if self._plan.on_crash != "break" and self._failed_starts < most:
+                self._forget(worker)
+                return self._take()
             self._break(worker)
             self.breakage.raise_if_broken()
+        self._failed_starts = 0
         return worker
 
     def _take_or_start(self) -> Worker:
@@ -440,6 +540,11 @@ class Crew:
                 self.breakage.text = text
             return list(self.processes.values())
 
+    def interrupt(self) -> None:
+        """End all workers in the middle of their tasks, and let all tasks end."""
+        for each in self.abandon("The program was interrupted."):
+            begin_to_end_tree(each)
+
     def close(self) -> None:
         """End all workers, and wait for that. No task is left."""
         if os.getpid() != self._pid:
@@ -480,17 +585,23 @@ class _Here(threading.local):
 _here: Final = _Here()
 
 
-def run_owned(owner: list[Owner], call: Any, epoch: "Epoch") -> Any:
+def run_owned(owner: list[Owner], task: Task) -> Any:
     """Let a worker run a task, in a thread that has the crew from now on.
 
     The owner comes in a list, and is taken from there: it is to be in no frame, for these are in the tracebacks of
     errors, which anybody may keep.
     """
     _here.owner = owner.pop()
-    return _here.owner.crew.run(call, epoch)
+    return _here.owner.crew.run(task)
 
 
 _crews: Final[weakref.WeakSet[Crew]] = weakref.WeakSet()
+
+
+def interrupt_all() -> None:
+    """End all workers, and all tasks: the program has been interrupted, and ends."""
+    for crew in list(_crews):
+        crew.interrupt()
 
 
 @atexit.register

@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import logging
 import math
 import multiprocessing
 import os
+import sys
 import threading
 import time
 import weakref
@@ -16,11 +18,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 from .._arguments import (
     check_chunksize,
     check_context,
-    check_efficiency,
+    check_flag,
     check_initializer,
     check_isolate,
     check_max_tasks,
     check_max_workers,
+    check_on_crash,
+    check_task_timeout,
     parse_blas_threads,
     parse_memory_limit,
     parse_share_over,
@@ -29,13 +33,15 @@ from .._blas import ThreadCap, find_libraries
 from .._failure import WarnOnce, ignore, refuse
 from .._levels import OnFailure, ProcessPriority, parse_on_failure, parse_priority
 from .._map.automatic import AutoMap, AutoMaps
-from .._map.buffered import MAP_NOTE, check_buffersize, map_buffered_chunks
+from .._map.buffered import MAP_NOTE, check_buffersize, map_buffered, map_buffered_chunks
 from .._map.results import count_items, with_size
 from .._system import backend
 from .._system.common import Group
 from . import chunk
-from .crew import Breakage, Crew, Owner, Plan, run_owned
+from .crew import Breakage, Crew, OnCrash, Owner, Plan, interrupt_all, run_owned
 from .importing import is_importing
+from .relay import Listener
+from .task import Task, task_of
 from .transport.keeping import Epochs
 from .transport.parent import Transport
 from .worker import Demands, run_task
@@ -97,6 +103,19 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     share_over : int, str or None, default "256 KiB"
         From this size on, in bytes or as a text, the buffers of arguments and results go through shared memory: of
         arrays, and of whatever else supports protocol 5 of `pickle`. None: all goes through pipes.
+    on_crash : {"break", "fail", "retry"}, default "break"
+        What becomes of a task whose worker process dies: of a crash, killed by somebody, or by the kernel for want of
+        memory. "break": it breaks the pool, and all tasks end with a BrokenProcessPool, as in the standard library.
+        "fail": that task, or call of a chunk, ends with a :class:`WorkerCrashError`, and the others go on. "retry": it
+        runs again on another worker, and ends with that error after its third crash.
+    task_timeout : float or None, default None
+        Seconds that a task, or each call of a chunk, may run in its worker. One that takes longer is ended with its
+        worker, and with the processes that it has started: it ends with a TimeoutError. How long it waits for a worker
+        does not count.
+    relay_logs : bool, optional
+        Whether what is logged in the workers goes to the handlers of this process, from the level of its root logger
+        on; a record's `process` is the worker's id. Warnings come from there as well, each once and not once from each
+        worker.
 
     Raises
     ------
@@ -146,6 +165,9 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         efficiency: bool = False,
         isolate: Literal["auto"] | None = None,
         share_over: int | str | None = "256 KiB",
+        on_crash: OnCrash = "break",
+        task_timeout: float | None = None,
+        relay_logs: bool = False,
     ) -> None:
         level = parse_priority(ProcessPriority, priority)
         if level > ProcessPriority.NORMAL:
@@ -166,15 +188,24 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         workers = math.ceil(backend.accounting.usable_cpus()) if max_workers is None else max_workers
         cap = parse_blas_threads(blas_threads, workers)
         limit = parse_memory_limit(memory_limit)
-        check_efficiency(efficiency)
+        check_flag("efficiency", efficiency)
         check_isolate(isolate)
         self._share_over = parse_share_over(share_over)
+        check_on_crash(on_crash)
+        self._on_crash = on_crash
+        self._task_timeout = check_task_timeout(task_timeout)
+        check_flag("relay_logs", relay_logs)
+        self._relay_logs = relay_logs
+        # Whether each call of a chunk is told of for itself.
+        self._tells = on_crash != "break" or task_timeout is not None
         forked = mp_context.get_start_method() == "fork"
         if forked:
             _import_before_fork(cap)
 
         group = backend.groups.find() if isolate is not None else None
-        self._demands = Demands(level, cap, limit, forked, efficiency, group, registry=None, transport=None)
+        self._demands = Demands(
+            level, cap, limit, forked, efficiency, group, registry=None, transport=None, log_level=None
+        )
         self._on_shortfall = {"warn": None, "raise": refuse, "ignore": ignore}[on_failure]
         self._on_start = initializer, initargs
         self._through_run_task = on_failure == "raise" or limit is not None
@@ -215,14 +246,15 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             owner, threads = self._begin()
         crew = owner.crew
         crew.prepare()
-        call: Any = (fn, args, kwargs)
+        task = Task((fn, args, kwargs), epoch, self._epochs)
         try:
             if is_importing():
-                call = crew.pack_now(call, epoch)  # in another thread this would wait for the import
-            future = threads.submit(run_owned, [owner], call, epoch)
+                task.packed = crew.pack_now(task.call, epoch)  # in another thread this would wait for the import
+            future = threads.submit(run_owned, [owner], task)
         except BaseException:
             crew.note_done()
             raise
+        vars(future)["nicefutures_task"] = task
         future.add_done_callback(crew.note_done)
         return future
 
@@ -241,6 +273,9 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     def _open(self) -> Crew:
         self._failure_warning.heed_filters()
         demands = self._demands
+        demands = demands._replace(tells_start=self._task_timeout is not None)
+        if self._relay_logs:
+            demands = demands._replace(log_level=logging.getLogger().level)
         keeper: Keeper | None = None
         if isinstance(demands.group, Group):
             keeper = backend.groups.open_keeper(self._mp_context, demands.group)
@@ -258,6 +293,9 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             (demands, self._on_shortfall, *self._on_start),
             transport,
             self._failure_warning,
+            self._on_crash,
+            self._task_timeout,
+            Listener(),
             [each.close for each in (keeper, transport) if each is not None],
         )
         crew = Crew(plan)
@@ -276,36 +314,101 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         timeout: float | None = None,
         chunksize: int | Literal["auto"] = 1,
         buffersize: int | None = None,
+        return_exceptions: bool = False,
     ) -> Iterator[_T]:
+        chunksize = check_chunksize(chunksize)
+        check_buffersize(buffersize)
         count = count_items(iterables)  # before they are used
-        return with_size(self._map(fn, iterables, timeout, check_chunksize(chunksize), buffersize), count)
+        if chunksize == "auto" or (chunksize > 1 and (return_exceptions or self._tells)):
+            size = None if chunksize == "auto" else chunksize
+            results = self._map_chunks(fn, iterables, timeout, size, buffersize, return_exceptions)
+        elif chunksize == 1 and (return_exceptions or buffersize is not None):
+            with self._epochs.at_one_time(iterables):
+                results = map_buffered(
+                    self, fn, iterables, timeout=timeout, buffersize=buffersize, return_exceptions=return_exceptions
+                )
+        elif buffersize is not None:
+            results = map_buffered_chunks(
+                self, fn, iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize
+            )
+        else:
+            with self._epochs.at_one_time(iterables):
+                results = super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
+        return with_size(results, count)
 
-    def _map(
+    def _map_chunks(
         self,
         fn: Callable[..., _T],
         iterables: tuple[Iterable[Any], ...],
         timeout: float | None,
-        chunksize: int | Literal["auto"],
+        size: int | None,
         buffersize: int | None,
+        return_exceptions: bool,
     ) -> Iterator[_T]:
-        if chunksize == "auto":
-            if self._ending or self._ended:
-                raise RuntimeError(_ENDED)
-            check_buffersize(buffersize)
-            deadline = None if timeout is None else time.monotonic() + timeout
-            # Each call for itself is kept within the memory limit.
-            one = functools.partial(run_task, fn) if self._through_run_task else fn
-            auto_map = AutoMap(self._submit, chunk, self._max_workers, one, iterables, buffersize)
-            self._auto_maps.add(auto_map)
-            return auto_map.results(deadline)
-        if buffersize is not None:
-            return map_buffered_chunks(self, fn, iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize)
-        with self._epochs.at_one_time(iterables):
-            return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
+        if self._ending or self._ended:
+            raise RuntimeError(_ENDED)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        # Each call for itself is kept within the memory limit.
+        one = functools.partial(run_task, fn) if self._through_run_task else fn
+        options: dict[str, Any] = {} if size is None else {"longest_s": math.inf}
+        if self._tells or return_exceptions:
+            options["tells"] = True
+        auto_map = AutoMap(
+            self._submit,
+            chunk,
+            self._max_workers,
+            one,
+            iterables,
+            buffersize,
+            size=size,
+            options=options,
+            return_exceptions=return_exceptions,
+        )
+        self._auto_maps.add(auto_map)
+        return auto_map.results(deadline)
 
     map.__doc__ = f"{ProcessPoolExecutor.map.__doc__}{MAP_NOTE}{_CHUNKSIZE_NOTE}"  # noqa: A003, named as what it overrides
 
-    def _force_shutdown(self, operation: str) -> None:  # called by Python 3.14
+    def stop(self, future: Future[Any]) -> bool:
+        """Cancel a task, and end it if it is running: with its worker, and with the processes that it has started.
+
+        On POSIX the worker and these processes get SIGTERM and, a second later, SIGKILL; on Windows they are ended.
+        Another worker takes the place of this one, and nothing else is touched.
+
+        Parameters
+        ----------
+        future : concurrent.futures.Future
+            What `submit` of this executor has returned.
+
+        Returns
+        -------
+        bool
+            Whether its result is a CancelledError now, or will be at once; False if it was done before.
+
+        Raises
+        ------
+        ValueError
+            If the future is not of this executor.
+        """
+        task = task_of(future)
+        if task is None or task.owner is not self._epochs:
+            msg = f"stop() takes a future that submit() of this executor has returned, not {future!r}"
+            raise ValueError(msg)
+        return future.cancel() or (not future.done() and task.stop())
+
+    def terminate_workers(self) -> None:
+        self._force_shutdown(operation="terminate")
+
+    def kill_workers(self) -> None:
+        self._force_shutdown(operation="kill")
+
+    terminate_workers.__doc__ = """Shut the executor down without waiting, and end its workers, as in Python 3.14.
+
+        What they are doing ends with a BrokenProcessPool, and what is waiting is cancelled.
+        """
+    kill_workers.__doc__ = terminate_workers.__doc__
+
+    def _force_shutdown(self, operation: str) -> None:  # named as the standard library's
         if operation not in ("terminate", "kill"):
             msg = f"operation must be 'terminate' or 'kill', not {operation!r}"
             raise ValueError(msg)
@@ -346,6 +449,13 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             self._failure_warning.raise_pending()
 
     shutdown.__doc__ = ProcessPoolExecutor.shutdown.__doc__
+
+    def __exit__(self, kind: type[BaseException] | None, value: Any, traceback: Any) -> None:  # noqa: PYI036
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            if self._crew is not None:
+                self._crew.interrupt()
+            self.shutdown(cancel_futures=True)
+        super().__exit__(kind, value, traceback)
 
     def _end(self, wait: bool, cancel_futures: bool) -> None:
         with self._lock:
@@ -396,6 +506,11 @@ def _begin_anew() -> None:
 
 def _send_all() -> None:
     """At the interpreter's exit the threads still do what has been submitted, and take nothing more."""
+    # What the interpreter has just shown: `last_exc` from Python 3.12 on. A session goes on after that.
+    last = getattr(sys, "last_type", None)
+    is_interrupted = last is not None and issubclass(last, KeyboardInterrupt) and not hasattr(sys, "ps1")
+    if is_interrupted:
+        interrupt_all()
     for executor in list(_executors):
         executor._auto_maps.wait_until_sent()  # noqa: SLF001
 

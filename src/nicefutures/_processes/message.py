@@ -43,3 +43,13 @@ class Failure(NamedTuple):
 
     error: Any
     is_initializers: bool = False
+
+
+class Started(NamedTuple):
+    """What comes when a task has been unpickled, if its time is limited: now it counts."""
+
+
+class Part(NamedTuple):
+    """What a call of a chunk has returned; others follow."""
+
+    result: Any

@@ -14,9 +14,11 @@ from .._failure import initialize, raise_if_refusing, settle
 from .._levels import ProcessPriority, Shortfall
 from .._system import backend
 from .._system.common import Group
+from . import interrupts
 from .errors import sendable
-from .message import Failure, Question, WorkerReport
+from .message import Failure, Started, WorkerReport
 from .pipes import receive, send
+from .telling import tell, tell_with
 from .transport.pickling import pickle_alone
 
 if TYPE_CHECKING:
@@ -48,6 +50,10 @@ class Demands(NamedTuple):
         What it registers with the group's keeper with.
     transport : WorkerEnd or None
         What it sends and receives large buffers with.
+    log_level : int or None
+        From which level on it sends to its parent what it logs; None: it sends nothing.
+    tells_start : bool
+        Whether it tells its parent when a task starts.
     """
 
     priority: ProcessPriority
@@ -58,6 +64,8 @@ class Demands(NamedTuple):
     group: Group | Shortfall | None
     registry: Any
     transport: "WorkerEnd | None"
+    log_level: int | None = None
+    tells_start: bool = False
 
 
 class _Here(threading.local):
@@ -65,6 +73,7 @@ class _Here(threading.local):
 
     memory: "TaskMemory | None" = None
     transport: "WorkerEnd | None" = None
+    tells_start: bool = False
 
 
 _here = _Here()
@@ -75,7 +84,7 @@ END: Final = b"end"
 
 def start_process(
     demands: Demands,
-    report: Callable[[WorkerReport | Question], None],
+    report: Callable[[object], None],
     on_failure: Callable[[Shortfall], None],
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
@@ -85,7 +94,12 @@ def start_process(
     # The libraries first: an import is slow at a low level, and Windows has a lock on it that others wait for.
     blas_threads = cap_process(demands.blas_threads)
     settle(_steps(demands), on_failure)
+    if demands.log_level is not None:
+        from .relay import relay  # for those who ask for it
+
+        relay(report, demands.log_level)
     _here.transport = demands.transport
+    _here.tells_start = demands.tells_start
     if demands.transport is not None:
         demands.transport.connect(report)
     initialize(initializer, initargs)
@@ -95,6 +109,7 @@ def start_process(
 def serve(
     pipe: Any,
     lifeline: Any,
+    is_held_back: bool,
     demands: Demands,
     on_failure: Callable[[Shortfall], None] | None,
     initializer: Callable[..., object] | None,
@@ -108,11 +123,14 @@ def serve(
         To the parent.
     lifeline : multiprocessing.connection.Connection
         Of a pipe whose other end only the parent has.
+    is_held_back : bool
+        Whether Ctrl-C is, until now.
     demands, initializer, initargs
         As for `start_process`.
     on_failure : callable or None
         As well; None: tell the parent.
     """
+    interrupts.heed(is_held_back=is_held_back)
     worker = _Worker(pipe)
     backend.background.end_with(lifeline)
     with contextlib.suppress(_ParentGone):
@@ -127,13 +145,15 @@ class _ParentGone(BaseException):
 class _Worker:
     def __init__(self, pipe: Any) -> None:
         self._pipe = pipe
+        self._lock = threading.Lock()  # any thread may log
 
     def say(self, something: object) -> None:
         self._send(pickle.dumps(something, pickle.HIGHEST_PROTOCOL))
 
     def _send(self, data: bytes) -> None:
         try:
-            send(self._pipe, data)
+            with self._lock:
+                send(self._pipe, data)
         except OSError as error:
             raise _ParentGone from error
 
@@ -152,6 +172,7 @@ class _Worker:
             logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
             self._send(pickle_alone(Failure(sendable(error), is_initializers=True)))  # and no buffer outlives this
             return
+        tell_with(lambda part: self._send(_pack(part)))
         # No name keeps a task or its result while the next one is waited for.
         while (task := self._receive()) != END:
             self._send(_answer(task))
@@ -171,17 +192,19 @@ def _answer(task: bytes) -> bytes:
         error.__cause__ = reason
         return _pack_failure(error)
     del task
+    if _here.tells_start:
+        tell(Started())
     try:
-        value = fn(*args, **kwargs)
+        value = interrupts.run(fn, args, kwargs)
     except BaseException as error:  # noqa: BLE001, as the stdlib's worker
         return _pack_failure(error)
     try:
-        return _pack(value)
+        return _pack((value,))
     except BaseException as error:  # noqa: BLE001, as the stdlib's worker
         from .chunk import rescue
 
         rescued = rescue(value, error)
-        return _pack_failure(error) if rescued is None else _pack(rescued)
+        return _pack_failure(error) if rescued is None else _pack((rescued,))
 
 
 def _load(task: bytes) -> Any:
@@ -189,13 +212,12 @@ def _load(task: bytes) -> Any:
     return call if _here.transport is None or type(call) is tuple else _here.transport.load(call)
 
 
-def _pack(value: Any) -> bytes:
-    return pickle_alone((value,)) if _here.transport is None else _here.transport.pack((value,))
+def _pack(answer: Any) -> bytes:
+    return pickle_alone(answer) if _here.transport is None else _here.transport.pack(answer)
 
 
 def _pack_failure(error: BaseException) -> bytes:
-    failure = Failure(sendable(error))
-    return pickle_alone(failure) if _here.transport is None else _here.transport.pack(failure)
+    return _pack(Failure(sendable(error)))
 
 
 def _steps(demands: Demands) -> Iterator[Callable[[], Shortfall | None]]:

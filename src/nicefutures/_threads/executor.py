@@ -175,13 +175,16 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         timeout: float | None = None,
         chunksize: int | Literal["auto"] = 1,
         buffersize: int | None = None,
+        return_exceptions: bool = False,
     ) -> Iterator[_T]:
         check_chunksize(chunksize)
         count = count_items(iterables)  # before they are used
-        if buffersize is None:  # threads have no chunks
+        if buffersize is None and not return_exceptions:  # threads have no chunks
             results = super().map(fn, *iterables, timeout=timeout)
         else:
-            results = map_buffered(self, fn, iterables, timeout=timeout, buffersize=buffersize)
+            results = map_buffered(
+                self, fn, iterables, timeout=timeout, buffersize=buffersize, return_exceptions=return_exceptions
+            )
         return with_size(results, count)
 
     map.__doc__ = f"{ThreadPoolExecutor.map.__doc__}{MAP_NOTE}"  # noqa: A003, named as what it overrides

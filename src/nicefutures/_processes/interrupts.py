@@ -1,0 +1,89 @@
+"""Ctrl-C, which a terminal sends to all its processes: a worker's task gets it, and a worker that has none does not.
+
+A task that ends with its KeyboardInterrupt says nothing of the worker, so the pool can be used afterwards.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+_signals: Final[Any] = signal  # a type checker's Windows has no masks
+
+
+class _State:
+    is_in_task = False
+    is_noted = False
+
+
+_state: Final = _State()
+
+
+@contextlib.contextmanager
+def held_back(method: str) -> Iterator[bool]:
+    """Start a process here: Ctrl-C waits until that is done, and there until the process can cope with it.
+
+    Yields
+    ------
+    bool
+        Whether the process has to take it up. Not one of the fork server's, which others use as well: it would hold
+        Ctrl-C back from all its children.
+    """
+    is_python_asked = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if is_python_asked:
+        signal.signal(signal.SIGINT, _note)
+    try:
+        with _masked(method) as is_masked:
+            yield is_masked
+    finally:
+        if is_python_asked:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if _state.is_noted:
+                _state.is_noted = False
+                raise KeyboardInterrupt from None
+
+
+@contextlib.contextmanager
+def _masked(method: str) -> Iterator[bool]:
+    if method == "forkserver" or not hasattr(signal, "pthread_sigmask"):
+        yield False
+        return
+    if method == "spawn":
+        from multiprocessing import resource_tracker  # where there are masks
+
+        resource_tracker.ensure_running()  # it has a mask of its own when it starts, and takes that away afterwards
+    before = _signals.pthread_sigmask(_signals.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield signal.SIGINT not in before
+    finally:
+        _signals.pthread_sigmask(_signals.SIG_SETMASK, before)
+
+
+def _note(number: int, frame: Any) -> None:  # noqa: ARG001, a signal's handler
+    _state.is_noted = True
+
+
+def heed(*, is_held_back: bool) -> None:
+    """Interrupt tasks from now on, and nothing else in this process."""
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _note):  # and is not left alone, as with nohup
+        signal.signal(signal.SIGINT, _interrupt)
+    if is_held_back:
+        _signals.pthread_sigmask(_signals.SIG_UNBLOCK, (signal.SIGINT,))
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    if _state.is_in_task:
+        signal.default_int_handler(number, frame)
+
+
+def run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a function that Ctrl-C may interrupt."""
+    try:
+        _state.is_in_task = True
+        return fn(*args, **kwargs)
+    finally:
+        _state.is_in_task = False

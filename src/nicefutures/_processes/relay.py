@@ -1,0 +1,60 @@
+"""What a worker logs and warns of, where the parent's handlers and filters are."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Warned(NamedTuple):
+    """A warning that was to be shown; the arguments of :func:`warnings.showwarning`."""
+
+    message: Warning | str
+    category: type[Warning]
+    filename: str
+    lineno: int
+
+
+def relay(say: Callable[[object], None], level: int) -> None:
+    """Send what this process logs and warns of to its parent, instead of what was inherited."""
+    from logging.handlers import QueueHandler  # for who asks for it
+
+    handler: Any = QueueHandler(None)  # type: ignore[arg-type]
+    handler.enqueue = say  # the text is made by then, and nothing is left that cannot be pickled
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: Any = None,  # noqa: ARG001, as of warnings.showwarning
+        line: str | None = None,  # noqa: ARG001
+    ) -> None:
+        try:
+            say(Warned(message, category, filename, lineno))
+        except Exception:  # noqa: BLE001, it cannot be pickled
+            say(Warned(str(message), UserWarning, filename, lineno))
+
+    warnings.showwarning = show
+
+
+class Listener:
+    """The parent's end: each warning is shown once, whoever of the workers it comes from."""
+
+    def __init__(self) -> None:
+        self._shown: set[tuple[str, str, int]] = set()
+
+    def take(self, said: "logging.LogRecord | Warned") -> None:
+        """Handle a record as if it were logged here, or show a warning."""
+        if isinstance(said, logging.LogRecord):
+            logger = logging.getLogger(said.name)
+            if logger.isEnabledFor(said.levelno):
+                logger.handle(said)
+            return
+        key = str(said.message), said.filename, said.lineno
+        if key not in self._shown:
+            self._shown.add(key)
+            warnings.showwarning(*said)

@@ -1,0 +1,93 @@
+"""``map(..., return_exceptions=True)``: one failure does not throw away the rest."""
+
+import os
+import threading
+import time
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
+from patience import PATIENCE
+
+pytestmark = pytest.mark.every_python
+
+CHUNKS = [1, 3, 100, "auto"]
+
+
+def same(value):
+    return value
+
+
+def invert(number):
+    return 1 / number
+
+
+def fail_oddly(number):
+    return threading.Lock() if number == 2 else number
+
+
+def end_at(number):
+    if number == 4:
+        os._exit(1)
+    return number
+
+
+@pytest.fixture(params=[LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor])
+def executor(request):
+    """A pool of processes, or of threads."""
+    with request.param(2) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("chunksize", CHUNKS)
+@pytest.mark.parametrize("buffersize", [None, 2])
+def test_exceptions_among_results(executor, chunksize, buffersize):
+    """What a call raises is at its place, with the worker's traceback, and the others are there."""
+    options = {"chunksize": chunksize, "buffersize": buffersize}
+    results = list(executor.map(invert, [1, 0, 2, 0, 4], return_exceptions=True, **options))
+    assert [type(result) for result in results] == [float, ZeroDivisionError, float, ZeroDivisionError, float]
+    assert results[::2] == [1, 0.5, 0.25]
+    assert len(executor.map(invert, [1, 0], return_exceptions=True, **options)) == 2
+    with pytest.raises(ZeroDivisionError):
+        list(executor.map(invert, [1, 0], **options))
+    assert list(executor.map(invert, [], return_exceptions=True, **options)) == []
+
+
+@pytest.mark.parametrize("chunksize", CHUNKS)
+def test_what_cannot_be_sent(chunksize):
+    """An argument or a result that cannot be pickled is the error of its call, and of no other of its chunk."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        for fn, arguments in ((fail_oddly, range(5)), (same, [0, 1, threading.Lock(), 3, 4])):
+            results = list(executor.map(fn, arguments, chunksize=chunksize, return_exceptions=True))
+            assert isinstance(results.pop(2), TypeError)
+            assert results == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize("chunksize", CHUNKS)
+def test_broken_pool(chunksize):
+    """What a broken pool has not done is an error each."""
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        results = list(executor.map(end_at, range(200), chunksize=chunksize, return_exceptions=True))
+    assert len(results) == 200
+    errors = [result for result in results if not isinstance(result, int)]
+    assert {type(error) for error in errors} == {BrokenProcessPool}
+
+
+@pytest.mark.parametrize("chunksize", [1, 2, "auto"])
+def test_timeout_is_raised(executor, chunksize, tmp_path):
+    """That the time for the results is over is no result."""
+    results = executor.map(time.sleep, [0.5] * 2, chunksize=chunksize, timeout=0.05, return_exceptions=True)
+    with pytest.raises(TimeoutError):
+        next(results)
+
+
+def test_cancelled(tmp_path):
+    """What was cancelled is a CancelledError, as in asyncio.gather."""
+    with PriorityThreadPoolExecutor(1) as executor:
+        gate = threading.Event()
+        results = executor.map(lambda _: gate.wait(PATIENCE), range(3), return_exceptions=True)
+        executor.shutdown(wait=False, cancel_futures=True)
+        gate.set()
+        assert [type(result) for result in results] == [bool, CancelledError, CancelledError]

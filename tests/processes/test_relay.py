@@ -1,0 +1,100 @@
+"""What a worker logs and warns of reaches the parent, if asked for."""
+
+import logging
+import os
+import threading
+import warnings
+
+import pytest
+
+from handing_over import same
+from nicefutures import LowPriorityProcessPoolExecutor
+from patience import PATIENCE
+
+pytestmark = pytest.mark.every_python
+
+
+def log(text, number):
+    logging.getLogger("of.a.task").warning(text, number)
+    logging.getLogger("of.a.task").debug("not this")
+    try:
+        raise ValueError(text)
+    except ValueError:
+        logging.getLogger().exception("with a traceback")
+    return os.getpid()
+
+
+def log_in_a_thread():
+    thread = threading.Thread(target=log, args=("from %d", 1))
+    thread.start()
+    thread.join()
+
+
+def warn(number):
+    warnings.warn("an old way", DeprecationWarning, stacklevel=1)
+    warnings.warn("so it is", UserWarning, stacklevel=1)
+    return number
+
+
+def warn_oddly():
+    warnings.warn(OddWarning(threading.Lock()), stacklevel=1)
+
+
+class OddWarning(UserWarning):
+    """One that cannot be pickled."""
+
+
+def begin():
+    logging.getLogger("begin").warning("a worker begins")
+
+
+def test_records(context, caplog):
+    """Records come with the worker's id, their text made, in the order in which they were logged."""
+    with LowPriorityProcessPoolExecutor(1, context, relay_logs=True, initializer=begin) as executor:
+        pid = executor.submit(log, "number %d", 7).result(PATIENCE)
+        assert [record.getMessage() for record in caplog.records] == [
+            "a worker begins",
+            "number 7",
+            "with a traceback\nTraceback" + caplog.records[-1].getMessage().partition("Traceback")[2],
+        ]
+        assert {record.process for record in caplog.records} == {pid}
+        assert caplog.records[1].name == "of.a.task"
+        assert "ValueError: number %d" in caplog.records[-1].getMessage()
+        executor.submit(log_in_a_thread).result(PATIENCE)
+        assert len(caplog.records) == 5
+
+
+def test_level(context, caplog):
+    """The level of the parent's root logger counts."""
+    with caplog.at_level(logging.DEBUG), LowPriorityProcessPoolExecutor(1, context, relay_logs=True) as executor:
+        executor.submit(log, "number %d", 7).result(PATIENCE)
+    assert "not this" in caplog.messages
+
+
+def test_off_by_default(context, caplog):
+    """Nothing comes unless it is asked for."""
+    with LowPriorityProcessPoolExecutor(1, context) as executor:
+        executor.submit(log, "number %d", 7).result(PATIENCE)
+    assert caplog.records == []
+
+
+def test_warnings(context):
+    """A warning is shown once, and not once from each worker."""
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        with LowPriorityProcessPoolExecutor(
+            2, context, relay_logs=True, initializer=warnings.simplefilter, initargs=("always",)
+        ) as executor:
+            assert list(executor.map(warn, range(20))) == list(range(20))
+            executor.submit(warn_oddly).result(PATIENCE)
+            executor.submit(same, 1).result(PATIENCE)
+    told = [(warning.category, str(warning.message)) for warning in shown if warning.filename == __file__]
+    assert told.count((DeprecationWarning, "an old way")) == 1
+    assert told.count((UserWarning, "so it is")) == 1
+    assert any("lock" in text for _, text in told)
+
+
+def test_wrong_flag():
+    """An error says what is allowed."""
+    with pytest.raises(TypeError, match="relay_logs must be True or False"):
+        LowPriorityProcessPoolExecutor(1, relay_logs=1)

@@ -1,0 +1,264 @@
+"""A task can be stopped: by hand, by its time limit, and with all others."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import CancelledError, Future
+from concurrent.futures.process import BrokenProcessPool
+
+import psutil
+import pytest
+
+from handing_over import same
+from marks import posix_only
+from nicefutures import LowPriorityProcessPoolExecutor
+from patience import PATIENCE, wait_until
+from tasks import hold_until
+
+pytestmark = pytest.mark.every_python
+
+
+def spin(path):
+    path.touch()
+    while True:
+        pass
+
+
+def sleep(path):
+    path.touch()
+    time.sleep(PATIENCE)
+
+
+def compute(path):
+    path.touch()
+    return sum(range(10**12))  # without a look at signals
+
+
+def start_child(path):
+    child = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({PATIENCE})"])
+    path.with_suffix(".tmp").write_text(str(child.pid))
+    path.with_suffix(".tmp").rename(path)
+    child.wait()
+
+
+def ignore(path):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    path.touch()
+    time.sleep(PATIENCE)
+
+
+def wait_there(seconds):
+    time.sleep(seconds)
+    return seconds
+
+
+TASKS = [spin, sleep, compute, start_child, pytest.param(ignore, marks=posix_only)]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_stop_what_runs(context, task, tmp_path):
+    """What runs is ended with what it has started; the queue behind it goes on, with another worker."""
+    path = tmp_path / "runs"
+    with LowPriorityProcessPoolExecutor(1, context) as executor:
+        future = executor.submit(task, path)
+        behind = [executor.submit(same, index) for index in range(3)]
+        wait_until(path.exists)
+        (pid,) = executor._processes
+        assert executor.stop(future) is True
+        with pytest.raises(CancelledError):
+            future.result(PATIENCE)
+        assert [each.result(PATIENCE) for each in behind] == [0, 1, 2]
+        assert pid not in executor._processes
+        assert executor.stop(future) is False
+        assert executor.stop(behind[0]) is False
+        wait_until(lambda: not psutil.pid_exists(pid))
+    if task is start_child:
+        child = int(path.read_text())
+        wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_stop_what_waits(context, tmp_path):
+    """What waits is cancelled, and no worker is ended."""
+    with LowPriorityProcessPoolExecutor(1, context) as executor:
+        first, second = executor.submit(hold_until, tmp_path / "gate"), executor.submit(same, 2)
+        assert executor.stop(second) is True
+        assert second.cancelled()
+        (tmp_path / "gate").touch()
+        first.result(PATIENCE)
+        assert len(executor._processes) == 1
+
+
+def test_stop_what_starts(context):
+    """What has no worker yet does not get one."""
+    for _ in range(5):
+        with LowPriorityProcessPoolExecutor(1, context) as executor:
+            future = executor.submit(time.sleep, PATIENCE)
+            assert executor.stop(future) is True
+            with pytest.raises(CancelledError):
+                future.result(PATIENCE)
+            assert executor.submit(same, 1).result(PATIENCE) == 1
+
+
+def test_stop_a_thousand(tmp_path):
+    """Of many futures those that run are ended, and the others are cancelled."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        futures = [executor.submit(time.sleep, PATIENCE) for _ in range(1000)]
+        assert all(executor.stop(future) for future in futures)
+        for future in futures:
+            with pytest.raises(CancelledError):
+                future.result(PATIENCE)
+        assert executor.submit(same, 1).result(PATIENCE) == 1
+
+
+def test_stop_from_several_threads_and_from_a_callback():
+    """Who stops a task, and how many do, does not matter."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        running = executor.submit(time.sleep, PATIENCE)
+        first = executor.submit(same, 1)
+        first.add_done_callback(lambda _: executor.stop(running))
+        with pytest.raises(CancelledError):
+            running.result(PATIENCE)
+        running = executor.submit(time.sleep, PATIENCE)
+        threads = [threading.Thread(target=executor.stop, args=(running,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with pytest.raises(CancelledError):
+            running.result(PATIENCE)
+        assert executor.submit(same, 1).result(PATIENCE) == 1
+
+
+def test_stop_during_shutdown(tmp_path):
+    """A pool that waits for what runs is let go by a stop."""
+    executor = LowPriorityProcessPoolExecutor(1)
+    future = executor.submit(sleep, tmp_path / "runs")
+    behind = executor.submit(same, 1)
+    wait_until((tmp_path / "runs").exists)
+    executor.shutdown(wait=False)
+    assert executor.stop(future) is True
+    with pytest.raises(CancelledError):
+        future.result(PATIENCE)
+    assert behind.result(PATIENCE) == 1
+
+
+def test_stop_does_not_break(context):
+    """A stopped task is no crash, whatever is to happen with crashes."""
+    for on_crash in ("break", "fail", "retry"):
+        with LowPriorityProcessPoolExecutor(1, context, on_crash=on_crash) as executor:
+            future = executor.submit(time.sleep, PATIENCE)
+            wait_until(future.running)
+            assert executor.stop(future) is True
+            with pytest.raises(CancelledError):
+                future.result(PATIENCE)
+            assert executor.submit(same, 1).result(PATIENCE) == 1
+
+
+@pytest.mark.parametrize("wrong", [None, 1, Future()])
+def test_wrong_future(wrong):
+    """An error says what is to be passed."""
+    with LowPriorityProcessPoolExecutor(1) as executor, pytest.raises(ValueError, match=r"submit\(\) of this executor"):
+        executor.stop(wrong)
+
+
+def test_future_of_another_executor():
+    """Whose future it is counts."""
+    with LowPriorityProcessPoolExecutor(1) as one, LowPriorityProcessPoolExecutor(1) as other:
+        future = one.submit(same, 1)
+        with pytest.raises(ValueError, match="this executor"):
+            other.stop(future)
+        assert future.result(PATIENCE) == 1
+
+
+# --- time limits
+
+
+def test_task_timeout(context):
+    """A task that takes too long ends, and nothing else does."""
+    with LowPriorityProcessPoolExecutor(2, context, task_timeout=1) as executor:
+        future = executor.submit(wait_there, PATIENCE)
+        others = [executor.submit(wait_there, 0.2) for _ in range(10)]
+        error = future.exception(PATIENCE)
+        assert isinstance(error, TimeoutError)
+        assert "wait_there" in str(error)
+        assert "task_timeout=1.0 s" in str(error)
+        assert [other.result(PATIENCE) for other in others] == [0.2] * 10
+
+
+@pytest.mark.parametrize("chunksize", [6, "auto"])
+def test_timeout_of_each_call(chunksize):
+    """The limit holds for each call of a chunk, and one that is over it costs no other."""
+    seconds = [0.4] * 6 + [PATIENCE] + [0.1] * 3
+    with LowPriorityProcessPoolExecutor(1, task_timeout=1) as executor:
+        assert list(executor.map(wait_there, seconds[:6], chunksize=chunksize)) == seconds[:6]
+        results = list(executor.map(wait_there, seconds, chunksize=chunksize, return_exceptions=True))
+        assert isinstance(results.pop(6), TimeoutError)
+        assert results == seconds[:6] + seconds[7:]
+
+
+def test_limits_of_many_tasks():
+    """A limit costs no thread for each task."""
+    with LowPriorityProcessPoolExecutor(2, task_timeout=PATIENCE) as executor:
+        futures = [executor.submit(same, index) for index in range(3000)]
+        assert threading.active_count() < 20
+        assert [future.result(PATIENCE) for future in futures] == list(range(3000))
+
+
+def test_own_timeout():
+    """A TimeoutError of the task's own costs no worker."""
+    with LowPriorityProcessPoolExecutor(1, task_timeout=PATIENCE) as executor:
+        executor.submit(same, 1).result(PATIENCE)
+        (pid,) = executor._processes
+        assert isinstance(executor.submit(functools.partial(throw, TimeoutError)).exception(PATIENCE), TimeoutError)
+        assert list(executor._processes) == [pid]
+
+
+def throw(kind):
+    raise kind
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [(0, ValueError), (-1, ValueError), (float("nan"), ValueError), ("1", TypeError), (True, TypeError)],
+)
+def test_wrong_timeout(wrong, kind):
+    """An error says what is allowed."""
+    with pytest.raises(kind, match="task_timeout must be"):
+        LowPriorityProcessPoolExecutor(1, task_timeout=wrong)
+
+
+# --- all of it
+
+
+@pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
+@pytest.mark.parametrize("on_crash", ["break", "retry"])
+def test_end_workers(context, how, on_crash):
+    """All that runs ends, and what waits is cancelled, as in Python 3.14."""
+    executor = LowPriorityProcessPoolExecutor(2, context, on_crash=on_crash)
+    futures = [executor.submit(time.sleep, PATIENCE) for _ in range(6)]
+    wait_until(lambda: futures[0].running() and futures[1].running())
+    processes = list(executor._processes.values())
+    getattr(executor, how)()
+    for future in futures[:2]:
+        with pytest.raises(BrokenProcessPool):
+            future.result(PATIENCE)
+    for future in futures[2:]:
+        assert future.cancelled()
+    for process in processes:
+        process.join(PATIENCE)
+        assert process.exitcode is not None
+    with pytest.raises(RuntimeError):
+        executor.submit(same, 1)
+    getattr(executor, how)()
+
+
+def test_end_no_workers():
+    """A pool that has done nothing is shut down."""
+    executor = LowPriorityProcessPoolExecutor(2)
+    executor.kill_workers()
+    with pytest.raises(RuntimeError):
+        executor.submit(same, os.getpid())
