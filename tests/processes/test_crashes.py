@@ -84,6 +84,17 @@ def test_fail(context, how):
         assert (str(copy), copy.pid, copy.exitcode) == (str(error), error.pid, error.exitcode)
 
 
+def test_status_of_windows():
+    """What Windows ends a process with is said in words."""
+    with LowPriorityProcessPoolExecutor(1, on_crash="fail") as executor:
+        error = executor.submit(os._exit, 0xC0000005 - 2**32).exception(PATIENCE)
+    if WINDOWS:
+        assert error.exitcode == 0xC0000005
+        assert "0xc0000005: an access violation" in str(error)
+    else:
+        assert "exit status 5." in str(error)
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_retry(context, tmp_path, times):
     """A task whose worker dies runs again on another one."""

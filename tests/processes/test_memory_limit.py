@@ -171,3 +171,4 @@ def test_out_of_memory(small_memory):
         assert executor.submit(identify).result()
         error = executor.submit(bytes.__mul__, b"1", 300_000_000).exception()
     assert "killed by the kernel, most likely, because the memory ran out" in str(error)
+    assert f"{backend.memory.total():,} bytes is all that" in str(error)

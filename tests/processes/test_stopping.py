@@ -45,6 +45,13 @@ def start_child(path):
     child.wait()
 
 
+def leave_zombie(path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    wait_until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE)
+    path.touch()
+    time.sleep(PATIENCE)
+
+
 def ignore(path):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     path.touch()
@@ -56,7 +63,7 @@ def wait_there(seconds):
     return seconds
 
 
-TASKS = [spin, sleep, compute, start_child, pytest.param(ignore, marks=posix_only)]
+TASKS = [spin, sleep, compute, start_child, *(pytest.param(task, marks=posix_only) for task in (leave_zombie, ignore))]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -249,8 +256,7 @@ def test_end_workers(context, how, on_crash):
     for future in futures[2:]:
         assert future.cancelled()
     for process in processes:
-        process.join(PATIENCE)
-        assert process.exitcode is not None
+        wait_until(lambda process=process: process.exitcode is not None)  # others ask, too: one of them is told
     with pytest.raises(RuntimeError):
         executor.submit(same, 1)
     getattr(executor, how)()

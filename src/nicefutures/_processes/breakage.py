@@ -3,8 +3,30 @@
 import signal
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
+from typing import Final
 
 from .._system import backend
+
+# How a process of Windows ends that has not chosen its exit status ("NTSTATUS values" of [MS-ERREF]).
+_STATUS: Final = {
+    0x40010004: "the debugger ended it",
+    0x80000003: "a breakpoint",
+    0xC0000005: "an access violation: it used memory that is not its own, as with SIGSEGV",
+    0xC0000006: "a page could not be read: the file or disk below it has gone",
+    0xC0000017: "there was no memory",
+    0xC000001D: "an illegal instruction: a library was built for another CPU, perhaps",
+    0xC0000025: "an exception that it could not go on from",
+    0xC0000094: "an integer was divided by zero",
+    0xC00000FD: "a stack overflow: a recursion that is too deep, in compiled code perhaps",
+    0xC000012D: "the commit limit: there was no memory, and no room in the page file",
+    0xC0000135: "a DLL was not found",
+    0xC0000139: "a DLL lacks a function: it is of another version",
+    0xC000013A: "Ctrl-C",
+    0xC0000142: "a DLL could not be initialized",
+    0xC0000374: "the heap was corrupted, by compiled code",
+    0xC0000409: "compiled code found its stack or its state corrupted, and aborted",
+    0xC0000602: "compiled code aborted",
+}
 
 
 class WorkerCrashError(BrokenProcessPool):
@@ -43,14 +65,15 @@ def describe_end(process: BaseProcess, kills_before: int | None, *, started: boo
     worker = f"Worker {process.pid}"
     if code is None:
         return f"{worker} has closed its pipe."
-    if code > 0 and not started:
+    if 0 < code < 2**31 and not started:
         return (
             f"{worker} ended with exit status {code} while it started: the last that it wrote to standard error says "
             "why. It imports the main module, so that has to be possible there: what uses an executor stands under "
             'if __name__ == "__main__":.'
         )
     if code >= 0:
-        return f"{worker} ended with exit status {code if code < 2**31 else hex(code)}."
+        status = str(code) if code < 2**31 else f"{code:#x}"
+        return f"{worker} ended with exit status {status}" + (f": {_STATUS[code]}." if code in _STATUS else ".")
     try:
         name = signal.Signals(-code).name
     except ValueError:
@@ -60,9 +83,11 @@ def describe_end(process: BaseProcess, kills_before: int | None, *, started: boo
     kills = backend.memory.count_oom_kills()
     oom_kills = 0 if kills is None or kills_before is None else kills - kills_before
     if oom_kills > 0:  # on the whole machine: the kernel does not say which
+        limit = backend.memory.limit_of_groups()
+        whose = "this machine has" if limit is None else "the control group of this process may have"
         return (
             f"{worker} was killed by the kernel, most likely, because the memory ran out: with SIGKILL, and the kernel "
-            f"has killed so many processes for that since the pool started: {oom_kills}. A memory_limit makes such a "
-            "task end with a MemoryError instead."
+            f"has killed so many processes for that since the pool started: {oom_kills}. {backend.memory.total():,} "
+            f"bytes is all that {whose}. A memory_limit makes such a task end with a MemoryError instead."
         )
     return f"{worker} was killed (SIGKILL), by somebody or by the kernel."

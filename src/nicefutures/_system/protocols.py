@@ -141,6 +141,9 @@ class Memory(Protocol):
     def total(self) -> int:
         """Return how many bytes of memory this process may use at all, those of others included."""
 
+    def limit_of_groups(self) -> int | None:
+        """Return how many of them the control groups of this process leave it; None: all that the machine has."""
+
     def in_use(self) -> int:
         """Return how many bytes this process has, as a `MemoryLimit` counts them."""
 

@@ -3,9 +3,9 @@
 import errno
 from typing import NoReturn
 
-from ..posix.memory import count_oom_kills, in_use, loaded_libraries, total, unused
+from ..posix.memory import count_oom_kills, in_use, limit_of_groups, loaded_libraries, total, unused
 
-__all__ = ["count_oom_kills", "in_use", "loaded_libraries", "open_limit", "total", "unused"]
+__all__ = ["count_oom_kills", "in_use", "limit_of_groups", "loaded_libraries", "open_limit", "total", "unused"]
 
 
 def open_limit() -> NoReturn:

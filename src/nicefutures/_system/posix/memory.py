@@ -1,10 +1,10 @@
 """The address space of this process, and its limit."""
 
 from ..limit import ResourceLimit
-from ..unknown.memory import count_oom_kills, loaded_libraries, total
+from ..unknown.memory import count_oom_kills, limit_of_groups, loaded_libraries, total
 from . import seam
 
-__all__ = ["count_oom_kills", "in_use", "loaded_libraries", "open_limit", "total", "unused"]
+__all__ = ["count_oom_kills", "in_use", "limit_of_groups", "loaded_libraries", "open_limit", "total", "unused"]
 
 
 def in_use() -> int:

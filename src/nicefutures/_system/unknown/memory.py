@@ -10,6 +10,10 @@ def total() -> int:
     return int(psutil.virtual_memory().total)
 
 
+def limit_of_groups() -> int | None:
+    return None
+
+
 def in_use() -> int:
     import psutil
 

@@ -1,9 +1,9 @@
 """What this process commits, and its limit: a job object."""
 
-from ..unknown.memory import count_oom_kills, total
+from ..unknown.memory import count_oom_kills, limit_of_groups, total
 from . import seam
 
-__all__ = ["count_oom_kills", "in_use", "loaded_libraries", "open_limit", "total", "unused"]
+__all__ = ["count_oom_kills", "in_use", "limit_of_groups", "loaded_libraries", "open_limit", "total", "unused"]
 
 
 def in_use() -> int:
