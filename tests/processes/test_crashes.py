@@ -24,6 +24,8 @@ from tasks import hold_until, identify
 pytestmark = pytest.mark.every_python
 
 MB = 2**20
+# A process takes seconds to start under Wine: some workers are to live as long as a task.
+PACE = 20 if WINDOWS else 1
 
 
 def crash_at(number, place, how):
@@ -245,7 +247,7 @@ def test_storm(context, tasks):
     before = this.num_fds() if hasattr(this, "num_fds") else 0
     with (
         LowPriorityProcessPoolExecutor(4, context, on_crash="retry", priority="normal") as executor,
-        Storm(executor, 7, 0.15),
+        Storm(executor, 7, 0.15 * PACE),
     ):
         for number, (found, data) in enumerate(executor.map(sized, range(tasks), buffersize=50)):
             assert found == number
@@ -258,9 +260,9 @@ def test_storm(context, tasks):
 def test_shutdown_in_a_storm(context, count):
     """A pool that is shut down while its workers are being killed comes to its end."""
     for seed in range(count):
-        with LowPriorityProcessPoolExecutor(4, context, on_crash="retry") as executor, Storm(executor, seed, 0.02):
+        with LowPriorityProcessPoolExecutor(4, context, on_crash="retry") as executor, Storm(executor, seed, 0.02 * PACE):
             futures = [executor.submit(sized, number) for number in range(100)]
-            time.sleep(0.1)
+            time.sleep(0.1 * PACE)
             executor.shutdown(cancel_futures=True)
         for number, future in enumerate(futures):
             with contextlib.suppress(CancelledError, WorkerCrashError):
