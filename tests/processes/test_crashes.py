@@ -260,7 +260,10 @@ def test_storm(context, tasks):
 def test_shutdown_in_a_storm(context, count):
     """A pool that is shut down while its workers are being killed comes to its end."""
     for seed in range(count):
-        with LowPriorityProcessPoolExecutor(4, context, on_crash="retry") as executor, Storm(executor, seed, 0.02 * PACE):
+        with (
+            LowPriorityProcessPoolExecutor(4, context, on_crash="retry") as executor,
+            Storm(executor, seed, 0.02 * PACE),
+        ):
             futures = [executor.submit(sized, number) for number in range(100)]
             time.sleep(0.1 * PACE)
             executor.shutdown(cancel_futures=True)

@@ -49,6 +49,12 @@ class WorkerCrashError(BrokenProcessPool):
         return str(self.args[0])
 
 
+def count_oom_kills_since(before: int | None) -> int:
+    """Return how many processes the kernel has killed for want of memory since there were so many."""
+    kills = backend.memory.count_oom_kills()
+    return 0 if kills is None or before is None else kills - before
+
+
 def describe_end(process: BaseProcess, kills_before: int | None, *, started: bool) -> str:
     """Return how a process has ended, as a sentence; nothing if that is not known.
 
@@ -80,8 +86,7 @@ def describe_end(process: BaseProcess, kills_before: int | None, *, started: boo
         name = f"signal {-code}"
     if name != "SIGKILL":
         return f"{worker} was ended by {name}."
-    kills = backend.memory.count_oom_kills()
-    oom_kills = 0 if kills is None or kills_before is None else kills - kills_before
+    oom_kills = count_oom_kills_since(kills_before)
     if oom_kills > 0:  # on the whole machine: the kernel does not say which
         limit = backend.memory.limit_of_groups()
         whose = "this machine has" if limit is None else "the control group of this process may have"

@@ -27,7 +27,7 @@ from .._failure import WarnOnce
 from .._levels import Shortfall
 from .._map.automatic import Done
 from .._system import backend
-from .breakage import WorkerCrashError, describe_end
+from .breakage import WorkerCrashError, count_oom_kills_since, describe_end
 from .ending import begin_to_end_tree, end_tree
 from .importing import loads
 from .interrupts import held_back
@@ -47,7 +47,8 @@ OnCrash: TypeAlias = Literal["break", "fail", "retry"]
 _PATIENCE: Final = 5.0
 # A task that has crashed so often is not tried again.
 _MOST_CRASHES: Final = 3
-# So many workers, one after the other, may die while they start, where that is no reason to break the pool.
+# So many workers, one after the other, may die while they start, where that is no reason to break the pool; or a task's
+# before they have begun with it.
 _MOST_FAILED_STARTS: Final = 10
 _MOST_KILLED_STARTS: Final = 100
 _KILLED: Final = (-9, -15)  # SIGKILL and SIGTERM, as multiprocessing names them on all systems
@@ -103,6 +104,14 @@ class WorkerLostError(Exception):
 
 class IdleWorkerLostError(WorkerLostError):
     """A worker has died before it had all of its task."""
+
+
+class KilledBeforeItBeganError(Exception):
+    """A worker was killed while it read its task, or imported what that needs: the task had no part in that."""
+
+    def __init__(self, crash: WorkerCrashError) -> None:
+        super().__init__(crash)
+        self.crash = crash
 
 
 class TooLongError(Exception):
@@ -327,7 +336,7 @@ class Crew:
             if isinstance(packed, Failure):
                 return packed
             try:
-                answer = self._exchange(task, packed.data, parts)
+                answer = self._let_begin(task, packed.data, parts)
             except (WorkerCrashError, TimeoutError) as error:
                 crashes = crashes + 1 if len(parts) == before else 1
                 if isinstance(error, TimeoutError) or self._plan.on_crash == "fail" or crashes == _MOST_CRASHES:
@@ -343,11 +352,21 @@ class Crew:
             if len(parts) > before:
                 args = (args[0], args[1][len(parts) - before :])
 
+    def _let_begin(self, task: Task, data: bytes, parts: list[Any]) -> tuple[Any] | Failure:
+        """Return a worker's answer to a task, of the first worker that was not killed before it began with it."""
+        for _ in range(_MOST_KILLED_STARTS):
+            try:
+                return self._exchange(task, data, parts)
+            except KilledBeforeItBeganError as error:
+                crash = error.crash
+        raise crash
+
     def _exchange(self, task: Task, data: bytes, parts: list[Any]) -> tuple[Any] | Failure:
         """Return a worker's answer to a task."""
         worker = self._send(task, data)
         limit = self._plan.task_timeout
         deadline: float | None = None
+        has_begun = False
         try:
             while True:
                 said = worker.receive(deadline)
@@ -360,12 +379,13 @@ class Crew:
                     )
                     raise BrokenProcessPool(msg) from error
                 if type(answer) is Part or type(answer) is Started:
+                    has_begun = True
                     deadline = None if limit is None else time.monotonic() + limit
                     parts += answer
                 elif type(answer) is tuple or self._take_note(worker, answer):
                     break
         except WorkerLostError:
-            self._lose(worker, task)
+            self._lose(worker, task, has_begun=has_begun)
         except TooLongError:
             self._take_back(worker, task)
             end_tree(worker.process)
@@ -392,7 +412,7 @@ class Crew:
                 worker.send(data)
             except IdleWorkerLostError:
                 if is_last:  # of this task, it seems
-                    self._lose(worker, task)
+                    self._lose(worker, task, has_begun=True)
                 self._take_back(worker, task)
                 self._forget(worker)
             else:
@@ -405,7 +425,7 @@ class Crew:
             self._forget(worker)
             raise CancelledError
 
-    def _lose(self, worker: Worker, task: Task) -> NoReturn:
+    def _lose(self, worker: Worker, task: Task, *, has_begun: bool) -> NoReturn:
         """Raise what becomes of a task whose worker has died."""
         self._take_back(worker, task)
         if self._plan.on_crash == "break" or self.breakage.text is not None:
@@ -415,7 +435,11 @@ class Crew:
         self._forget(worker)
         end = describe_end(worker.process, self._kills, started=True)
         msg = f"{task.name} did not come to its end, for its worker process has died. {end}"
-        raise WorkerCrashError(msg, worker.process.pid, worker.process.exitcode)
+        crash = WorkerCrashError(msg, worker.process.pid, worker.process.exitcode)
+        is_by_others = crash.exitcode in _KILLED and not count_oom_kills_since(self._kills)
+        if self._plan.on_crash == "retry" and is_by_others and not has_begun:
+            raise KilledBeforeItBeganError(crash)
+        raise crash
 
     def _load(self, data: bytes) -> Any:
         answer = loads(data)

@@ -273,7 +273,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     def _open(self) -> Crew:
         self._failure_warning.heed_filters()
         demands = self._demands
-        demands = demands._replace(tells_start=self._task_timeout is not None)
+        demands = demands._replace(tells_start=self._task_timeout is not None or self._on_crash == "retry")
         if self._relay_logs:
             demands = demands._replace(log_level=logging.getLogger().level)
         keeper: Keeper | None = None

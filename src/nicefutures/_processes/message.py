@@ -46,7 +46,7 @@ class Failure(NamedTuple):
 
 
 class Started(NamedTuple):
-    """What comes when a task has been unpickled, if its time is limited: now it counts."""
+    """What comes when a task has been unpickled, if its time is limited, or a crash of its may not be the last."""
 
 
 class Part(NamedTuple):

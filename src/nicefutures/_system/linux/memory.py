@@ -2,22 +2,16 @@
 
 from ..limit import ResourceLimit
 from . import seam
-from .cgroups import memory_limit as limit_of_groups
-
-__all__ = [
-    "count_oom_kills",
-    "in_use",
-    "limit_of_groups",
-    "loaded_libraries",
-    "open_limit",
-    "total",
-    "unused",
-]
+from .cgroups import memory_limit
 
 
 def total() -> int:
     installed = seam.system.page_size() * seam.system.memory_pages()
-    return min(installed, limit_of_groups() or installed)
+    return min(installed, memory_limit() or installed)
+
+
+def limit_of_groups() -> int | None:
+    return memory_limit()
 
 
 def in_use() -> int:
