@@ -50,7 +50,7 @@ _MOST_CRASHES: Final = 3
 # So many workers, one after the other, may die while they start, where that is no reason to break the pool; or a task's
 # before they have begun with it.
 _MOST_FAILED_STARTS: Final = 10
-_MOST_KILLED_STARTS: Final = 100
+_MOST_KILLED_STARTS: Final = 1000
 _KILLED: Final = (-9, -15)  # SIGKILL and SIGTERM, as multiprocessing names them on all systems
 
 
@@ -403,7 +403,8 @@ class Crew:
 
     def _send(self, task: Task, data: bytes) -> Worker:
         """Send a task to a worker, and to another if that has died while it had none, which harms nobody."""
-        for is_last in (False, True):
+        most = 2 if self._plan.on_crash == "break" else _MOST_FAILED_STARTS
+        for attempt in range(1, most + 1):
             worker = self._take()
             if not task.give_to(worker):
                 self._free.append(worker)
@@ -411,8 +412,8 @@ class Crew:
             try:
                 worker.send(data)
             except IdleWorkerLostError:
-                if is_last:  # of this task, it seems
-                    self._lose(worker, task, has_begun=True)
+                if attempt == most:  # of this task, it seems
+                    self._lose(worker, task, has_begun=False)
                 self._take_back(worker, task)
                 self._forget(worker)
             else:
@@ -436,10 +437,13 @@ class Crew:
         end = describe_end(worker.process, self._kills, started=True)
         msg = f"{task.name} did not come to its end, for its worker process has died. {end}"
         crash = WorkerCrashError(msg, worker.process.pid, worker.process.exitcode)
-        is_by_others = crash.exitcode in _KILLED and not count_oom_kills_since(self._kills)
-        if self._plan.on_crash == "retry" and is_by_others and not has_begun:
+        if self._plan.on_crash == "retry" and not has_begun and self._is_killed_by_others(worker):
             raise KilledBeforeItBeganError(crash)
         raise crash
+
+    def _is_killed_by_others(self, worker: Worker) -> bool:
+        """Return whether a worker was killed, which says little of how the next one will fare."""
+        return worker.process.exitcode in _KILLED and not count_oom_kills_since(self._kills)
 
     def _load(self, data: bytes) -> Any:
         answer = loads(data)
@@ -482,8 +486,7 @@ class Crew:
         except WorkerLostError:
             worker.process.join(_PATIENCE)
             self._failed_starts += 1
-            # One that was killed says little of how the next one will fare.
-            most = _MOST_KILLED_STARTS if worker.process.exitcode in _KILLED else _MOST_FAILED_STARTS
+            most = _MOST_KILLED_STARTS if self._is_killed_by_others(worker) else _MOST_FAILED_STARTS
             if self._plan.on_crash != "break" and self._failed_starts < most:
                 self._forget(worker)
                 return self._take()
