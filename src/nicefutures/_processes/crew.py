@@ -476,24 +476,29 @@ class Crew:
 
     def _take(self) -> Worker:
         """Return a worker that is there to read a task."""
-        try:
-            worker = self._free.pop()
-        except IndexError:
-            worker = self._take_or_start()
-        try:
-            while worker.report is None:
-                self._take_note(worker, loads(worker.receive()))
-        except WorkerLostError:
-            worker.process.join(_PATIENCE)
-            self._failed_starts += 1
-            most = _MOST_KILLED_STARTS if self._is_killed_by_others(worker) else _MOST_FAILED_STARTS
-            if self._plan.on_crash != "break" and self._failed_starts < most:
-                self._forget(worker)
-                return self._take()
+        while True:
+            try:
+                worker = self._free.pop()
+            except IndexError:
+                worker = self._take_or_start()
+            try:
+                while worker.report is None:
+                    self._take_note(worker, loads(worker.receive()))
+            except WorkerLostError:
+                self._replace(worker)
+            else:
+                self._failed_starts = 0
+                return worker
+
+    def _replace(self, worker: Worker) -> None:
+        """Do without one that has died while it started, unless there is no use in others."""
+        worker.process.join(_PATIENCE)
+        self._failed_starts += 1
+        most = _MOST_KILLED_STARTS if self._is_killed_by_others(worker) else _MOST_FAILED_STARTS
+        if self._plan.on_crash == "break" or self._failed_starts >= most:
             self._break(worker)
             self.breakage.raise_if_broken()
-        self._failed_starts = 0
-        return worker
+        self._forget(worker)
 
     def _take_or_start(self) -> Worker:
         with self._lock:
