@@ -241,6 +241,7 @@ class Crew:
         self.note_done = self._under_way.end
         self._closed = False
         self._failed_starts = 0
+        self._lost = 0
         self.processes: dict[int, Any] = {}
         self.breakage = Breakage()
         self._kills = backend.memory.count_oom_kills()
@@ -505,7 +506,14 @@ class Crew:
             with contextlib.suppress(IndexError):
                 return self._free.pop()
             self.breakage.raise_if_broken()  # who broke it has ended those that there were
-            return self._start()
+            worker = self._start()
+            # And others for those that have died, so that what keeps killing workers does not find this one alone.
+            lost, self._lost = self._lost, 0
+            with contextlib.suppress(OSError):
+                for _ in range(min(lost, self._plan.max_workers) - 1):
+                    if len(self._workers) < self._plan.max_workers:
+                        self._free.insert(0, self._start())
+            return worker
 
     def _give_back(self, worker: Worker) -> None:
         worker.tasks += 1
@@ -525,11 +533,12 @@ class Crew:
 
     def _retire(self, worker: Worker) -> None:
         worker.end()
-        self._forget(worker)
+        self._forget(worker, is_lost=False)
 
-    def _forget(self, worker: Worker) -> None:
+    def _forget(self, worker: Worker, *, is_lost: bool = True) -> None:
         """Have a worker no more that has died, or will come to its end."""
         with self._lock:
+            self._lost += is_lost
             self._workers.pop(worker.process.pid, None)
             self.processes.pop(worker.process.pid, None)
             retired, self._retired = self._retired, [worker]
