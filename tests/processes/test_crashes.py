@@ -24,8 +24,6 @@ from tasks import hold_until, identify
 pytestmark = pytest.mark.every_python
 
 MB = 2**20
-# A process takes seconds to start under Wine: some workers are to live as long as a task.
-PACE = 20 if WINDOWS else 1
 
 
 def crash_at(number, place, how):
@@ -234,6 +232,13 @@ class Storm(threading.Thread):
         return self
 
 
+def seconds_to_start(executor):
+    """Start a worker, and return how long that takes: on a busy machine some are to live long enough for a task."""
+    began = time.monotonic()
+    executor.submit(same, 1).result(PATIENCE)
+    return time.monotonic() - began
+
+
 def sized(number):
     return number, bytes([number % 256]) * (number * 7919 % MB)
 
@@ -245,10 +250,8 @@ def test_storm(context, tasks):
     with LowPriorityProcessPoolExecutor(1, context) as executor:  # for what multiprocessing keeps
         executor.submit(same, 1).result(PATIENCE)
     before = this.num_fds() if hasattr(this, "num_fds") else 0
-    with (
-        LowPriorityProcessPoolExecutor(4, context, on_crash="retry", priority="normal") as executor,
-        Storm(executor, 7, 0.15 * PACE),
-    ):
+    pool = LowPriorityProcessPoolExecutor(4, context, on_crash="retry", priority="normal")
+    with pool as executor, Storm(executor, 7, max(0.15, seconds_to_start(executor))):
         for number, (found, data) in enumerate(executor.map(sized, range(tasks), buffersize=50)):
             assert found == number
             assert (len(data), data[:1] or bytes([number % 256])) == (number * 7919 % MB, bytes([number % 256]))
@@ -262,10 +265,10 @@ def test_shutdown_in_a_storm(context, count):
     for seed in range(count):
         with (
             LowPriorityProcessPoolExecutor(4, context, on_crash="retry") as executor,
-            Storm(executor, seed, 0.02 * PACE),
+            Storm(executor, seed, max(0.02, seconds_to_start(executor) / 10)),
         ):
             futures = [executor.submit(sized, number) for number in range(100)]
-            time.sleep(0.1 * PACE)
+            time.sleep(0.1)
             executor.shutdown(cancel_futures=True)
         for number, future in enumerate(futures):
             with contextlib.suppress(CancelledError, WorkerCrashError):
