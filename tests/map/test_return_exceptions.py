@@ -86,8 +86,14 @@ def test_timeout_is_raised(executor, chunksize, tmp_path):
 def test_cancelled(tmp_path):
     """What was cancelled is a CancelledError, as in asyncio.gather."""
     with PriorityThreadPoolExecutor(1) as executor:
-        gate = threading.Event()
-        results = executor.map(lambda _: gate.wait(PATIENCE), range(3), return_exceptions=True)
+        begun, gate = threading.Event(), threading.Event()
+
+        def hold(_):
+            begun.set()
+            return gate.wait(PATIENCE)
+
+        results = executor.map(hold, range(3), return_exceptions=True)
+        begun.wait(PATIENCE)
         executor.shutdown(wait=False, cancel_futures=True)
         gate.set()
         assert [type(result) for result in results] == [bool, CancelledError, CancelledError]

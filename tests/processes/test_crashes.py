@@ -265,7 +265,7 @@ def test_shutdown_in_a_storm(context, count):
     for seed in range(count):
         with (
             LowPriorityProcessPoolExecutor(4, context, on_crash="retry") as executor,
-            Storm(executor, seed, max(0.02, seconds_to_start(executor) / 10)),
+            Storm(executor, seed, max(0.02, seconds_to_start(executor) / 2)),
         ):
             futures = [executor.submit(sized, number) for number in range(100)]
             time.sleep(0.1)
