@@ -27,19 +27,22 @@ from .._failure import WarnOnce
 from .._levels import Shortfall
 from .._map.automatic import Done
 from .._system import backend
+from . import naming
 from .breakage import WorkerCrashError, count_oom_kills_since, describe_end
 from .ending import begin_to_end_tree, end_tree
-from .importing import loads
+from .importing import loads, unfinished_by_value
 from .interrupts import held_back
 from .message import Failure, Part, Question, Started, WorkerReport
+from .once import Once, forget, forgotten
 from .pipes import close, here, keep_from_children, receive, send
 from .relay import Listener, Warned
 from .task import Task
+from .tokens import announce
 from .transport.keeping import Epoch
 from .transport.message import Message
 from .transport.parent import Packed, Transport
-from .transport.pickling import pickle_alone
-from .worker import END, serve
+from .transport.pickling import can_go_by_name, pickle_alone
+from .worker import END, OnStart, serve
 
 OnCrash: TypeAlias = Literal["break", "fail", "retry"]
 
@@ -66,7 +69,9 @@ class Plan(NamedTuple):
     max_tasks : int or None
         After how many tasks one is replaced.
     arguments : tuple
-        What :func:`nicefutures._processes.worker.serve` gets last.
+        What :func:`nicefutures._processes.worker.serve` gets before the last.
+    on_start : OnStart
+        What it gets last.
     transport : Transport or None
         What large buffers go with.
     warn : WarnOnce
@@ -77,6 +82,8 @@ class Plan(NamedTuple):
         Seconds that a task may take.
     listener : Listener
         What workers log and warn of goes there.
+    is_main_known : bool
+        Whether workers have the main module as this process has it.
     at_end : list of callable
         Called when no worker is left.
     """
@@ -85,17 +92,24 @@ class Plan(NamedTuple):
     max_workers: int
     max_tasks: int | None
     arguments: tuple[Any, ...]
+    on_start: OnStart
     transport: Transport | None
     warn: WarnOnce
     on_crash: OnCrash
     task_timeout: float | None
     listener: Listener
+    is_main_known: bool
     at_end: list[Callable[[], None]]
 
     @property
     def forks(self) -> bool:
         """Whether workers have all that their parent has."""
         return self.context.get_start_method() == "fork"
+
+    @property
+    def leaves_main_out(self) -> bool:
+        """Whether workers are not to import the main module."""
+        return not self.forks and not self.is_main_known
 
 
 class WorkerLostError(Exception):
@@ -124,27 +138,38 @@ class Worker:
     def __init__(self, plan: Plan, lifeline: Any) -> None:
         self.report: WorkerReport | None = None
         self.tasks = 0
+        self._has: set[bytes] = set()
         self._pipe, theirs = plan.context.Pipe()
         try:
             keep_from_children(self._pipe)
             keep_from_children(theirs)
             context: Any = plan.context
             with held_back(plan.context.get_start_method()) as is_held_back:
-                arguments = (theirs, lifeline, is_held_back, *plan.arguments)
+                arguments = (theirs, lifeline, is_held_back, *plan.arguments, plan.on_start)
                 self.process = context.Process(target=serve, args=arguments)
                 here.kept = (theirs,)
-                self.process.start()
+                naming.here.is_main_known = plan.is_main_known
+                with naming.main_left_out() if plan.leaves_main_out else contextlib.nullcontext():
+                    self.process.start()
         except BaseException:
             close(self._pipe)
             raise
         finally:
             here.kept = ()
+            naming.here.sent.clear()
             close(theirs)
 
-    def send(self, data: bytes) -> None:
-        """Send a task."""
+    def send(self, packed: Packed) -> None:
+        """Send a task, and before it what the worker has to have for it."""
         try:
-            send(self._pipe, data)
+            for each in packed.sent:
+                if type(each) is Once and each.token not in self._has:
+                    send(self._pipe, each.message)
+                    self._has.add(each.token)
+            for token in forgotten(self._has) if self._has else ():
+                send(self._pipe, forget(token))
+                self._has.remove(token)
+            send(self._pipe, packed.data)
         except OSError as error:
             raise IdleWorkerLostError from error
 
@@ -267,9 +292,16 @@ class Crew:
             missing = needed - len(self._workers)
             if self._plan.forks and not self._workers:
                 missing = self._plan.max_workers
+                self._announce()
             with contextlib.suppress(OSError):
                 for _ in range(missing):
                     self._free.insert(0, self._start())  # as the last one to be taken
+
+    def _announce(self) -> None:
+        self._plan.on_start.announce()
+        if not self._plan.is_main_known:
+            announce(sys.modules[naming.MAIN])
+        naming.here.sent.clear()
 
     def hear(self) -> dict[int, WorkerReport | None]:
         """Return what workers have said of themselves, by process id."""
@@ -289,15 +321,39 @@ class Crew:
 
     def pack(self, call: Any, epoch: Epoch) -> Packed:
         """Return a task as it is sent; `epoch` is when it was submitted."""
-        transport = self._plan.transport
-        return Packed(pickle_alone(call)) if transport is None else transport.pack(call, epoch)
+        transport, here = self._plan.transport, naming.here
+        known, here.is_main_known = here.is_main_known, self._plan.is_main_known
+        try:
+            packed = Packed(pickle_alone(call)) if transport is None else transport.pack(call, epoch)
+        finally:
+            here.is_main_known = known
+            sent, here.sent = here.sent, []
+        return packed._replace(sent=sent) if sent else packed
 
     def pack_now(self, call: Any, epoch: Epoch) -> Packed | Failure:
-        """Return what `run` takes as well."""
+        """Return what `run` takes as well; the calling thread is importing a module."""
         try:
-            return self.pack(call, epoch)
+            if self._plan.forks:
+                return self.pack(call, epoch)
+            with unfinished_by_value():
+                return self.pack(call, epoch)
         except BaseException as error:  # noqa: BLE001, whatever pickling it runs; it is the task's
             return Failure(error)
+
+    def once(self, function: Any, epoch: Epoch) -> Any:
+        """Return what stands for a function of many tasks that goes to each worker once; or the function."""
+        here = naming.here
+        known, here.is_main_known = here.is_main_known, self._plan.is_main_known
+        try:
+            if not can_go_by_name(function):
+                packed = self.pack((function,), epoch)
+                return Once(function, packed.data, packed)
+        except Exception:  # noqa: BLE001, whatever pickling it runs; the tasks have that error
+            return function
+        finally:
+            here.is_main_known = known
+            here.sent = []
+        return function
 
     def run(self, task: Task) -> Any:
         """Let a worker run a task, and return or raise what the task does.
@@ -337,7 +393,7 @@ class Crew:
             if isinstance(packed, Failure):
                 return packed
             try:
-                answer = self._let_begin(task, packed.data, parts)
+                answer = self._let_begin(task, packed, parts)
             except (WorkerCrashError, TimeoutError) as error:
                 crashes = crashes + 1 if len(parts) == before else 1
                 if isinstance(error, TimeoutError) or self._plan.on_crash == "fail" or crashes == _MOST_CRASHES:
@@ -353,18 +409,18 @@ class Crew:
             if len(parts) > before:
                 args = (args[0], args[1][len(parts) - before :])
 
-    def _let_begin(self, task: Task, data: bytes, parts: list[Any]) -> tuple[Any] | Failure:
+    def _let_begin(self, task: Task, packed: Packed, parts: list[Any]) -> tuple[Any] | Failure:
         """Return a worker's answer to a task, of the first worker that was not killed before it began with it."""
         for _ in range(_MOST_KILLED_STARTS):
             try:
-                return self._exchange(task, data, parts)
+                return self._exchange(task, packed, parts)
             except KilledBeforeItBeganError as error:
                 crash = error.crash
         raise crash
 
-    def _exchange(self, task: Task, data: bytes, parts: list[Any]) -> tuple[Any] | Failure:
+    def _exchange(self, task: Task, packed: Packed, parts: list[Any]) -> tuple[Any] | Failure:
         """Return a worker's answer to a task."""
-        worker = self._send(task, data)
+        worker = self._send(task, packed)
         limit = self._plan.task_timeout
         deadline: float | None = None
         has_begun = False
@@ -402,7 +458,7 @@ class Crew:
         result: tuple[Any] | Failure = answer
         return result
 
-    def _send(self, task: Task, data: bytes) -> Worker:
+    def _send(self, task: Task, packed: Packed) -> Worker:
         """Send a task to a worker, and to another if that has died while it had none, which harms nobody."""
         most = 2 if self._plan.on_crash == "break" else _MOST_FAILED_STARTS
         for attempt in range(1, most + 1):
@@ -411,7 +467,7 @@ class Crew:
                 self._free.append(worker)
                 raise CancelledError
             try:
-                worker.send(data)
+                worker.send(packed)
             except IdleWorkerLostError:
                 if attempt == most:  # of this task, it seems
                     self._lose(worker, task, has_begun=False)

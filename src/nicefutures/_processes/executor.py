@@ -40,11 +40,12 @@ from .._system.common import Group
 from . import chunk
 from .crew import Breakage, Crew, OnCrash, Owner, Plan, interrupt_all, run_owned
 from .importing import is_importing
+from .naming import can_import_main
 from .relay import Listener
 from .task import Task, task_of
 from .transport.keeping import Epochs
 from .transport.parent import Transport
-from .worker import Demands, run_task
+from .worker import Demands, OnStart, run_task
 
 if TYPE_CHECKING:
     from .._system.protocols import Keeper
@@ -207,7 +208,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             level, cap, limit, forked, efficiency, group, registry=None, transport=None, log_level=None
         )
         self._on_shortfall = {"warn": None, "raise": refuse, "ignore": ignore}[on_failure]
-        self._on_start = initializer, initargs
+        self._on_start = OnStart(initializer, initargs)
         self._through_run_task = on_failure == "raise" or limit is not None
         self._failure_warning = WarnOnce(depth=1)
         self._mp_context: Any = mp_context
@@ -273,7 +274,12 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     def _open(self) -> Crew:
         self._failure_warning.heed_filters()
         demands = self._demands
+<<<<<<< HEAD
         demands = demands._replace(tells_start=self._task_timeout is not None or self._on_crash == "retry")
+=======
+        is_main_known = can_import_main(self._mp_context.get_start_method())
+        demands = demands._replace(tells_start=self._task_timeout is not None, is_main_known=is_main_known)
+>>>>>>> 0ef426c (Functions and classes that workers cannot find by their names travel by value (not finished))
         if self._relay_logs:
             demands = demands._replace(log_level=logging.getLogger().level)
         keeper: Keeper | None = None
@@ -290,12 +296,14 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             self._mp_context,
             self._max_workers,
             self._max_tasks_per_child,
-            (demands, self._on_shortfall, *self._on_start),
+            (demands, self._on_shortfall),
+            self._on_start,
             transport,
             self._failure_warning,
             self._on_crash,
             self._task_timeout,
             Listener(),
+            is_main_known,
             [each.close for each in (keeper, transport) if each is not None],
         )
         crew = Crew(plan)
@@ -319,6 +327,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         chunksize = check_chunksize(chunksize)
         check_buffersize(buffersize)
         count = count_items(iterables)  # before they are used
+        if not (self._ended or self._ending or is_importing()):
+            fn = self._begin()[0].crew.once(fn, self._epochs.now)
         if chunksize == "auto" or (chunksize > 1 and (return_exceptions or self._tells)):
             size = None if chunksize == "auto" else chunksize
             results = self._map_chunks(fn, iterables, timeout, size, buffersize, return_exceptions)

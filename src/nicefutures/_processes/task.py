@@ -4,6 +4,8 @@ import functools
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .once import Once
+
 if TYPE_CHECKING:
     from .message import Failure
     from .transport.keeping import Epoch, Epochs
@@ -83,7 +85,9 @@ class Task:
         fn: Any
         fn, args, _ = self.call
         while True:
-            if type(fn) is functools.partial:
+            if type(fn) is Once:
+                fn = fn.function
+            elif type(fn) is functools.partial:
                 fn, args = fn.func, (*fn.args, *args)
             elif args and getattr(fn, "__module__", "").startswith("nicefutures."):  # what runs the user's
                 fn, args = args[0], args[1:]

@@ -14,12 +14,12 @@ from .._failure import initialize, raise_if_refusing, settle
 from .._levels import ProcessPriority, Shortfall
 from .._system import backend
 from .._system.common import Group
-from . import interrupts
+from . import interrupts, naming, once
 from .errors import sendable
 from .message import Failure, Started, WorkerReport
 from .pipes import receive, send
 from .telling import tell, tell_with
-from .transport.pickling import pickle_alone
+from .transport.pickling import can_go_by_name, pickle_alone, pickle_whole
 
 if TYPE_CHECKING:
     from .memory import TaskMemory
@@ -54,6 +54,8 @@ class Demands(NamedTuple):
         From which level on it sends to its parent what it logs; None: it sends nothing.
     tells_start : bool
         Whether it tells its parent when a task starts.
+    is_main_known : bool
+        Whether it has the main module as its parent has it.
     """
 
     priority: ProcessPriority
@@ -66,6 +68,7 @@ class Demands(NamedTuple):
     transport: "WorkerEnd | None"
     log_level: int | None = None
     tells_start: bool = False
+    is_main_known: bool = True
 
 
 class _Here(threading.local):
@@ -78,6 +81,30 @@ class _Here(threading.local):
 
 _here = _Here()
 
+
+class OnStart:
+    """An initializer and its arguments: they travel as a task does, and are unpickled where an error is theirs."""
+
+    def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        self._call = initializer, initargs
+        self._pickled = b""
+
+    def announce(self) -> None:
+        """Let what is in it be the same when it comes back from a forked worker."""
+        if self._call[0] is not None and not can_go_by_name(self._call):
+            with contextlib.suppress(Exception):  # a forked worker has what cannot be pickled as well
+                pickle_whole(self._call)
+
+    def __getstate__(self) -> Any:
+        return {"_pickled": pickle_whole(self._call)}
+
+    def open(self) -> tuple[Callable[..., object] | None, tuple[Any, ...]]:
+        """Return them."""
+        if self._pickled:
+            self._call = pickle.loads(self._pickled)  # noqa: S301, from the parent
+        return self._call
+
+
 # What the parent sends in the place of a task, for there is none.
 END: Final = b"end"
 
@@ -86,8 +113,7 @@ def start_process(
     demands: Demands,
     report: Callable[[object], None],
     on_failure: Callable[[Shortfall], None],
-    initializer: Callable[..., object] | None,
-    initargs: tuple[Any, ...],
+    on_start: OnStart,
 ) -> None:
     """Initialize a worker process, which may have been forked by a worker."""
     _here.memory = None
@@ -102,7 +128,8 @@ def start_process(
     _here.tells_start = demands.tells_start
     if demands.transport is not None:
         demands.transport.connect(report)
-    initialize(initializer, initargs)
+    naming.here.is_main_known = demands.is_main_known
+    initialize(*on_start.open())
     report(WorkerReport(blas_threads))  # it is ready
 
 
@@ -112,8 +139,7 @@ def serve(
     is_held_back: bool,
     demands: Demands,
     on_failure: Callable[[Shortfall], None] | None,
-    initializer: Callable[..., object] | None,
-    initargs: tuple[Any, ...],
+    on_start: OnStart,
 ) -> None:
     """Be a worker: do one task after the other, until the parent says that there is none, or has gone.
 
@@ -125,7 +151,7 @@ def serve(
         Of a pipe whose other end only the parent has.
     is_held_back : bool
         Whether Ctrl-C is, until now.
-    demands, initializer, initargs
+    demands, on_start
         As for `start_process`.
     on_failure : callable or None
         As well; None: tell the parent.
@@ -134,7 +160,7 @@ def serve(
     worker = _Worker(pipe)
     backend.background.end_with(lifeline)
     with contextlib.suppress(_ParentGone):
-        worker.serve(lambda: start_process(demands, worker.say, on_failure or worker.say, initializer, initargs))
+        worker.serve(lambda: start_process(demands, worker.say, on_failure or worker.say, on_start))
     pipe.close()
 
 
@@ -175,14 +201,17 @@ class _Worker:
         tell_with(lambda part: self._send(_pack(part)))
         # No name keeps a task or its result while the next one is waited for.
         while (task := self._receive()) != END:
-            self._send(_answer(task))
+            if task.startswith(once.PREFIX):
+                once.take(task, _load)
+            else:
+                self._send(_answer(task))
             del task
 
 
 def _answer(task: bytes) -> bytes:
     """Run a task, and return what to send. What it had is let go by then."""
     try:
-        fn, args, kwargs = _load(task)
+        fn, args, kwargs = _load(task, set())
     except BaseException as reason:  # noqa: BLE001, whatever is in it
         error = BrokenProcessPool(
             f"The task could not be unpickled in its worker: {type(reason).__name__}: {reason}. "
@@ -207,9 +236,14 @@ def _answer(task: bytes) -> bytes:
         return _pack_failure(error) if rescued is None else _pack((rescued,))
 
 
-def _load(task: bytes) -> Any:
-    call = pickle.loads(task)  # noqa: S301, from the parent
-    return call if _here.transport is None or type(call) is tuple else _here.transport.load(call)
+def _load(task: bytes, of_task: set[str]) -> Any:
+    naming.here.of_task, naming.here.is_task_coming = of_task, True
+    naming.here.sent.clear()
+    try:
+        call = pickle.loads(task)  # noqa: S301, from the parent
+        return call if _here.transport is None or type(call) is tuple else _here.transport.load(call)
+    finally:
+        naming.here.is_task_coming = False
 
 
 def _pack(answer: Any) -> bytes:

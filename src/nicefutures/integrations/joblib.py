@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from .._arguments import check_initializer
 from .._failure import WarnOnce, ignore, refuse
 from .._levels import OnFailure, ProcessPriority, Shortfall, parse_on_failure, parse_priority
-from .._processes.worker import Demands, run_task, start_process
+from .._processes.worker import Demands, OnStart, run_task, start_process
 
 try:
     from joblib import register_parallel_backend
@@ -150,7 +150,7 @@ def _start_worker(
     register()  # a task may ask for the backend by its name
     # joblib has its own rules for BLAS threads and for large arrays.
     demands = Demands(priority, None, None, forked=False, efficiency=False, group=None, registry=None, transport=None)
-    start_process(demands, _report_nothing, on_shortfall, initializer, initargs)
+    start_process(demands, _report_nothing, on_shortfall, OnStart(initializer, initargs))
 
 
 def _report_nothing(report: object) -> None:

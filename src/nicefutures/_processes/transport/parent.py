@@ -4,12 +4,13 @@ import contextlib
 import pickle
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..message import Question
 from .keeping import Epoch, Epochs, Kept, KeptSegments, Needs, Shared, Snapshot
 from .message import Message, Place
-from .pickling import Large, Pickled, is_plain, pickle_whole
+from .pickling import Large, is_plain, pickle_buffers, pickle_plain, pickle_whole
 from .unpickling import closing, load, map_buffers
 from .worker import WorkerEnd
 
@@ -26,10 +27,13 @@ class Packed(NamedTuple):
         What to send.
     needs : Needs or None
         What its worker opens; it has to be there until the task is done.
+    sent : list
+        What is in it by value, and what its worker has to have: this has to be there until then, too.
     """
 
     data: bytes
     needs: Needs | None = None
+    sent: Sequence[Any] = ()
 
 
 class Transport:
@@ -73,7 +77,7 @@ class Transport:
     def pack(self, call: Any, epoch: Epoch) -> Packed:
         """Return a task as it is sent; `epoch` is when it was submitted."""
         if is_plain(call):
-            return Packed(pickle.dumps(call, pickle.HIGHEST_PROTOCOL))
+            return Packed(pickle_plain(call))
         needs = Needs()
         begun: list[Epoch] = []
         with contextlib.ExitStack() as stack:
@@ -85,7 +89,7 @@ class Transport:
                     begun.append(self._epochs.begin())
                 return self._find(epoch, owner)
 
-            pickled = Pickled(call, self._limit, find)
+            pickled = pickle_buffers(call, self._limit, find)
             small = pickled.small()
             if small is not None:
                 return Packed(small)

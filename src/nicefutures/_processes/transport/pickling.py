@@ -3,19 +3,24 @@
 import functools
 import io
 import itertools
+import operator
 import pickle
 import sys
 import types
 from collections.abc import Callable, Iterable
 from multiprocessing.reduction import ForkingPickler
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from ..naming import by_value
+from ..once import Once
 from .message import Message, Place
 
 if TYPE_CHECKING:
     from ..._system.protocols import SharedMemory
     from .arrays import Copies
     from .keeping import Shared, Snapshot
+
+_T = TypeVar("_T")
 
 # Buffers start at multiples of this many bytes, as NumPy's own do.
 _ALIGNMENT: Final = 64
@@ -25,7 +30,9 @@ _MOST_ALONE: Final = 8
 # A pickle is written in frames of 64 KiB; what is larger is one object.
 _LEAST_PART: Final = 2**17
 # These have no buffer; functions and classes are pickled by their names.
-_ATOMS: Final = frozenset({type(None), bool, int, float, complex, type, types.FunctionType, types.BuiltinFunctionType})
+_ATOMS: Final = frozenset(
+    {type(None), bool, int, float, complex, type, types.FunctionType, types.BuiltinFunctionType, Once}
+)
 # How much is looked at to find out that nothing can be shared: a call of `map` is (function, ((argument, ...),)).
 _FEW: Final = 8
 _DEPTH: Final = 4
@@ -55,13 +62,17 @@ def _are_plain(objects: Iterable[Any], depth: int) -> bool:
     return True
 
 
+def _registered() -> Any:
+    """Return the reducers that are registered by now, with `copyreg` and with multiprocessing, which makes a copy."""
+    return ForkingPickler(io.BytesIO()).dispatch_table
+
+
 class Pickler(pickle.Pickler):
     """What multiprocessing pickles with, and out-of-band buffers."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # With the reducers that are registered by now, with `copyreg` and with multiprocessing: it makes a copy of all.
-        self.dispatch_table = ForkingPickler(io.BytesIO()).dispatch_table
+        self.dispatch_table = _registered()
 
 
 class _ArrayPickler(Pickler):
@@ -70,14 +81,57 @@ class _ArrayPickler(Pickler):
     pickled: "Pickled"
 
     def reducer_override(self, obj: Any) -> Any:
-        # Not isinstance, which would ask proxies what they stand for.
-        if not issubclass(type(obj), self.pickled.ndarray) or obj.nbytes < self.pickled.limit:
-            return NotImplemented
-        if type(obj) in self.dispatch_table:
-            return NotImplemented
-        from .arrays import reduce_array
+        return self.pickled.reduce(obj, self.dispatch_table)
 
-        return reduce_array(obj, self.pickled.copies())
+
+def _value_pickler(file: Any, callback: Any = None, pickled: "Pickled | None" = None) -> pickle.Pickler:
+    """Return a pickler for what cannot be found by its name."""
+    from .. import by_value  # for who needs cloudpickle
+
+    reduce = None if pickled is None or pickled.ndarray is None else pickled.reduce
+    return by_value.Pickler(file, callback, _registered(), reduce)
+
+
+def _travelling(obj: Any, dump: Callable[[bool], _T], mentions: Callable[[_T, bytes], bool]) -> _T:
+    """Pickle something: by name, and by value what cannot be found by its name.
+
+    Parameters
+    ----------
+    obj : Any
+        What to pickle.
+    dump : callable
+        Does it; called with whether by value.
+    mentions : callable
+        Whether there is a module's name in a pickle.
+    """
+    try:
+        pickled = dump(False)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        try:
+            return dump(True)
+        except (pickle.PicklingError, AttributeError, TypeError) as reason:
+            raise _say_why(obj, reason, error) from None
+    names = by_value()
+    if not names or not any(mentions(pickled, name) for name in names):
+        return pickled
+    try:
+        return dump(True)
+    except (pickle.PicklingError, AttributeError, TypeError) as reason:
+        raise _say_why(obj, reason, reason) from None
+
+
+def _say_why(obj: Any, reason: Exception, error: Exception) -> Exception:
+    from ..culprit import say_why
+
+    def fails(part: Any) -> bool:
+        try:
+            _value_pickler(io.BytesIO(), lambda _: None).dump(part)
+        except Exception:  # noqa: BLE001, whatever pickling it runs
+            return True
+        return False
+
+    why = say_why(obj, reason, fails)
+    return error if why is reason and type(error) is type(reason) else why
 
 
 class _Pieces:
@@ -124,9 +178,11 @@ class Pickled:
         From so many bytes on a buffer is out of band.
     find : callable
         Returns the snapshot that may be taken for an object's buffer, if there is one.
+    by_value : bool
+        Whether functions and classes are in it that cannot be found by their names.
     """
 
-    def __init__(self, obj: Any, limit: int, find: "Callable[[Any], Snapshot | None]") -> None:
+    def __init__(self, obj: Any, limit: int, find: "Callable[[Any], Snapshot | None]", *, by_value: bool) -> None:
         self.parts: list[Any] = []
         self.large: list[Large] = []
         self.limit = limit
@@ -136,18 +192,34 @@ class Pickled:
         self._known: dict[int, Snapshot] = {}  # keeps them
         self._copies: Copies | None = None
         try:
-            self._dump(obj)
+            self._dump(obj, by_value)
         finally:
             self._copies = None  # a cycle: what is large shall go without the garbage collector
 
-    def _dump(self, obj: Any) -> None:
+    def _dump(self, obj: Any, by_value: bool) -> None:
         file = _File(self.parts)
+        if by_value:
+            _value_pickler(file, self._keep, self).dump(obj)
+            return
         if self.ndarray is None:
             Pickler(file, pickle.HIGHEST_PROTOCOL, buffer_callback=self._keep).dump(obj)
             return
         pickler = _ArrayPickler(file, pickle.HIGHEST_PROTOCOL, buffer_callback=self._keep)
         pickler.pickled = self
         pickler.dump(obj)
+
+    def reduce(self, obj: Any, registered: Any) -> Any:
+        """Return how a large array goes, or NotImplemented: another object."""
+        # Not isinstance, which would ask proxies what they stand for.
+        if not issubclass(type(obj), self.ndarray) or obj.nbytes < self.limit or type(obj) in registered:
+            return NotImplemented
+        from .arrays import reduce_array
+
+        return reduce_array(obj, self.copies())
+
+    def mentions(self, name: bytes) -> bool:
+        """Return whether there is a module's name in it."""
+        return any(name in part for part in self.parts if isinstance(part, bytes) and len(part) < _LEAST_PART)
 
     def copies(self) -> "Copies":
         """Return the copies of arrays that are sent in their place."""
@@ -275,22 +347,56 @@ def _join(parts: Iterable[bytes | memoryview | _Pieces]) -> bytes:
     return b"".join(itertools.chain.from_iterable(map(_pieces_of, parts)))
 
 
+def pickle_buffers(obj: Any, limit: int, find: "Callable[[Any], Snapshot | None]") -> Pickled:
+    """Return a pickle and its large buffers; the arguments are those of `Pickled`."""
+    return _travelling(obj, lambda by_value: Pickled(obj, limit, find, by_value=by_value), Pickled.mentions)
+
+
+def pickle_plain(obj: Any) -> bytes:
+    """Return a pickle of what is small and has no buffers."""
+    return _travelling(obj, lambda by_value: _dump_plain(obj, by_value), operator.contains)
+
+
+def _dump_plain(obj: Any, by_value: bool) -> bytes:
+    return _dump_alone(obj, True) if by_value else pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+
+
 def pickle_alone(obj: Any) -> bytes:
     """Return a pickle as the stdlib's executor sends it, where nothing is shared."""
     if is_plain(obj):
-        return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+        return pickle_plain(obj)
+    return _travelling(obj, lambda by_value: _dump_alone(obj, by_value), operator.contains)
+
+
+def _dump_alone(obj: Any, by_value: bool) -> bytes:
     file = io.BytesIO()
-    ForkingPickler(file).dump(obj)
+    pickler: Any = _value_pickler(file) if by_value else ForkingPickler(file)
+    pickler.dump(obj)
     return file.getvalue()
 
 
 def pickle_whole(obj: Any) -> bytes:
     """Return a pickle with everything in it."""
     if is_plain(obj):
-        return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+        return pickle_plain(obj)
+    return _travelling(obj, lambda by_value: _dump_whole(obj, by_value), operator.contains)
+
+
+def _dump_whole(obj: Any, by_value: bool) -> bytes:
     parts: list[Any] = []
-    Pickler(_File(parts), pickle.HIGHEST_PROTOCOL).dump(obj)
+    file = _File(parts)
+    (_value_pickler(file) if by_value else Pickler(file, pickle.HIGHEST_PROTOCOL)).dump(obj)
     return _join(parts)
+
+
+def can_go_by_name(obj: Any) -> bool:
+    """Return whether another process finds by their names all functions and classes that this refers to."""
+    parts: list[Any] = []
+    try:
+        Pickler(_File(parts), pickle.HIGHEST_PROTOCOL, buffer_callback=lambda _: None).dump(obj)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return not any(name in part for name in by_value() for part in parts if isinstance(part, bytes))
 
 
 def find_nothing(owner: Any) -> None:  # noqa: ARG001, a worker has sent nothing before

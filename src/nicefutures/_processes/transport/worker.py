@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..message import Question
 from .message import Message
-from .pickling import Pickled, find_nothing, is_plain, pickle_whole
+from .pickling import find_nothing, is_plain, pickle_buffers, pickle_plain, pickle_whole
 from .unpickling import closing, load, map_buffers
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class WorkerEnd:
     def pack(self, answer: Any) -> bytes:
         """Return what to send."""
         if is_plain(answer):
-            return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
-        pickled = Pickled(answer, self._limit, find_nothing)
+            return pickle_plain(answer)
+        pickled = pickle_buffers(answer, self._limit, find_nothing)
         small = pickled.small()
         if small is not None:
             return small

@@ -1,0 +1,96 @@
+"""What goes to each worker once: the function of a `map` that travels by value, with all that it refers to."""
+
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any, Final
+
+from .naming import here
+
+# What a worker's parent sends before a task: this, a token, and the pickle, or nothing, when it is not needed any more.
+PREFIX: Final = b"once "
+_TOKEN_BYTES: Final = 8
+
+_numbers: Final = itertools.count(1)
+_there: Final[weakref.WeakValueDictionary[bytes, "Once"]] = weakref.WeakValueDictionary()
+
+
+class Once:
+    """A function in the parent; a task that is pickled with it has what the worker has kept.
+
+    Parameters
+    ----------
+    function : Any
+        What it stands for.
+    data : bytes
+        Its pickle.
+    needed : Any
+        What is kept for that.
+    """
+
+    def __init__(self, function: Any, data: bytes, needed: Any) -> None:
+        self.function = function
+        self.token = next(_numbers).to_bytes(_TOKEN_BYTES)
+        self._data = data
+        self._needed = needed
+        _there[self.token] = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        here.sent.append(self)
+        return get, (self.token,)
+
+    @property
+    def message(self) -> bytes:
+        """What to send to a worker."""
+        return PREFIX + self.token + self._data
+
+
+def forgotten(tokens: set[bytes]) -> list[bytes]:
+    """Return the tokens of what is not needed any more."""
+    return [token for token in tokens if token not in _there]
+
+
+def forget(token: bytes) -> bytes:
+    """Return what to send to a worker that has it."""
+    return PREFIX + token
+
+
+class _Kept:
+    """In a worker: what has come, with the tokens of what was in it."""
+
+    def __init__(self, load: Callable[[], Any], of_task: set[str]) -> None:
+        self.of_task = of_task
+        self._error: BaseException | None = None
+        try:
+            self._value = load()
+        except BaseException as error:  # noqa: BLE001, whatever is in it: the task has that error
+            self._error = error
+
+    def get(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        if here.of_task is not None:
+            here.of_task |= self.of_task
+        return self._value
+
+
+_kept: Final[dict[bytes, _Kept]] = {}
+
+
+def take(message: bytes, load: Callable[[bytes, set[str]], Any]) -> None:
+    """Keep what has come to a worker, or keep it no longer."""
+    start = len(PREFIX) + _TOKEN_BYTES
+    token, data = message[len(PREFIX) : start], message[start:]
+    if not data:
+        del _kept[token]
+        return
+    of_task: set[str] = set()
+    _kept[token] = _Kept(lambda: load(data, of_task)[0], of_task)
+
+
+def get(token: bytes) -> Any:
+    """Return what a worker has kept."""
+    return _kept[token].get()
