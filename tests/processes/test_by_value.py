@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import functools
+import gc
 import pickle
 import sys
 import threading
@@ -198,6 +199,7 @@ def test_function_of_a_map_goes_once(context, chunksize):
         assert [each[0] for each in results] == list(range(1, 201))
         assert Counting.count <= 4  # and not 200
         assert len({each[2] for each in results}) <= 2
+        gc.collect()
         big[:] = 5
         assert [each[0] for each in executor.map(use, range(3))] == [5, 6, 7]
         assert len(executor._crew._free[0]._has) <= 1

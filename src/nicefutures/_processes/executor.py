@@ -274,12 +274,10 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     def _open(self) -> Crew:
         self._failure_warning.heed_filters()
         demands = self._demands
-<<<<<<< HEAD
-        demands = demands._replace(tells_start=self._task_timeout is not None or self._on_crash == "retry")
-=======
-        is_main_known = can_import_main(self._mp_context.get_start_method())
-        demands = demands._replace(tells_start=self._task_timeout is not None, is_main_known=is_main_known)
->>>>>>> 0ef426c (Functions and classes that workers cannot find by their names travel by value (not finished))
+        demands = demands._replace(
+            tells_start=self._task_timeout is not None or self._on_crash == "retry",
+            is_main_known=can_import_main(self._mp_context.get_start_method()),
+        )
         if self._relay_logs:
             demands = demands._replace(log_level=logging.getLogger().level)
         keeper: Keeper | None = None
@@ -303,7 +301,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             self._on_crash,
             self._task_timeout,
             Listener(),
-            is_main_known,
+            demands.is_main_known,
             [each.close for each in (keeper, transport) if each is not None],
         )
         crew = Crew(plan)

@@ -91,9 +91,10 @@ class OnStart:
 
     def announce(self) -> None:
         """Let what is in it be the same when it comes back from a forked worker."""
-        if self._call[0] is not None and not can_go_by_name(self._call):
+        if self._call[0] is not None:
             with contextlib.suppress(Exception):  # a forked worker has what cannot be pickled as well
-                pickle_whole(self._call)
+                if not can_go_by_name(self._call):
+                    pickle_whole(self._call)
 
     def __getstate__(self) -> Any:
         return {"_pickled": pickle_whole(self._call)}
