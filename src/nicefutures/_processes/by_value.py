@@ -54,7 +54,8 @@ class Pickler(cloudpickle.Pickler):
             return reduced
         create, args, state, _, _, setter = reduced
         token = token_of(obj)
-        here.sent.append(obj)
+        if here.sent is not None:
+            here.sent.append(obj)
         return make, (token, create, args), (token, setter, state), None, None, set_state
 
 

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, process
 from concurrent.futures.process import BrokenProcessPool
 from logging import LogRecord
@@ -36,7 +36,7 @@ from .message import Failure, Part, Question, Started, WorkerReport
 from .once import Once, forget, forgotten
 from .pipes import close, here, keep_from_children, receive, send
 from .relay import Listener, Warned
-from .task import Task
+from .task import Task, name_of
 from .tokens import announce
 from .transport.keeping import Epoch
 from .transport.message import Message
@@ -45,6 +45,9 @@ from .transport.pickling import can_go_by_name, pickle_alone
 from .worker import END, OnStart, serve
 
 OnCrash: TypeAlias = Literal["break", "fail", "retry"]
+# A call (the function, its arguments, and those with names), when it was submitted, and what `Crew.pack_now` has made
+# of it, if that has been necessary.
+ToDo: TypeAlias = tuple[Any, Epoch, Packed | Failure | None]
 
 # Seconds: a process closes its files just before it can be asked for its exit status.
 _PATIENCE: Final = 5.0
@@ -148,30 +151,35 @@ class Worker:
                 arguments = (theirs, lifeline, is_held_back, *plan.arguments, plan.on_start)
                 self.process = context.Process(target=serve, args=arguments)
                 here.kept = (theirs,)
-                naming.here.is_main_known = plan.is_main_known
-                with naming.main_left_out() if plan.leaves_main_out else contextlib.nullcontext():
+                with (
+                    naming.pickling(is_main_known=plan.is_main_known),
+                    naming.main_left_out() if plan.leaves_main_out else contextlib.nullcontext(),
+                ):
                     self.process.start()
         except BaseException:
             close(self._pipe)
             raise
         finally:
             here.kept = ()
-            naming.here.sent.clear()
             close(theirs)
 
     def send(self, packed: Packed) -> None:
         """Send a task, and before it what the worker has to have for it."""
         try:
-            for each in packed.sent:
-                if type(each) is Once and each.token not in self._has:
-                    send(self._pipe, each.message)
-                    self._has.add(each.token)
-            for token in forgotten(self._has) if self._has else ():
-                send(self._pipe, forget(token))
-                self._has.remove(token)
+            if packed.sent or self._has:
+                self._send_once(packed.sent)
             send(self._pipe, packed.data)
         except OSError as error:
             raise IdleWorkerLostError from error
+
+    def _send_once(self, sent: Sequence[Any]) -> None:
+        for each in sent:
+            if type(each) is Once and each.token not in self._has:
+                send(self._pipe, each.message)
+                self._has.add(each.token)
+        for token in forgotten(self._has):
+            send(self._pipe, forget(token))
+            self._has.remove(token)
 
     def receive(self, deadline: float | None = None) -> bytes:
         """Wait for what the worker says next; until a time of `time.monotonic`, for one that has started."""
@@ -265,6 +273,9 @@ class Crew:
         self._under_way = _UnderWay()
         self.note_done = self._under_way.end
         self._closed = False
+        self._is_main_known = plan.is_main_known
+        # Whether what becomes of a task is more than that it is done, or breaks the pool.
+        self._is_watchful = plan.on_crash != "break" or plan.task_timeout is not None
         self._failed_starts = 0
         self._lost = 0
         self.processes: dict[int, Any] = {}
@@ -298,10 +309,10 @@ class Crew:
                     self._free.insert(0, self._start())  # as the last one to be taken
 
     def _announce(self) -> None:
-        self._plan.on_start.announce()
-        if not self._plan.is_main_known:
-            announce(sys.modules[naming.MAIN])
-        naming.here.sent.clear()
+        with naming.pickling(is_main_known=self._is_main_known):
+            self._plan.on_start.announce()
+            if not self._is_main_known:
+                announce(sys.modules[naming.MAIN])
 
     def hear(self) -> dict[int, WorkerReport | None]:
         """Return what workers have said of themselves, by process id."""
@@ -320,43 +331,48 @@ class Crew:
     # --- for a thread of the pool
 
     def pack(self, call: Any, epoch: Epoch) -> Packed:
-        """Return a task as it is sent; `epoch` is when it was submitted."""
-        transport, here = self._plan.transport, naming.here
-        known, here.is_main_known = here.is_main_known, self._plan.is_main_known
+        """Return a task as it is sent; `epoch` is when it was submitted. The calling thread is one of the pool."""
+        transport = self._plan.transport
         try:
             packed = Packed(pickle_alone(call)) if transport is None else transport.pack(call, epoch)
-        finally:
-            here.is_main_known = known
-            sent, here.sent = here.sent, []
-        return packed._replace(sent=sent) if sent else packed
+        except BaseException:
+            naming.here.sent = []
+            raise
+        if naming.here.sent:
+            packed, naming.here.sent = packed._replace(sent=naming.here.sent), []
+        return packed
 
     def pack_now(self, call: Any, epoch: Epoch) -> Packed | Failure:
         """Return what `run` takes as well; the calling thread is importing a module."""
         try:
-            if self._plan.forks:
-                return self.pack(call, epoch)
-            with unfinished_by_value():
+            with (
+                naming.pickling(is_main_known=self._is_main_known),
+                contextlib.nullcontext() if self._plan.forks else unfinished_by_value(),
+            ):
                 return self.pack(call, epoch)
         except BaseException as error:  # noqa: BLE001, whatever pickling it runs; it is the task's
             return Failure(error)
 
     def once(self, function: Any, epoch: Epoch) -> Any:
         """Return what stands for a function of many tasks that goes to each worker once; or the function."""
-        here = naming.here
-        known, here.is_main_known = here.is_main_known, self._plan.is_main_known
-        try:
+        with (
+            contextlib.suppress(Exception),  # the tasks have that error
+            naming.pickling(is_main_known=self._is_main_known),
+        ):
             if not can_go_by_name(function):
                 packed = self.pack((function,), epoch)
                 return Once(function, packed.data, packed)
-        except Exception:  # noqa: BLE001, whatever pickling it runs; the tasks have that error
-            return function
-        finally:
-            here.is_main_known = known
-            here.sent = []
         return function
 
-    def run(self, task: Task) -> Any:
+    def run(self, task: Task, owned: list[ToDo]) -> Any:
         """Let a worker run a task, and return or raise what the task does.
+
+        Parameters
+        ----------
+        task : Task
+            What may be stopped.
+        owned : list of ToDo
+            What to do, which is taken from there.
 
         Raises
         ------
@@ -369,59 +385,73 @@ class Crew:
         CancelledError
             If it was stopped.
         """
-        self.breakage.raise_if_broken()
+        naming.here.is_main_known = self._is_main_known
+        call, epoch, packed = owned.pop()
         try:
-            answer = self._run(task)
+            self.breakage.raise_if_broken()
+            if self._is_watchful or packed is not None:
+                answer = self._run(task, call, epoch, packed)
+            else:
+                packed = self.pack(call, epoch)
+                try:
+                    answer = self._exchange(task, call, packed, [])
+                finally:
+                    if packed.needs is not None:
+                        packed.needs.end()
+        except BaseException as error:
+            if not task.fail():
+                raise CancelledError from None
+            if isinstance(error, WorkerCrashError | BrokenProcessPool | TimeoutError):
+                # Who keeps the error shall not keep the task, which is in the frames.
+                error.__context__ = error.__traceback__ = None
+            raise
         finally:
-            if not task.finish():
-                raise CancelledError
+            call = packed = None  # the traceback has this frame
         if not isinstance(answer, Failure):
             return answer[0]
         try:
             raise answer.error
         finally:
-            del answer  # the traceback has this frame
+            del answer
 
-    def _run(self, task: Task) -> tuple[Any] | Failure:
-        fn, args, kwargs = task.call
+    def _run(self, task: Task, call: Any, epoch: Epoch, packed: Packed | Failure | None) -> tuple[Any] | Failure:
+        """Run a task again when its worker has died, if that is wanted."""
+        fn, args, kwargs = call
         # What each call of a chunk has returned, if that is told.
         parts: list[Any] = []
         crashes = 0
         while True:
             before = len(parts)
-            packed = task.packed or self.pack((fn, args, kwargs), task.epoch)
+            packed = packed or self.pack((fn, args, kwargs), epoch)
             if isinstance(packed, Failure):
                 return packed
             try:
-                answer = self._let_begin(task, packed, parts)
+                return self._let_begin(task, call, packed, parts)
             except (WorkerCrashError, TimeoutError) as error:
                 crashes = crashes + 1 if len(parts) == before else 1
-                if isinstance(error, TimeoutError) or self._plan.on_crash == "fail" or crashes == _MOST_CRASHES:
+                if isinstance(error, TimeoutError) or self._plan.on_crash != "retry" or crashes == _MOST_CRASHES:
                     if not kwargs.get("tells"):
                         raise
                     return (Done(parts, error, len(parts) + 1),)
-            else:
-                return (answer[0].after(parts),) if parts and not isinstance(answer, Failure) else answer
             finally:
                 if packed.needs is not None:
                     packed.needs.end()
-            task.packed = None
+            packed = None
             if len(parts) > before:
                 args = (args[0], args[1][len(parts) - before :])
 
-    def _let_begin(self, task: Task, packed: Packed, parts: list[Any]) -> tuple[Any] | Failure:
+    def _let_begin(self, task: Task, call: Any, packed: Packed, parts: list[Any]) -> tuple[Any] | Failure:
         """Return a worker's answer to a task, of the first worker that was not killed before it began with it."""
         for _ in range(_MOST_KILLED_STARTS):
             try:
-                return self._exchange(task, packed, parts)
+                return self._exchange(task, call, packed, parts)
             except KilledBeforeItBeganError as error:
                 crash = error.crash
         raise crash
 
-    def _exchange(self, task: Task, packed: Packed, parts: list[Any]) -> tuple[Any] | Failure:
+    def _exchange(self, task: Task, call: Any, packed: Packed, parts: list[Any]) -> tuple[Any] | Failure:
         """Return a worker's answer to a task."""
-        worker = self._send(task, packed)
-        limit = self._plan.task_timeout
+        worker = self._send(task, call, packed)
         deadline: float | None = None
         has_begun = False
         try:
@@ -435,47 +465,54 @@ class Crew:
                         "The task has been done."
                     )
                     raise BrokenProcessPool(msg) from error
+                if type(answer) is tuple:
+                    break
                 if type(answer) is Part or type(answer) is Started:
                     has_begun = True
+                    limit = self._plan.task_timeout
                     deadline = None if limit is None else time.monotonic() + limit
                     parts += answer
-                elif type(answer) is tuple or self._take_note(worker, answer):
+                elif self._take_note(worker, answer):
                     break
         except WorkerLostError:
-            self._lose(worker, task, has_begun=has_begun)
+            self._lose(worker, task, call, has_begun=has_begun)
         except TooLongError:
             self._take_back(worker, task)
             end_tree(worker.process)
             self._forget(worker)
-            msg = f"{task.name} has been running for longer than task_timeout={limit} s, so its worker was ended."
+            limit = self._plan.task_timeout
+            msg = f"{name_of(call)} has been running for longer than task_timeout={limit} s, so its worker was ended."
             raise TimeoutError(msg) from None
         except BaseException:
             self._take_back(worker, task)
             self._give_back(worker)
             raise
-        self._take_back(worker, task)
+        if not task.finish():
+            self._forget(worker)
+            raise CancelledError
         self._give_back(worker)
-        result: tuple[Any] | Failure = answer
+        result: tuple[Any] | Failure = (answer[0].after(parts),) if parts and type(answer) is tuple else answer
         return result
 
-    def _send(self, task: Task, packed: Packed) -> Worker:
+    def _send(self, task: Task, call: Any, packed: Packed) -> Worker:
         """Send a task to a worker, and to another if that has died while it had none, which harms nobody."""
-        most = 2 if self._plan.on_crash == "break" else _MOST_FAILED_STARTS
-        for attempt in range(1, most + 1):
+        attempt = 1
+        while True:
             worker = self._take()
             if not task.give_to(worker):
+                self._take_back(worker, task)
                 self._free.append(worker)
                 raise CancelledError
             try:
                 worker.send(packed)
             except IdleWorkerLostError:
-                if attempt == most:  # of this task, it seems
-                    self._lose(worker, task, has_begun=False)
+                if attempt == (2 if self._plan.on_crash == "break" else _MOST_FAILED_STARTS):  # of this task, it seems
+                    self._lose(worker, task, call, has_begun=False)
                 self._take_back(worker, task)
                 self._forget(worker)
+                attempt += 1
             else:
-                break
-        return worker
+                return worker
 
     def _take_back(self, worker: Worker, task: Task) -> None:
         """Have a worker back from a task, unless somebody ends it."""
@@ -483,7 +520,7 @@ class Crew:
             self._forget(worker)
             raise CancelledError
 
-    def _lose(self, worker: Worker, task: Task, *, has_begun: bool) -> NoReturn:
+    def _lose(self, worker: Worker, task: Task, call: Any, *, has_begun: bool) -> NoReturn:
         """Raise what becomes of a task whose worker has died."""
         self._take_back(worker, task)
         if self._plan.on_crash == "break" or self.breakage.text is not None:
@@ -492,7 +529,7 @@ class Crew:
         worker.process.join(_PATIENCE)
         self._forget(worker)
         end = describe_end(worker.process, self._kills, started=True)
-        msg = f"{task.name} did not come to its end, for its worker process has died. {end}"
+        msg = f"{name_of(call)} did not come to its end, for its worker process has died. {end}"
         crash = WorkerCrashError(msg, worker.process.pid, worker.process.exitcode)
         if self._plan.on_crash == "retry" and not has_begun and self._is_killed_by_others(worker):
             raise KilledBeforeItBeganError(crash)
@@ -538,14 +575,18 @@ class Crew:
                 worker = self._free.pop()
             except IndexError:
                 worker = self._take_or_start()
-            try:
-                while worker.report is None:
-                    self._take_note(worker, loads(worker.receive()))
-            except WorkerLostError:
-                self._replace(worker)
-            else:
+            if worker.report is None:
+                try:
+                    self._hear_report(worker)
+                except WorkerLostError:
+                    self._replace(worker)
+                    continue
                 self._failed_starts = 0
-                return worker
+            return worker
+
+    def _hear_report(self, worker: Worker) -> None:
+        while worker.report is None:
+            self._take_note(worker, loads(worker.receive()))
 
     def _replace(self, worker: Worker) -> None:
         """Do without one that has died while it started, unless there is no use in others."""
@@ -682,14 +723,14 @@ class _Here(threading.local):
 _here: Final = _Here()
 
 
-def run_owned(owner: list[Owner], task: Task) -> Any:
+def run_owned(owned: list[Any], task: Task) -> Any:
     """Let a worker run a task, in a thread that has the crew from now on.
 
-    The owner comes in a list, and is taken from there: it is to be in no frame, for these are in the tracebacks of
-    errors, which anybody may keep.
+    The task's `ToDo` and the crew's owner come in a list, and are taken from there: they are to be in no frame, for
+    these are in the tracebacks of errors, which anybody may keep.
     """
-    _here.owner = owner.pop()
-    return _here.owner.crew.run(task)
+    _here.owner = owned.pop()
+    return _here.owner.crew.run(task, owned)
 
 
 _crews: Final[weakref.WeakSet[Crew]] = weakref.WeakSet()

@@ -42,7 +42,7 @@ from .crew import Breakage, Crew, OnCrash, Owner, Plan, interrupt_all, run_owned
 from .importing import is_importing
 from .naming import can_import_main
 from .relay import Listener
-from .task import Task, task_of
+from .task import Held, Task, task_of
 from .transport.keeping import Epochs
 from .transport.parent import Transport
 from .worker import Demands, OnStart, run_task
@@ -215,6 +215,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         self._max_workers = workers
         self._max_tasks_per_child = max_tasks_per_child
         self._epochs = Epochs()
+        self._held = Held()
         self._ended = self._ending = self._ends_later = self._cancels = False
         self._have_nobody()
         _executors.add(self)
@@ -247,11 +248,11 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             owner, threads = self._begin()
         crew = owner.crew
         crew.prepare()
-        task = Task((fn, args, kwargs), epoch, self._epochs)
+        task = Task(self._held)
         try:
-            if is_importing():
-                task.packed = crew.pack_now(task.call, epoch)  # in another thread this would wait for the import
-            future = threads.submit(run_owned, [owner], task)
+            call = fn, args, kwargs
+            packed = crew.pack_now(call, epoch) if is_importing() else None  # another thread would wait for the import
+            future = threads.submit(run_owned, [(call, epoch, packed), owner], task)
         except BaseException:
             crew.note_done()
             raise
@@ -399,7 +400,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             If the future is not of this executor.
         """
         task = task_of(future)
-        if task is None or task.owner is not self._epochs:
+        if task is None or task.held is not self._held:
             msg = f"stop() takes a future that submit() of this executor has returned, not {future!r}"
             raise ValueError(msg)
         return future.cancel() or (not future.done() and task.stop())

@@ -6,18 +6,28 @@ A task that ends with its KeyboardInterrupt says nothing of the worker, so the p
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 _signals: Final[Any] = signal  # a type checker's Windows has no masks
 
 
 class _State:
+    """What a signal's handler has to know.
+
+    Attributes
+    ----------
+    is_in_task : bool
+        Whether a worker runs somebody's code.
+    is_noted : bool
+        Whether Ctrl-C has been pressed meanwhile.
+    """
+
     is_in_task = False
     is_noted = False
 
 
-_state: Final = _State()
+state: Final = _State()
 
 
 @contextlib.contextmanager
@@ -42,8 +52,8 @@ def held_back(method: str) -> Iterator[bool]:
     finally:
         if is_python_asked:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            if _state.is_noted:
-                _state.is_noted = False
+            if state.is_noted:
+                state.is_noted = False
                 raise KeyboardInterrupt from None
 
 
@@ -64,7 +74,7 @@ def _masked(method: str) -> Iterator[bool]:
 
 
 def _note(number: int, frame: Any) -> None:  # noqa: ARG001, a signal's handler
-    _state.is_noted = True
+    state.is_noted = True
 
 
 def heed(*, is_held_back: bool) -> None:
@@ -76,14 +86,5 @@ def heed(*, is_held_back: bool) -> None:
 
 
 def _interrupt(number: int, frame: Any) -> None:
-    if _state.is_in_task:
+    if state.is_in_task:
         signal.default_int_handler(number, frame)
-
-
-def run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a function that Ctrl-C may interrupt."""
-    try:
-        _state.is_in_task = True
-        return fn(*args, **kwargs)
-    finally:
-        _state.is_in_task = False

@@ -27,23 +27,36 @@ class _Here(threading.local):
     ----------
     is_main_known : bool
         Whether these have the main module as this process has it.
-    sent : list
+    sent : list, or None in a worker's thread
         What it has pickled by value: functions, classes, and what goes to each worker once.
     is_task_coming : bool
         Whether it is a worker's that unpickles what its parent has sent.
     of_task : set of str, or None
-        In a worker's thread: the tokens of what has come with its task.
+        In a worker's thread: the tokens of what has come with its task, if there are any.
     """
 
     is_main_known: bool = True
 
     def __init__(self) -> None:
-        self.sent: list[Any] = []
+        self.sent: list[Any] | None = []
         self.is_task_coming = False
         self.of_task: set[str] | None = None
 
 
 here: Final = _Here()
+
+
+@contextlib.contextmanager
+def pickling(*, is_main_known: bool) -> Iterator[None]:
+    """Let this thread pickle for workers, for a while; the argument is as in `here`."""
+    before = here.is_main_known, here.sent
+    here.is_main_known, here.sent = is_main_known, []
+    try:
+        yield
+    finally:
+        here.is_main_known, here.sent = before
+
+
 _patch: Final = threading.Lock()
 _MAIN_ONLY: Final = (MAIN.encode(),)
 

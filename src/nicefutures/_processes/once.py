@@ -39,7 +39,8 @@ class Once:
         return self.function(*args, **kwargs)
 
     def __reduce__(self) -> Any:
-        here.sent.append(self)
+        if here.sent is not None:
+            here.sent.append(self)
         return get, (self.token,)
 
     @property
@@ -61,34 +62,33 @@ def forget(token: bytes) -> bytes:
 class _Kept:
     """In a worker: what has come, with the tokens of what was in it."""
 
-    def __init__(self, load: Callable[[], Any], of_task: set[str]) -> None:
-        self.of_task = of_task
+    def __init__(self, load: Callable[[], Any]) -> None:
         self._error: BaseException | None = None
         try:
             self._value = load()
         except BaseException as error:  # noqa: BLE001, whatever is in it: the task has that error
             self._error = error
+        self._of_task = here.of_task
 
     def get(self) -> Any:
         if self._error is not None:
             raise self._error
-        if here.of_task is not None:
-            here.of_task |= self.of_task
+        if self._of_task is not None:
+            here.of_task = self._of_task | (here.of_task or set())
         return self._value
 
 
 _kept: Final[dict[bytes, _Kept]] = {}
 
 
-def take(message: bytes, load: Callable[[bytes, set[str]], Any]) -> None:
+def take(message: bytes, load: Callable[[bytes], Any]) -> None:
     """Keep what has come to a worker, or keep it no longer."""
     start = len(PREFIX) + _TOKEN_BYTES
     token, data = message[len(PREFIX) : start], message[start:]
     if not data:
         del _kept[token]
         return
-    of_task: set[str] = set()
-    _kept[token] = _Kept(lambda: load(data, of_task)[0], of_task)
+    _kept[token] = _Kept(lambda: load(data)[0])
 
 
 def get(token: bytes) -> Any:

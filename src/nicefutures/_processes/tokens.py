@@ -61,8 +61,8 @@ def find(token: str) -> Any:
 
 def make(token: str, create: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Return what a token stands for: a new object, if this process has none."""
-    if here.is_task_coming and here.of_task is not None:
-        here.of_task.add(token)
+    if here.is_task_coming:
+        here.of_task = {token, *(here.of_task or ())}
     with _lock:
         found = _objects.get(token)
         # A function that comes again has other globals than before.

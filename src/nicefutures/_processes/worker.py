@@ -75,8 +75,6 @@ class _Here(threading.local):
     """State of the worker that this thread is: tasks run in the thread that ran the initializer."""
 
     memory: "TaskMemory | None" = None
-    transport: "WorkerEnd | None" = None
-    tells_start: bool = False
 
 
 _here = _Here()
@@ -125,11 +123,10 @@ def start_process(
         from .relay import relay  # for those who ask for it
 
         relay(report, demands.log_level)
-    _here.transport = demands.transport
-    _here.tells_start = demands.tells_start
     if demands.transport is not None:
         demands.transport.connect(report)
     naming.here.is_main_known = demands.is_main_known
+    naming.here.sent = None
     initialize(*on_start.open())
     report(WorkerReport(blas_threads))  # it is ready
 
@@ -158,7 +155,7 @@ def serve(
         As well; None: tell the parent.
     """
     interrupts.heed(is_held_back=is_held_back)
-    worker = _Worker(pipe)
+    worker = _Worker(pipe, demands)
     backend.background.end_with(lifeline)
     with contextlib.suppress(_ParentGone):
         worker.serve(lambda: start_process(demands, worker.say, on_failure or worker.say, on_start))
@@ -170,17 +167,25 @@ class _ParentGone(BaseException):
 
 
 class _Worker:
-    def __init__(self, pipe: Any) -> None:
+    """What sends and receives."""
+
+    def __init__(self, pipe: Any, demands: Demands) -> None:
         self._pipe = pipe
-        self._lock = threading.Lock()  # any thread may log
+        self._transport = demands.transport
+        self._tells_start = demands.tells_start
+        # Any thread may log.
+        self._lock = None if demands.log_level is None else threading.Lock()
 
     def say(self, something: object) -> None:
         self._send(pickle.dumps(something, pickle.HIGHEST_PROTOCOL))
 
     def _send(self, data: bytes) -> None:
         try:
-            with self._lock:
+            if self._lock is None:
                 send(self._pipe, data)
+            else:
+                with self._lock:
+                    send(self._pipe, data)
         except OSError as error:
             raise _ParentGone from error
 
@@ -199,60 +204,61 @@ class _Worker:
             logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
             self._send(pickle_alone(Failure(sendable(error), is_initializers=True)))  # and no buffer outlives this
             return
-        tell_with(lambda part: self._send(_pack(part)))
+        tell_with(lambda part: self._send(self._pack(part)))
         # No name keeps a task or its result while the next one is waited for.
         while (task := self._receive()) != END:
             if task.startswith(once.PREFIX):
-                once.take(task, _load)
+                once.take(task, self._load)
             else:
-                self._send(_answer(task))
+                self._send(self._answer(task))
             del task
 
+    def _answer(self, task: bytes) -> bytes:
+        """Run a task, and return what to send. What it had is let go by then."""
+        try:
+            fn, args, kwargs = self._load(task)
+        except BaseException as reason:  # noqa: BLE001, whatever is in it
+            error = BrokenProcessPool(
+                f"The task could not be unpickled in its worker: {type(reason).__name__}: {reason}. "
+                "What it needs has to be importable there: define it in a module, and not under "
+                'if __name__ == "__main__":.'
+            )
+            error.__cause__ = reason
+            return self._pack_failure(error)
+        del task
+        if self._tells_start:
+            tell(Started())
+        try:
+            try:
+                interrupts.state.is_in_task = True
+                value = fn(*args, **kwargs)
+            finally:
+                interrupts.state.is_in_task = False
+        except BaseException as error:  # noqa: BLE001, as the stdlib's worker
+            return self._pack_failure(error)
+        try:
+            return self._pack((value,))
+        except BaseException as error:  # noqa: BLE001, as the stdlib's worker
+            from .chunk import rescue
 
-def _answer(task: bytes) -> bytes:
-    """Run a task, and return what to send. What it had is let go by then."""
-    try:
-        fn, args, kwargs = _load(task, set())
-    except BaseException as reason:  # noqa: BLE001, whatever is in it
-        error = BrokenProcessPool(
-            f"The task could not be unpickled in its worker: {type(reason).__name__}: {reason}. "
-            "What it needs has to be importable there: define it in a module, and not under "
-            'if __name__ == "__main__":.'
-        )
-        error.__cause__ = reason
-        return _pack_failure(error)
-    del task
-    if _here.tells_start:
-        tell(Started())
-    try:
-        value = interrupts.run(fn, args, kwargs)
-    except BaseException as error:  # noqa: BLE001, as the stdlib's worker
-        return _pack_failure(error)
-    try:
-        return _pack((value,))
-    except BaseException as error:  # noqa: BLE001, as the stdlib's worker
-        from .chunk import rescue
+            rescued = rescue(value, error)
+            return self._pack_failure(error) if rescued is None else self._pack((rescued,))
 
-        rescued = rescue(value, error)
-        return _pack_failure(error) if rescued is None else _pack((rescued,))
+    def _load(self, task: bytes) -> Any:
+        here = naming.here
+        here.of_task = None
+        here.is_task_coming = True
+        try:
+            call = pickle.loads(task)  # noqa: S301, from the parent
+            return call if self._transport is None or type(call) is tuple else self._transport.load(call)
+        finally:
+            here.is_task_coming = False
 
+    def _pack(self, answer: Any) -> bytes:
+        return pickle_alone(answer) if self._transport is None else self._transport.pack(answer)
 
-def _load(task: bytes, of_task: set[str]) -> Any:
-    naming.here.of_task, naming.here.is_task_coming = of_task, True
-    naming.here.sent.clear()
-    try:
-        call = pickle.loads(task)  # noqa: S301, from the parent
-        return call if _here.transport is None or type(call) is tuple else _here.transport.load(call)
-    finally:
-        naming.here.is_task_coming = False
-
-
-def _pack(answer: Any) -> bytes:
-    return pickle_alone(answer) if _here.transport is None else _here.transport.pack(answer)
-
-
-def _pack_failure(error: BaseException) -> bytes:
-    return _pack(Failure(sendable(error)))
+    def _pack_failure(self, error: BaseException) -> bytes:
+        return self._pack(Failure(sendable(error)))
 
 
 def _steps(demands: Demands) -> Iterator[Callable[[], Shortfall | None]]:

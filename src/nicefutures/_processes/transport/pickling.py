@@ -27,6 +27,8 @@ _ALIGNMENT: Final = 64
 # From so many bytes on a buffer gets a segment of its own, but no more of them than that.
 _LEAST_ALONE: Final = 2**20
 _MOST_ALONE: Final = 8
+# What `pickle` raises for what it does not take.
+_REFUSALS: Final = (pickle.PicklingError, AttributeError, TypeError)
 # A pickle is written in frames of 64 KiB; what is larger is one object.
 _LEAST_PART: Final = 2**17
 # These have no buffer; functions and classes are pickled by their names.
@@ -106,18 +108,19 @@ def _travelling(obj: Any, dump: Callable[[bool], _T], mentions: Callable[[_T, by
     """
     try:
         pickled = dump(False)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        try:
-            return dump(True)
-        except (pickle.PicklingError, AttributeError, TypeError) as reason:
-            raise _say_why(obj, reason, error) from None
+    except _REFUSALS as error:
+        return _by_value(obj, lambda: dump(True), error)
     names = by_value()
-    if not names or not any(mentions(pickled, name) for name in names):
-        return pickled
+    if names and any(mentions(pickled, name) for name in names):
+        return _by_value(obj, lambda: dump(True))
+    return pickled
+
+
+def _by_value(obj: Any, dump: Callable[[], _T], refusal: Exception | None = None) -> _T:
     try:
-        return dump(True)
-    except (pickle.PicklingError, AttributeError, TypeError) as reason:
-        raise _say_why(obj, reason, reason) from None
+        return dump()
+    except _REFUSALS as reason:
+        raise _say_why(obj, reason, refusal or reason) from None
 
 
 def _say_why(obj: Any, reason: Exception, error: Exception) -> Exception:
@@ -354,11 +357,15 @@ def pickle_buffers(obj: Any, limit: int, find: "Callable[[Any], Snapshot | None]
 
 def pickle_plain(obj: Any) -> bytes:
     """Return a pickle of what is small and has no buffers."""
-    return _travelling(obj, lambda by_value: _dump_plain(obj, by_value), operator.contains)
-
-
-def _dump_plain(obj: Any, by_value: bool) -> bytes:
-    return _dump_alone(obj, True) if by_value else pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+    # As `_travelling`: this is what most tasks need.
+    try:
+        pickled = pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+    except _REFUSALS as error:
+        return _by_value(obj, lambda: _dump_alone(obj, True), error)
+    names = by_value()
+    if names and any(name in pickled for name in names):
+        return _by_value(obj, lambda: _dump_alone(obj, True))
+    return pickled
 
 
 def pickle_alone(obj: Any) -> bytes:
@@ -394,7 +401,7 @@ def can_go_by_name(obj: Any) -> bool:
     parts: list[Any] = []
     try:
         Pickler(_File(parts), pickle.HIGHEST_PROTOCOL, buffer_callback=lambda _: None).dump(obj)
-    except (pickle.PicklingError, AttributeError, TypeError):
+    except _REFUSALS:
         return False
     return not any(name in part for name in by_value() for part in parts if isinstance(part, bytes))
 
