@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, process
 from concurrent.futures.process import BrokenProcessPool
 from logging import LogRecord
-from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeAlias
 
@@ -34,7 +33,7 @@ from .importing import loads, unfinished_by_value
 from .interrupts import held_back
 from .message import Failure, Part, Question, Started, WorkerReport
 from .once import Once, forget, forgotten
-from .pipes import close, here, keep_from_children, receive, send
+from .pipes import End, close, end_of, here, keep_from_children
 from .relay import Listener, Warned
 from .task import Task, name_of
 from .tokens import announce
@@ -142,9 +141,10 @@ class Worker:
         self.report: WorkerReport | None = None
         self.tasks = 0
         self._has: set[bytes] = set()
-        self._pipe, theirs = plan.context.Pipe()
+        ours, theirs = plan.context.Pipe()
+        self._end: End = end_of(ours)
         try:
-            keep_from_children(self._pipe)
+            keep_from_children(ours)
             keep_from_children(theirs)
             context: Any = plan.context
             with held_back(plan.context.get_start_method()) as is_held_back:
@@ -157,7 +157,7 @@ class Worker:
                 ):
                     self.process.start()
         except BaseException:
-            close(self._pipe)
+            self._end.close()
             raise
         finally:
             here.kept = ()
@@ -168,28 +168,28 @@ class Worker:
         try:
             if packed.sent or self._has:
                 self._send_once(packed.sent)
-            send(self._pipe, packed.data)
+            self._end.send(packed.data)
         except OSError as error:
             raise IdleWorkerLostError from error
 
     def _send_once(self, sent: Sequence[Any]) -> None:
         for each in sent:
             if type(each) is Once and each.token not in self._has:
-                send(self._pipe, each.message)
+                self._end.send(each.message)
                 self._has.add(each.token)
         for token in forgotten(self._has):
-            send(self._pipe, forget(token))
+            self._end.send(forget(token))
             self._has.remove(token)
 
     def receive(self, deadline: float | None = None) -> bytes:
         """Wait for what the worker says next; until a time of `time.monotonic`, for one that has started."""
         try:
-            if deadline is not None and not self._pipe.poll(max(0.0, deadline - time.monotonic())):
+            if deadline is not None and not self._end.poll(max(0.0, deadline - time.monotonic())):
                 raise TooLongError
             # A worker takes its end of the pipe from the parent when it starts, on Windows (DupHandle of
             # multiprocessing.reduction): of one that ends before that, the pipe never ends.
-            if self.report is not None or self._pipe in wait([self._pipe, self.process.sentinel]):
-                return receive(self._pipe)
+            if self.report is not None or self._end.wait_beside(self.process.sentinel):
+                return self._end.receive()
         except (EOFError, OSError) as error:
             raise WorkerLostError from error
         raise WorkerLostError
@@ -197,15 +197,15 @@ class Worker:
     def has_said(self) -> bool:
         """Return whether it has said something."""
         try:
-            return self._pipe.poll()
+            return self._end.poll()
         except OSError:
             return False
 
     def end(self) -> None:
         """Let it come to its end."""
         with contextlib.suppress(OSError):  # it has already
-            self._pipe.send_bytes(END)
-        close(self._pipe)
+            self._end.send(END)
+        self._end.close()
 
     def kill_in_time(self) -> None:
         """End it in the middle of its task, and what that has started."""

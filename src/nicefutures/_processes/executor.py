@@ -256,7 +256,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         except BaseException:
             crew.note_done()
             raise
-        vars(future)["nicefutures_task"] = task
+        future.nicefutures_task = task  # type: ignore[attr-defined]
         future.add_done_callback(crew.note_done)
         return future
 

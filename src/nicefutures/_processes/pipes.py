@@ -6,9 +6,12 @@ have a copy of an end. A process that is forked has copies of all that are open,
 
 import contextlib
 import functools
+import io
 import os
+import sys
 import threading
 import weakref
+from multiprocessing.connection import wait
 from typing import Any, Final
 
 _ends: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
@@ -18,27 +21,131 @@ _ends: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 most_bytes = 2**30
 # No pickle begins like this.
 _PARTS: Final = b"parts "
+# POSIX: how long a message is, in so many bytes, and then the message. Up to that size both are written, and read, at
+# once: a short message is one call of the system at each end.
+_HEAD: Final = 8
+_SHORT: Final = 2**15
+_MOST_READ: Final = 2**18
 
 
-def send(pipe: Any, data: bytes) -> None:
-    """Send a message, in parts if it is too large for one."""
-    if len(data) <= most_bytes:
-        pipe.send_bytes(data)
-        return
-    pipe.send_bytes(_PARTS + str(len(data)).encode())
-    for start in range(0, len(data), most_bytes):
-        pipe.send_bytes(data, start, min(most_bytes, len(data) - start))
+class End:
+    """One end of a pipe between a worker and its parent.
+
+    Parameters
+    ----------
+    connection : multiprocessing.connection.Connection
+        Its end for multiprocessing, which nobody uses but this.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def send(self, data: bytes) -> None:
+        """Send a message, in parts if it is too large for one."""
+        if len(data) <= most_bytes:
+            self.connection.send_bytes(data)
+            return
+        self.connection.send_bytes(_PARTS + str(len(data)).encode())
+        for start in range(0, len(data), most_bytes):
+            self.connection.send_bytes(data, start, min(most_bytes, len(data) - start))
+
+    def receive(self) -> bytes:
+        """Return a message.
+
+        Raises
+        ------
+        EOFError, OSError
+            If nobody has the other end.
+        """
+        data: bytes = self.connection.recv_bytes()
+        if not data.startswith(_PARTS):
+            return data
+        size, parts = int(data[len(_PARTS) :]), bytearray()
+        while len(parts) < size:
+            parts += self.connection.recv_bytes()
+        return bytes(parts)
+
+    def poll(self, seconds: float = 0.0) -> bool:
+        """Return whether there is a message, or the end, within that time."""
+        is_there: bool = self.connection.poll(seconds)
+        return is_there
+
+    def wait_beside(self, sentinel: Any) -> bool:
+        """Wait for a message, or until a process has ended; return whether there is one."""
+        return self.connection in wait([self.connection, sentinel])
+
+    def close(self) -> None:
+        """Close it here."""
+        close(self.connection)
 
 
-def receive(pipe: Any) -> bytes:
-    """Return a message."""
-    data: bytes = pipe.recv_bytes()
-    if not data.startswith(_PARTS):
+class PosixEnd(End):
+    """The same with fewer calls: multiprocessing reads a message's size, and then the message."""
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        self._fd: int = connection.fileno()
+        self._rest = b""  # that has come with a message before
+
+    def send(self, data: bytes) -> None:
+        head = len(data).to_bytes(_HEAD, "little")
+        if len(data) < _SHORT:
+            data = head + data
+            written = os.write(self._fd, data)
+            if written == len(data):
+                return
+            self._write(memoryview(data)[written:])
+        else:
+            self._write(memoryview(head))
+            self._write(memoryview(data))
+
+    def _write(self, data: memoryview) -> None:
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+    def receive(self) -> bytes:
+        data = self._rest or os.read(self._fd, _SHORT)
+        stop = _HEAD + int.from_bytes(data[:_HEAD], "little")
+        if len(data) == stop:
+            self._rest = b""
+            return data[_HEAD:]
+        return self._receive(data)
+
+    def _receive(self, data: bytes) -> bytes:
+        """Return a message of which this is the start, or with which others have come."""
+        while len(data) < _HEAD:
+            data += self._read(_SHORT)
+        stop = _HEAD + int.from_bytes(data[:_HEAD], "little")
+        self._rest = data[stop:]
+        if len(data) >= stop:
+            return data[_HEAD:stop]
+        message = io.BytesIO()
+        message.write(memoryview(data)[_HEAD:])
+        missing = stop - len(data)
+        while missing:
+            missing -= message.write(self._read(min(missing, _MOST_READ)))
+        return message.getvalue()
+
+    def _read(self, size: int) -> bytes:
+        data = os.read(self._fd, size)
+        if not data:
+            raise EOFError
         return data
-    size, parts = int(data[len(_PARTS) :]), bytearray()
-    while len(parts) < size:
-        parts += pipe.recv_bytes()
-    return bytes(parts)
+
+    def poll(self, seconds: float = 0.0) -> bool:
+        return bool(self._rest) or super().poll(seconds)
+
+    def wait_beside(self, sentinel: Any) -> bool:
+        return bool(self._rest) or super().wait_beside(sentinel)
+
+    def close(self) -> None:
+        self._fd = -1  # which may be another file's from now on
+        super().close()
+
+
+def end_of(connection: Any) -> End:
+    """Return what sends and receives there."""
+    return End(connection) if sys.platform == "win32" else PosixEnd(connection)
 
 
 class _Here(threading.local):

@@ -17,7 +17,7 @@ from .._system.common import Group
 from . import interrupts, naming, once
 from .errors import sendable
 from .message import Failure, Started, WorkerReport
-from .pipes import receive, send
+from .pipes import end_of
 from .telling import tell, tell_with
 from .transport.pickling import can_go_by_name, pickle_alone, pickle_whole
 
@@ -170,7 +170,7 @@ class _Worker:
     """What sends and receives."""
 
     def __init__(self, pipe: Any, demands: Demands) -> None:
-        self._pipe = pipe
+        self._end = end_of(pipe)
         self._transport = demands.transport
         self._tells_start = demands.tells_start
         # Any thread may log.
@@ -182,16 +182,16 @@ class _Worker:
     def _send(self, data: bytes) -> None:
         try:
             if self._lock is None:
-                send(self._pipe, data)
+                self._end.send(data)
             else:
                 with self._lock:
-                    send(self._pipe, data)
+                    self._end.send(data)
         except OSError as error:
             raise _ParentGone from error
 
     def _receive(self) -> bytes:
         try:
-            return receive(self._pipe)
+            return self._end.receive()
         except (EOFError, OSError) as error:
             raise _ParentGone from error
 
