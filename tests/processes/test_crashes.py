@@ -9,6 +9,8 @@ import random
 import signal
 import threading
 import time
+import weakref
+from collections import Counter
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 
@@ -20,8 +22,6 @@ from handing_over import same
 from nicefutures import LowPriorityProcessPoolExecutor, WorkerCrashError
 from patience import PATIENCE, wait_until
 from tasks import hold_until, identify
-
-pytestmark = pytest.mark.every_python
 
 MB = 2**20
 
@@ -40,6 +40,10 @@ def crash(how):
         time.sleep(PATIENCE)
     else:
         os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def crash_with(counter):
+    os._exit(3)
 
 
 def crash_until(path, times):
@@ -67,6 +71,7 @@ WORDS = {
 HOW = ["exit", "kill", pytest.param("segfault", marks=pytest.mark.skipif(WINDOWS, reason="a signal"))]
 
 
+@pytest.mark.every_python
 @pytest.mark.parametrize("how", HOW)
 def test_fail(context, how):
     """The task that crashes is lost, and says what it was and how that went; the other 59 are not."""
@@ -84,6 +89,7 @@ def test_fail(context, how):
         assert (str(copy), copy.pid, copy.exitcode) == (str(error), error.pid, error.exitcode)
 
 
+@pytest.mark.every_python
 def test_status_of_windows():
     """What Windows ends a process with is said in words."""
     with LowPriorityProcessPoolExecutor(1, on_crash="fail") as executor:
@@ -95,6 +101,7 @@ def test_status_of_windows():
         assert "exit status 5." in str(error)
 
 
+@pytest.mark.every_python
 @pytest.mark.parametrize("times", [1, 2])
 def test_retry(context, tmp_path, times):
     """A task whose worker dies runs again on another one."""
@@ -113,6 +120,7 @@ def test_third_crash(context, tmp_path):
         assert executor.submit(same, 1).result(PATIENCE) == 1
 
 
+@pytest.mark.every_python
 def test_break(context):
     """By default the pool breaks, as the standard library's."""
     with LowPriorityProcessPoolExecutor(2, context) as executor:
@@ -122,6 +130,7 @@ def test_break(context):
             executor.submit(same, 1)
 
 
+@pytest.mark.every_python
 @pytest.mark.parametrize("chunksize", [1, 10, 100, "auto"])
 @pytest.mark.parametrize("buffersize", [None, 3])
 def test_map_with_retries(chunksize, buffersize, tmp_path):
@@ -160,6 +169,7 @@ def test_workers_that_die_while_they_start(context, on_crash):
             assert "exit status 5" in str(future.exception(PATIENCE))
 
 
+@pytest.mark.every_python
 @pytest.mark.parametrize("on_crash", ["fail", "retry"])
 @pytest.mark.parametrize("size", [0, 10 * MB])
 def test_killed_while_they_start(context, on_crash, size):
@@ -199,6 +209,7 @@ def test_killed_while_idle(context):
         assert len(pids) == 4
 
 
+@pytest.mark.every_python
 def test_initializer_that_fails(context):
     """An initializer that raises breaks the pool, whatever is to happen with tasks."""
     with LowPriorityProcessPoolExecutor(2, context, on_crash="retry", initializer=int, initargs=("x",)) as executor:
@@ -243,7 +254,7 @@ def sized(number):
     return number, bytes([number % 256]) * (number * 7919 % MB)
 
 
-@pytest.mark.parametrize("tasks", [300, pytest.param(4000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("tasks", [150, pytest.param(4000, marks=pytest.mark.soak)])
 def test_storm(context, tasks):
     """All results are right and in order while one worker after the other is killed, and nothing is left."""
     this = psutil.Process()
@@ -259,7 +270,8 @@ def test_storm(context, tasks):
     wait_until(lambda: (this.num_fds() if hasattr(this, "num_fds") else 0) <= before)
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.every_python
+@pytest.mark.parametrize("count", [2, pytest.param(50, marks=pytest.mark.soak)])
 def test_shutdown_in_a_storm(context, count):
     """A pool that is shut down while its workers are being killed comes to its end."""
     for seed in range(count):
@@ -292,3 +304,16 @@ def test_forgotten_while_it_retries(context, tmp_path):
     gate.touch()
     first.result(PATIENCE)
     assert future.result(PATIENCE) == 2
+
+
+@pytest.mark.every_python
+@pytest.mark.parametrize("on_crash", ["break", "fail", "retry"])
+def test_error_keeps_nothing(on_crash):
+    """Who keeps an error for the night's report does not keep what the task was given."""
+    with LowPriorityProcessPoolExecutor(1, on_crash=on_crash) as executor:
+        counter = Counter()  # which can be referred to weakly
+        gone = weakref.ref(counter)
+        error = executor.submit(crash_with, counter).exception(PATIENCE)
+        assert isinstance(error, BrokenProcessPool if on_crash == "break" else WorkerCrashError)
+    del counter
+    assert gone() is None

@@ -15,7 +15,7 @@ from nicefutures import LowPriorityProcessPoolExecutor
 from patience import PATIENCE, wait_until
 from programs import environment
 
-pytestmark = [pytest.mark.every_python, posix_only]
+pytestmark = posix_only
 
 PROGRAM = """
 import multiprocessing, sys, time
@@ -86,7 +86,7 @@ def read_pids(process):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("does", ["idle", "busy"])
+@pytest.mark.parametrize("does", ["idle", pytest.param("busy", marks=pytest.mark.every_python)])
 @pytest.mark.parametrize("how", ["with", "without"])
 def test_end_of_the_program(method, does, how):
     """One traceback, and nothing is left, whatever was waiting."""
@@ -102,6 +102,7 @@ def test_end_of_the_program(method, does, how):
         wait_until(lambda pid=pid: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.mark.every_python
 @pytest.mark.parametrize("method", METHODS)
 def test_pool_can_be_used_afterwards(method):
     """Who catches it, as a notebook does, goes on with the same pool and the same workers."""
@@ -114,6 +115,7 @@ def test_pool_can_be_used_afterwards(method):
     assert errors == ""
 
 
+@pytest.mark.every_python
 @pytest.mark.parametrize("method", METHODS)
 def test_while_workers_start(method):
     """One that is not there yet says nothing either."""
@@ -125,6 +127,7 @@ def test_while_workers_start(method):
     assert errors.count("Traceback") <= (2 if method == "forkserver" else 1)
 
 
+@pytest.mark.every_python
 def test_task_may_catch_it(context, tmp_path):
     """A signal to one worker is its task's."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:
@@ -137,6 +140,7 @@ def test_task_may_catch_it(context, tmp_path):
         assert list(executor._processes) == [pid]
 
 
+@pytest.mark.every_python
 def test_idle_worker_does_not_mind(context):
     """Nor does one that has nothing to do."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:

@@ -19,8 +19,6 @@ from nicefutures import LowPriorityProcessPoolExecutor
 from patience import PATIENCE, wait_until
 from tasks import hold_until
 
-pytestmark = pytest.mark.every_python
-
 
 def spin(path):
     path.touch()
@@ -63,7 +61,13 @@ def wait_there(seconds):
     return seconds
 
 
-TASKS = [spin, sleep, compute, start_child, *(pytest.param(task, marks=posix_only) for task in (leave_zombie, ignore))]
+TASKS = [
+    pytest.param(spin, marks=pytest.mark.every_python),
+    sleep,
+    compute,
+    start_child,
+    *(pytest.param(task, marks=posix_only) for task in (leave_zombie, ignore)),
+]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -88,6 +92,7 @@ def test_stop_what_runs(context, task, tmp_path):
         wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.mark.every_python
 def test_stop_what_waits(context, tmp_path):
     """What waits is cancelled, and no worker is ended."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:
@@ -99,6 +104,7 @@ def test_stop_what_waits(context, tmp_path):
         assert len(executor._processes) == 1
 
 
+@pytest.mark.every_python
 def test_stop_what_starts(context):
     """What has no worker yet does not get one."""
     for _ in range(5):
@@ -110,6 +116,7 @@ def test_stop_what_starts(context):
             assert executor.submit(same, 1).result(PATIENCE) == 1
 
 
+@pytest.mark.every_python
 def test_stop_a_thousand(tmp_path):
     """Of many futures those that run are ended, and the others are cancelled."""
     with LowPriorityProcessPoolExecutor(2) as executor:
@@ -121,6 +128,7 @@ def test_stop_a_thousand(tmp_path):
         assert executor.submit(same, 1).result(PATIENCE) == 1
 
 
+@pytest.mark.every_python
 def test_stop_from_several_threads_and_from_a_callback():
     """Who stops a task, and how many do, does not matter."""
     with LowPriorityProcessPoolExecutor(2) as executor:
@@ -140,6 +148,7 @@ def test_stop_from_several_threads_and_from_a_callback():
         assert executor.submit(same, 1).result(PATIENCE) == 1
 
 
+@pytest.mark.every_python
 def test_stop_during_shutdown(tmp_path):
     """A pool that waits for what runs is let go by a stop."""
     executor = LowPriorityProcessPoolExecutor(1)
@@ -153,6 +162,7 @@ def test_stop_during_shutdown(tmp_path):
     assert behind.result(PATIENCE) == 1
 
 
+@pytest.mark.every_python
 def test_stop_does_not_break(context):
     """A stopped task is no crash, whatever is to happen with crashes."""
     for on_crash in ("break", "fail", "retry"):
@@ -165,6 +175,7 @@ def test_stop_does_not_break(context):
             assert executor.submit(same, 1).result(PATIENCE) == 1
 
 
+@pytest.mark.every_python
 @pytest.mark.parametrize("wrong", [None, 1, Future()])
 def test_wrong_future(wrong):
     """An error says what is to be passed."""
@@ -172,6 +183,7 @@ def test_wrong_future(wrong):
         executor.stop(wrong)
 
 
+@pytest.mark.every_python
 def test_future_of_another_executor():
     """Whose future it is counts."""
     with LowPriorityProcessPoolExecutor(1) as one, LowPriorityProcessPoolExecutor(1) as other:
@@ -184,6 +196,7 @@ def test_future_of_another_executor():
 # --- time limits
 
 
+@pytest.mark.every_python
 def test_task_timeout(context):
     """A task that takes too long ends, and nothing else does."""
     with LowPriorityProcessPoolExecutor(2, context, task_timeout=1) as executor:
@@ -207,6 +220,7 @@ def test_timeout_of_each_call(chunksize):
         assert results == seconds[:6] + seconds[7:]
 
 
+@pytest.mark.every_python
 def test_limits_of_many_tasks():
     """A limit costs no thread for each task."""
     with LowPriorityProcessPoolExecutor(2, task_timeout=PATIENCE) as executor:
@@ -215,6 +229,7 @@ def test_limits_of_many_tasks():
         assert [future.result(PATIENCE) for future in futures] == list(range(3000))
 
 
+@pytest.mark.every_python
 def test_own_timeout():
     """A TimeoutError of the task's own costs no worker."""
     with LowPriorityProcessPoolExecutor(1, task_timeout=PATIENCE) as executor:
@@ -232,6 +247,7 @@ def throw(kind):
     ("wrong", "kind"),
     [(0, ValueError), (-1, ValueError), (float("nan"), ValueError), ("1", TypeError), (True, TypeError)],
 )
+@pytest.mark.every_python
 def test_wrong_timeout(wrong, kind):
     """An error says what is allowed."""
     with pytest.raises(kind, match="task_timeout must be"):
@@ -241,6 +257,7 @@ def test_wrong_timeout(wrong, kind):
 # --- all of it
 
 
+@pytest.mark.every_python
 @pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
 @pytest.mark.parametrize("on_crash", ["break", "retry"])
 def test_end_workers(context, how, on_crash):
@@ -262,6 +279,7 @@ def test_end_workers(context, how, on_crash):
     getattr(executor, how)()
 
 
+@pytest.mark.every_python
 def test_end_no_workers():
     """A pool that has done nothing is shut down."""
     executor = LowPriorityProcessPoolExecutor(2)

@@ -531,9 +531,12 @@ class Crew:
         end = describe_end(worker.process, self._kills, started=True)
         msg = f"{name_of(call)} did not come to its end, for its worker process has died. {end}"
         crash = WorkerCrashError(msg, worker.process.pid, worker.process.exitcode)
-        if self._plan.on_crash == "retry" and not has_begun and self._is_killed_by_others(worker):
-            raise KilledBeforeItBeganError(crash)
-        raise crash
+        try:
+            if self._plan.on_crash == "retry" and not has_begun and self._is_killed_by_others(worker):
+                raise KilledBeforeItBeganError(crash)
+            raise crash
+        finally:
+            del crash  # its traceback has this frame
 
     def _is_killed_by_others(self, worker: Worker) -> bool:
         """Return whether a worker was killed, which says little of how the next one will fare."""
