@@ -20,6 +20,7 @@ import pytest
 from asking import WINDOWS
 from handing_over import same
 from nicefutures import LowPriorityProcessPoolExecutor, WorkerCrashError
+from nicefutures._processes import crew
 from patience import PATIENCE, wait_until
 from tasks import hold_until, identify
 
@@ -131,8 +132,7 @@ def test_break(context):
 
 
 @pytest.mark.every_python
-@pytest.mark.parametrize("chunksize", [1, 10, 100, "auto"])
-@pytest.mark.parametrize("buffersize", [None, 3])
+@pytest.mark.parametrize(("chunksize", "buffersize"), [(1, None), (10, None), (100, 3), ("auto", None), ("auto", 3)])
 def test_map_with_retries(chunksize, buffersize, tmp_path):
     """The results are as if nothing had happened, and what a chunk had done is not done again."""
     with LowPriorityProcessPoolExecutor(2, on_crash="retry") as executor:
@@ -161,8 +161,9 @@ def end_process():
 
 
 @pytest.mark.parametrize("on_crash", ["fail", "retry"])
-def test_workers_that_die_while_they_start(context, on_crash):
+def test_workers_that_die_while_they_start(context, on_crash, monkeypatch):
     """Workers that cannot start are not tried for ever: the pool says why it is of no use."""
+    monkeypatch.setattr(crew, "_MOST_FAILED_STARTS", 4)  # for they take their time
     with LowPriorityProcessPoolExecutor(2, context, on_crash=on_crash, initializer=end_process) as executor:
         futures = [executor.submit(same, index) for index in range(4)]
         for future in futures:
