@@ -94,4 +94,4 @@ print({"dask", "distributed", "joblib", "loky", "mpi4py"} & set(sys.modules))
     from importlib.metadata import requires
 
     always = [need for need in requires("nicefutures") if "extra" not in need]
-    assert {need.partition(">")[0] for need in always} == {"psutil", "threadpoolctl"}
+    assert {need.partition(">")[0] for need in always} == {"cloudpickle", "psutil", "threadpoolctl"}

@@ -16,6 +16,7 @@ import pytest
 
 from handing_over import same
 from nicefutures import LowPriorityProcessPoolExecutor
+from nicefutures._processes import naming
 from patience import PATIENCE
 from programs import run_python
 
@@ -205,6 +206,27 @@ def test_function_of_a_map_goes_once(context, chunksize):
         assert len(executor._crew._free[0]._has) <= 1
 
 
+def base_of(array):
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return type(array).__name__
+
+
+def test_arrays_of_a_function_are_shared(context):
+    """What is large among what a function refers to goes as any other array does: in a copy for all tasks."""
+    big = np.ones(4 * MB // 8)
+
+    def use(_):
+        return base_of(big)
+
+    with LowPriorityProcessPoolExecutor(2, context) as executor:
+        as_argument = executor.submit(base_of, big).result(PATIENCE)
+        assert executor.submit(use, 0).result(PATIENCE) == as_argument
+        assert set(executor.map(use, range(4))) == {as_argument}
+        with naming.pickling(is_main_known=True):
+            assert len(executor._crew.pack((use, (0,), {}), executor._epochs.now).data) < 10_000
+
+
 def test_function_of_a_map_after_a_crash(context, tmp_path):
     """A worker that takes another's place gets it as well."""
 
@@ -294,6 +316,7 @@ def test_import_is_light():
     code = """
 import sys
 from nicefutures import LowPriorityProcessPoolExecutor
+from nicefutures._processes import naming
 from handing_over import same
 def loaded(): return "cloudpickle" in sys.modules
 if __name__ == "__main__":

@@ -8,10 +8,9 @@ import contextlib
 import functools
 import io
 import os
-import sys
 import threading
 import weakref
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Any, Final
 
 _ends: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
@@ -145,7 +144,7 @@ class PosixEnd(End):
 
 def end_of(connection: Any) -> End:
     """Return what sends and receives there."""
-    return End(connection) if sys.platform == "win32" else PosixEnd(connection)
+    return PosixEnd(connection) if type(connection) is Connection else End(connection)
 
 
 class _Here(threading.local):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..message import Question
 from .keeping import Epoch, Epochs, Kept, KeptSegments, Needs, Shared, Snapshot
 from .message import Message, Place
-from .pickling import Large, is_plain, pickle_buffers, pickle_plain, pickle_whole
+from .pickling import Large, pickle_buffers, pickle_plain, pickle_whole
 from .unpickling import closing, load, map_buffers
 from .worker import WorkerEnd
 
@@ -76,8 +76,9 @@ class Transport:
 
     def pack(self, call: Any, epoch: Epoch) -> Packed:
         """Return a task as it is sent; `epoch` is when it was submitted."""
-        if is_plain(call):
-            return Packed(pickle_plain(call))
+        plain = pickle_plain(call)
+        if plain is not None:
+            return Packed(plain)
         needs = Needs()
         begun: list[Epoch] = []
         with contextlib.ExitStack() as stack:

@@ -355,23 +355,23 @@ def pickle_buffers(obj: Any, limit: int, find: "Callable[[Any], Snapshot | None]
     return _travelling(obj, lambda by_value: Pickled(obj, limit, find, by_value=by_value), Pickled.mentions)
 
 
-def pickle_plain(obj: Any) -> bytes:
-    """Return a pickle of what is small and has no buffers."""
-    # As `_travelling`: this is what most tasks need.
+def pickle_plain(obj: Any) -> bytes | None:
+    """Return a pickle of what is small and has no buffers; None if that is not so, or if something has no name."""
+    if not is_plain(obj):
+        return None
     try:
         pickled = pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
-    except _REFUSALS as error:
-        return _by_value(obj, lambda: _dump_alone(obj, True), error)
+    except _REFUSALS:
+        return None
     names = by_value()
-    if names and any(name in pickled for name in names):
-        return _by_value(obj, lambda: _dump_alone(obj, True))
-    return pickled
+    return None if names and any(name in pickled for name in names) else pickled
 
 
 def pickle_alone(obj: Any) -> bytes:
     """Return a pickle as the stdlib's executor sends it, where nothing is shared."""
-    if is_plain(obj):
-        return pickle_plain(obj)
+    plain = pickle_plain(obj)
+    if plain is not None:
+        return plain
     return _travelling(obj, lambda by_value: _dump_alone(obj, by_value), operator.contains)
 
 
@@ -384,8 +384,9 @@ def _dump_alone(obj: Any, by_value: bool) -> bytes:
 
 def pickle_whole(obj: Any) -> bytes:
     """Return a pickle with everything in it."""
-    if is_plain(obj):
-        return pickle_plain(obj)
+    plain = pickle_plain(obj)
+    if plain is not None:
+        return plain
     return _travelling(obj, lambda by_value: _dump_whole(obj, by_value), operator.contains)
 
 

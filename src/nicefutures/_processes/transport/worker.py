@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..message import Question
 from .message import Message
-from .pickling import find_nothing, is_plain, pickle_buffers, pickle_plain, pickle_whole
+from .pickling import find_nothing, pickle_buffers, pickle_plain, pickle_whole
 from .unpickling import closing, load, map_buffers
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ class WorkerEnd:
 
     def pack(self, answer: Any) -> bytes:
         """Return what to send."""
-        if is_plain(answer):
-            return pickle_plain(answer)
+        plain = pickle_plain(answer)
+        if plain is not None:
+            return plain
         pickled = pickle_buffers(answer, self._limit, find_nothing)
         small = pickled.small()
         if small is not None:
