@@ -19,6 +19,7 @@ from nicefutures import LowPriorityProcessPoolExecutor
 from nicefutures._processes import naming
 from patience import PATIENCE
 from programs import run_python
+from tasks import hold_until
 
 pytestmark = pytest.mark.every_python
 
@@ -334,3 +335,42 @@ def test_pickle_of_a_function_is_the_stdlibs():
     from nicefutures._processes.transport.pickling import pickle_plain
 
     assert pickle_plain((same, (1,), {})) == pickle.dumps((same, (1,), {}), pickle.HIGHEST_PROTOCOL)
+
+
+def test_function_of_many_submits(context, tmp_path):
+    """Those that wait have it from one pickle, and what has changed since counts for those that come after."""
+    counting = Counting()
+    factor = 1
+
+    def use(number):
+        assert counting.there
+        return factor * number
+
+    Counting.count = 0
+    with LowPriorityProcessPoolExecutor(2, context) as executor:
+        for _ in range(2):
+            executor.submit(hold_until, tmp_path / "gate")
+        first = [executor.submit(use, number) for number in range(300)]
+        (tmp_path / "gate").touch()
+        assert [each.result(PATIENCE) for each in first] == list(range(300))
+        assert Counting.count <= 4
+        factor = 2
+        then = [executor.submit(use, number) for number in range(300)]
+        assert [each.result(PATIENCE) for each in then] == list(range(0, 600, 2))
+        gc.collect()
+        assert not executor._crew._once
+
+
+def test_function_that_changes_meanwhile(context):
+    """A task never has what was before it was submitted."""
+    state = {"version": 0}
+
+    def use(version):
+        return state["version"] >= version
+
+    with LowPriorityProcessPoolExecutor(2, context) as executor:
+        futures = []
+        for version in range(400):
+            state["version"] = version
+            futures.append(executor.submit(use, version))
+        assert all(future.result(PATIENCE) for future in futures)

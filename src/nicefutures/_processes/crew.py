@@ -20,6 +20,7 @@ from concurrent.futures import CancelledError, Future, process
 from concurrent.futures.process import BrokenProcessPool
 from logging import LogRecord
 from multiprocessing.context import BaseContext
+from types import FunctionType
 from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeAlias
 
 from .._failure import WarnOnce
@@ -37,11 +38,11 @@ from .pipes import End, close, end_of, here, keep_from_children
 from .relay import Listener, Warned
 from .task import Task, name_of
 from .tokens import announce
-from .transport.keeping import Epoch
+from .transport.keeping import Epoch, Epochs
 from .transport.message import Message
 from .transport.parent import Packed, Transport
-from .transport.pickling import can_go_by_name, pickle_alone
-from .worker import END, OnStart, serve
+from .transport.pickling import can_go_by_name, pickle_alone, pickle_plain
+from .worker import END, OnStart, run_task, serve
 
 OnCrash: TypeAlias = Literal["break", "fail", "retry"]
 # A call (the function, its arguments, and those with names), when it was submitted, and what `Crew.pack_now` has made
@@ -84,6 +85,8 @@ class Plan(NamedTuple):
         Seconds that a task may take.
     listener : Listener
         What workers log and warn of goes there.
+    epochs : Epochs
+        Those of the executor.
     is_main_known : bool
         Whether workers have the main module as this process has it.
     at_end : list of callable
@@ -100,6 +103,7 @@ class Plan(NamedTuple):
     on_crash: OnCrash
     task_timeout: float | None
     listener: Listener
+    epochs: Epochs
     is_main_known: bool
     at_end: list[Callable[[], None]]
 
@@ -271,6 +275,8 @@ class Crew:
         self._workers: dict[int, Worker] = {}
         self._retired: list[Worker] = []
         self._under_way = _UnderWay()
+        # By the function's id.
+        self._once: weakref.WeakValueDictionary[int, Once] = weakref.WeakValueDictionary()
         self.note_done = self._under_way.end
         self._closed = False
         self._is_main_known = plan.is_main_known
@@ -332,15 +338,43 @@ class Crew:
 
     def pack(self, call: Any, epoch: Epoch) -> Packed:
         """Return a task as it is sent; `epoch` is when it was submitted. The calling thread is one of the pool."""
-        transport = self._plan.transport
         try:
-            packed = Packed(pickle_alone(call)) if transport is None else transport.pack(call, epoch)
+            plain = pickle_plain(call)
+            if plain is not None:
+                packed = Packed(plain)
+            else:
+                if self._under_way.count > self._plan.max_workers:
+                    call = self._with_function_once(call, epoch)
+                packed = self._pack(call, epoch)
         except BaseException:
             naming.here.sent = []
             raise
         if naming.here.sent:
             packed, naming.here.sent = packed._replace(sent=naming.here.sent), []
         return packed
+
+    def _pack(self, call: Any, epoch: Epoch) -> Packed:
+        transport = self._plan.transport
+        return Packed(pickle_alone(call)) if transport is None else transport.pack(call, epoch)
+
+    def _with_function_once(self, call: Any, epoch: Epoch) -> Any:
+        """Return a call whose function, if it has no name, is pickled for the others as well that wait with it."""
+        fn, args, kwargs = call
+        if fn is run_task:
+            fn, args, kwargs = self._with_function_once((args[0], args[1:], kwargs), epoch)
+            return run_task, (fn, *args), kwargs
+        if type(fn) is not FunctionType or pickle_plain(fn) is not None:
+            return call
+        once = self._once.get(id(fn))
+        if once is None or once.function is not fn or once.epoch < epoch.number:
+            # What is submitted from here on may find that something has changed that the function refers to.
+            epoch = self._plan.epochs.begin()
+            once = self.once(fn, epoch)
+            if type(once) is not Once:
+                return call
+            self._once[id(fn)] = once
+            epoch.snapshots.append(once)
+        return once, args, kwargs
 
     def pack_now(self, call: Any, epoch: Epoch) -> Packed | Failure:
         """Return what `run` takes as well; the calling thread is importing a module."""
@@ -360,8 +394,9 @@ class Crew:
             naming.pickling(is_main_known=self._is_main_known),
         ):
             if not can_go_by_name(function):
-                packed = self.pack((function,), epoch)
-                return Once(function, packed.data, packed)
+                packed = self._pack((function,), epoch)
+                packed = packed._replace(sent=naming.here.sent or ())
+                return Once(function, packed.data, packed, epoch.number)
         return function
 
     def run(self, task: Task, owned: list[ToDo]) -> Any:

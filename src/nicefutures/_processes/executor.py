@@ -302,6 +302,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             self._on_crash,
             self._task_timeout,
             Listener(),
+            self._epochs,
             demands.is_main_known,
             [each.close for each in (keeper, transport) if each is not None],
         )

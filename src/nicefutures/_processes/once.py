@@ -1,4 +1,4 @@
-"""What goes to each worker once: the function of a `map` that travels by value, with all that it refers to."""
+"""What goes to each worker once: a function of many tasks that travels by value, with all that it refers to."""
 
 import itertools
 import weakref
@@ -26,10 +26,13 @@ class Once:
         Its pickle.
     needed : Any
         What is kept for that.
+    epoch : int
+        Of the epochs whose tasks may have it, the last.
     """
 
-    def __init__(self, function: Any, data: bytes, needed: Any) -> None:
+    def __init__(self, function: Any, data: bytes, needed: Any, epoch: int) -> None:
         self.function = function
+        self.epoch = epoch
         self.token = next(_numbers).to_bytes(_TOKEN_BYTES)
         self._data = data
         self._needed = needed

@@ -151,7 +151,7 @@ class Epoch:
 
     What is submitted meanwhile may have what a buffer contains later on, as it may where each task is pickled for
     itself; never what it contained before. This chain keeps a snapshot for as long as there is a task to be pickled
-    that may have it.
+    that may have it; and in the same way functions (`Once`).
     """
 
     __slots__ = ("following", "number", "snapshots")
@@ -159,7 +159,7 @@ class Epoch:
     def __init__(self, number: int) -> None:
         self.number = number
         self.following: Epoch | None = None
-        self.snapshots: list[Snapshot] = []
+        self.snapshots: list[Any] = []
 
 
 class _Here(threading.local):
