@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from asking import WINDOWS
-from marks import METHODS
+from marks import METHODS, posix_only
 from patience import PATIENCE
 from programs import environment
 
@@ -234,3 +234,47 @@ def test_typed_at_a_prompt():
     os.close(leader)
     assert b"first 2" in seen
     assert b"then 3 [3]" in seen
+
+
+@posix_only
+@pytest.mark.parametrize("method", ["loky", "loky_init_main"])
+def test_context_of_loky(method, tmp_path):
+    """Its processes import the main module, or do not."""
+    pytest.importorskip("joblib")
+    text = body(method, GUARDED).replace("multiprocessing.get_context", "get_context")
+    (tmp_path / "script.py").write_text("from joblib.externals.loky.backend.context import get_context\n" + text)
+    assert run(tmp_path / "script.py") == WANTED_OF_GUARDED
+
+
+@posix_only
+def test_executable_of_workers(tmp_path):
+    """What multiprocessing is told to start is started."""
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f'#!/bin/sh\nexport STARTED_BY=wrapper\nexec {sys.executable} "$@"\n')
+    wrapper.chmod(0o755)
+    code = f"""
+import multiprocessing, os
+from nicefutures import LowPriorityProcessPoolExecutor
+multiprocessing.set_executable({str(wrapper)!r})
+with LowPriorityProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+    print(executor.submit(os.getenv, "STARTED_BY").result())
+"""
+    assert run("-c", code) == "wrapper\n"
+
+
+@posix_only
+def test_worker_without_cloudpickle(tmp_path):
+    """The task says what its worker lacks."""
+    (tmp_path / "cloudpickle.py").write_text("raise ModuleNotFoundError('No module named cloudpickle')")
+    code = f"""
+import cloudpickle, multiprocessing, sys
+from nicefutures import LowPriorityProcessPoolExecutor
+sys.path.insert(0, {str(tmp_path)!r})  # which workers get
+with LowPriorityProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+    for function in (abs, lambda number: number, abs):
+        future = executor.submit(function, -1)
+        print(future.exception() or future.result())
+"""
+    first, error, last = run("-c", code).splitlines()
+    assert "No module named cloudpickle" in error
+    assert (first, last) == ("1", "1")

@@ -51,6 +51,8 @@ ToDo: TypeAlias = tuple[Any, Epoch, Packed | Failure | None]
 
 # Seconds: a process closes its files just before it can be asked for its exit status.
 _PATIENCE: Final = 5.0
+# Seconds.
+_TIME_TO_CANCEL: Final = 0.2
 # A task that has crashed so often is not tried again.
 _MOST_CRASHES: Final = 3
 # So many workers, one after the other, may die while they start, where that is no reason to break the pool; or a task's
@@ -444,6 +446,9 @@ class Crew:
             call = packed = None  # the traceback has this frame
         if not isinstance(answer, Failure):
             return answer[0]
+        if isinstance(answer.error, KeyboardInterrupt) and self._under_way.count > len(self._workers):
+            # Ctrl-C has reached who submitted, too. What waits is not to begin before that has been cancelled.
+            time.sleep(_TIME_TO_CANCEL)
         try:
             raise answer.error
         finally:

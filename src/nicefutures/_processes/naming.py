@@ -18,6 +18,8 @@ from types import FrameType, ModuleType
 from typing import Any, Final
 
 MAIN: Final = "__main__"
+# Start methods whose processes import the main module. Not "loky", which joblib's loky has beside the last one.
+_IMPORT_MAIN: Final = ("spawn", "forkserver", "loky_init_main")
 
 
 class _Here(threading.local):
@@ -82,6 +84,8 @@ def can_import_main(method: str) -> bool:
         return False
     if method == "fork":
         return True
+    if method not in _IMPORT_MAIN:
+        return False
     # As multiprocessing.spawn has it (_fixup_main_from_name).
     return name != MAIN and not str(name).endswith(f".{MAIN}") and not _runs_without_guard(main)
 

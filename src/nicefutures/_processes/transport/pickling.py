@@ -1,5 +1,6 @@
 """Pickles, and the large buffers that are not in them."""
 
+import contextlib
 import functools
 import io
 import itertools
@@ -109,10 +110,13 @@ def _travelling(obj: Any, dump: Callable[[bool], _T], mentions: Callable[[_T, by
     try:
         pickled = dump(False)
     except _REFUSALS as error:
-        return _by_value(obj, lambda: dump(True), error)
+        with contextlib.suppress(ImportError):
+            return _by_value(obj, lambda: dump(True), error)
+        raise  # here is no cloudpickle
     names = by_value()
     if names and any(mentions(pickled, name) for name in names):
-        return _by_value(obj, lambda: dump(True))
+        with contextlib.suppress(ImportError):
+            return _by_value(obj, lambda: dump(True))
     return pickled
 
 
