@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import functools
 import gc
+import multiprocessing
 import pickle
 import sys
 import threading
@@ -15,8 +16,10 @@ import numpy as np
 import pytest
 
 from handing_over import same
+from marks import forks
 from nicefutures import LowPriorityProcessPoolExecutor
 from nicefutures._processes import naming
+from nicefutures._processes.transport.pickling import pickle_whole
 from patience import PATIENCE
 from programs import run_python
 from tasks import hold_until
@@ -317,7 +320,6 @@ def test_import_is_light():
     code = """
 import sys
 from nicefutures import LowPriorityProcessPoolExecutor
-from nicefutures._processes import naming
 from handing_over import same
 def loaded(): return "cloudpickle" in sys.modules
 if __name__ == "__main__":
@@ -374,3 +376,33 @@ def test_function_that_changes_meanwhile(context):
             state["version"] = version
             futures.append(executor.submit(use, version))
         assert all(future.result(PATIENCE) for future in futures)
+
+
+@forks
+def test_fork_while_others_pickle():
+    """A worker that is forked meanwhile has no lock that another thread held."""
+
+    class Item:
+        pass
+
+    def use(item):
+        return type(item).__name__
+
+    over = threading.Event()
+
+    def pickle_all_the_time():
+        with naming.pickling(is_main_known=True):
+            while not over.is_set():
+                pickle_whole(type("Item", (), {}))
+
+    threads = [threading.Thread(target=pickle_all_the_time) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(20):
+            with LowPriorityProcessPoolExecutor(2, multiprocessing.get_context("fork")) as executor:
+                assert list(executor.map(use, [Item(), Item()])) == ["Item"] * 2
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()

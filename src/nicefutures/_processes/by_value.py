@@ -10,9 +10,13 @@ from typing import IO, Any, Final
 
 import cloudpickle
 
-from .naming import MAIN, here
+from .naming import MAIN, here, keep_through_forks
 from .tokens import find, make, set_state, token_of, token_of_task
 
+# Private, and there in cloudpickle 3.1: it is held for a moment whenever a class is pickled.
+_lock: Final[Any] = getattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_LOCK", None)
+if _lock is not None:
+    keep_through_forks(_lock)
 # Items of what `__reduce__` may return (pickle: "state_setter").
 _WITH_SETTER: Final = 6
 

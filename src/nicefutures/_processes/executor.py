@@ -215,7 +215,6 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         self._max_workers = workers
         self._max_tasks_per_child = max_tasks_per_child
         self._epochs = Epochs()
-        self._held = Held()
         self._ended = self._ending = self._ends_later = self._cancels = False
         self._have_nobody()
         _executors.add(self)
@@ -226,6 +225,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         self._crew: Crew | None = None
         self._owner: Owner | None = None
         self._threads: ThreadPoolExecutor | None = None
+        self._held = Held()
         self._breakage = Breakage()
         self._auto_maps = AutoMaps()
         self._processes: Any = {}  # by process id, which clients of the stdlib's executor read; None after the end

@@ -48,6 +48,12 @@ class _Here(threading.local):
 here: Final = _Here()
 
 
+def keep_through_forks(lock: Any) -> None:
+    """Let no process be forked while another thread holds a lock, which the child would wait for in vain."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+
+
 @contextlib.contextmanager
 def pickling(*, is_main_known: bool) -> Iterator[None]:
     """Let this thread pickle for workers, for a while; the argument is as in `here`."""
@@ -59,7 +65,8 @@ def pickling(*, is_main_known: bool) -> Iterator[None]:
         here.is_main_known, here.sent = before
 
 
-_patch: Final = threading.Lock()
+_patch: Final = threading.RLock()
+keep_through_forks(_patch)
 _MAIN_ONLY: Final = (MAIN.encode(),)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from secrets import token_hex
 from typing import Any, Final
 
-from .naming import MAIN, here
+from .naming import MAIN, here, keep_through_forks
 
 # An object's token, and back.
 _tokens: Final[weakref.WeakKeyDictionary[Any, str]] = weakref.WeakKeyDictionary()
@@ -21,6 +21,7 @@ _own: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 # What is being made.
 _unfinished: Final[set[str]] = set()
 _lock: Final = threading.RLock()
+keep_through_forks(_lock)
 
 
 def token_of_task(obj: Any) -> str | None:
