@@ -34,7 +34,7 @@ from .importing import loads, unfinished_by_value
 from .interrupts import held_back
 from .message import Failure, Part, Question, Started, WorkerReport
 from .once import Once, forget, forgotten
-from .pipes import End, close, end_of, here, keep_from_children
+from .pipes import End, close, end_of, here, hold, keep_from_children
 from .relay import Listener, Warned
 from .task import Task, name_of
 from .tokens import announce
@@ -211,6 +211,10 @@ class Worker:
         """Let it come to its end."""
         with contextlib.suppress(OSError):  # it has already
             self._end.send(END)
+        self.close()
+
+    def close(self) -> None:
+        """Close the pipe."""
         self._end.close()
 
     def kill_in_time(self) -> None:
@@ -291,6 +295,7 @@ class Crew:
         self._kills = backend.memory.count_oom_kills()
         self._lifeline, self._own_end = plan.context.Pipe(duplex=False)
         keep_from_children(self._own_end)
+        hold(self._lifeline)
         _crews.add(self)
 
     def is_in_it(self) -> bool:
@@ -677,6 +682,7 @@ class Crew:
 
     def _forget(self, worker: Worker, *, is_lost: bool = True) -> None:
         """Have a worker no more that has died, or will come to its end."""
+        worker.close()
         with self._lock:
             self._lost += is_lost
             self._workers.pop(worker.process.pid, None)
@@ -741,7 +747,7 @@ class Crew:
             worker.process.join()
         self._free, self._workers, self._retired = [], {}, []
         close(self._own_end)
-        self._lifeline.close()
+        close(self._lifeline)
         for end in self._plan.at_end:
             end()
 

@@ -105,8 +105,10 @@ def _is_session() -> bool:
 
 def _runs_without_guard(main: ModuleType) -> bool:
     """Return whether the statement of the main module that runs just now would run in a process that imports it."""
-    threads = sys._current_frames()  # noqa: SLF001, the documented name
-    frame = _frame_of(main, sys._getframe()) or _frame_of(main, threads.get(threading.main_thread().ident or 0))  # noqa: SLF001
+    frame = _frame_of(main, sys._getframe())  # noqa: SLF001, the documented name
+    if frame is None:
+        # No name for all frames: this one is among them, and would keep itself, and so the executor.
+        frame = _frame_of(main, sys._current_frames().get(threading.main_thread().ident or 0))  # noqa: SLF001
     if frame is None:
         return False
     source = "".join(linecache.getlines(frame.f_code.co_filename, frame.f_globals))

@@ -9,11 +9,12 @@ import functools
 import io
 import os
 import threading
-import weakref
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final
 
-_ends: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+# All that are open, and whether they are closed in children. Without this, the garbage collector would close those of a
+# pool that is in a cycle, and then the pool would, when their numbers may be other files'.
+_ends: Final[dict[Any, bool]] = {}
 
 
 # Windows writes 4 GiB at most at once, and multiprocessing takes that for all.
@@ -159,12 +160,17 @@ here: Final = _Here()
 def keep_from_children(end: Any) -> None:
     """Close this end in every process that is forked from now on, but in the worker that it is for."""
     _close_in_children()
-    _ends.add(end)
+    _ends[end] = True
+
+
+def hold(end: Any) -> None:
+    """Have this end in all of them, until `close`."""
+    _ends[end] = False
 
 
 def close(end: Any) -> None:
     """Close an end of a pipe."""
-    _ends.discard(end)  # before its number is another file's: a process that is forked just then would close that
+    _ends.pop(end, None)  # before its number is another file's: a process that is forked just then would close that
     end.close()
 
 
@@ -176,8 +182,8 @@ def _close_in_children() -> None:
 
 def _close() -> None:
     kept, here.kept = here.kept, ()
-    for end in list(_ends):
-        if not any(end is each for each in kept):
+    for end, is_closed in list(_ends.items()):
+        if is_closed and not any(end is each for each in kept):
             with contextlib.suppress(OSError):  # another thread of the parent was about to close it
                 end.close()
     _ends.clear()
