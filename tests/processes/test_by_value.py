@@ -399,7 +399,7 @@ def test_fork_while_others_pickle():
     for thread in threads:
         thread.start()
     try:
-        for _ in range(20):
+        for _ in range(4):
             with LowPriorityProcessPoolExecutor(2, multiprocessing.get_context("fork")) as executor:
                 assert list(executor.map(use, [Item(), Item()])) == ["Item"] * 2
     finally:
