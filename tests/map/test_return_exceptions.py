@@ -34,6 +34,26 @@ def end_at(number):
     return number
 
 
+def fail_there(pid):
+    if os.getpid() == pid:
+        raise ValueError("not here")
+
+
+class NotThere:
+    """What a parent cannot unpickle."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+    def __reduce__(self):
+        return fail_there, (self.pid,)
+
+
+def return_oddly(pid, number):
+    time.sleep(0.01)
+    return NotThere(pid) if number == 1 else number
+
+
 @pytest.fixture(params=[LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor])
 def executor(request):
     """A pool of processes, or of threads."""
@@ -97,3 +117,15 @@ def test_cancelled(tmp_path):
         executor.shutdown(wait=False, cancel_futures=True)
         gate.set()
         assert [type(result) for result in results] == [bool, CancelledError, CancelledError]
+
+
+@pytest.mark.parametrize("on_crash", ["break", "fail", "retry"])
+def test_result_that_cannot_be_unpickled(on_crash):
+    """A chunk's worker comes back when it has said all of it, and tells nobody else of it."""
+    with LowPriorityProcessPoolExecutor(1, on_crash=on_crash) as executor:
+        results = list(executor.map(return_oddly, [os.getpid()] * 5, range(5), chunksize=5, return_exceptions=True))
+        assert results[0] == 0
+        assert len(results) == 5
+        assert "not here" in str(results[1])
+        assert [executor.submit(same, number).result(PATIENCE) for number in range(3)] == [0, 1, 2]
+        assert list(executor.map(same, range(5), chunksize=5, return_exceptions=True)) == list(range(5))

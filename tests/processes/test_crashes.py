@@ -47,6 +47,10 @@ def crash_with(counter):
     os._exit(3)
 
 
+def crash_if(*, tells):
+    os._exit(3) if tells else None
+
+
 def crash_until(path, times):
     """Crash so many times, and then return how often that was."""
     with open(path, "a", encoding="ascii") as file:
@@ -318,3 +322,9 @@ def test_error_keeps_nothing(on_crash):
         assert isinstance(error, BrokenProcessPool if on_crash == "break" else WorkerCrashError)
     del counter
     assert gone() is None
+
+
+def test_keyword_of_the_users():
+    """A task's keywords are its own."""
+    with LowPriorityProcessPoolExecutor(1, on_crash="fail") as executor:
+        assert isinstance(executor.submit(crash_if, tells=True).exception(PATIENCE), WorkerCrashError)

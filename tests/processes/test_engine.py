@@ -246,8 +246,7 @@ def test_nothing_keeps_an_executor(context):
         (process,) = executor._processes.values()
         del executor
         wait_until(lambda: gone() is None)
-        process.join(PATIENCE)
-        assert process.exitcode == 0
+        wait_until(lambda: process.exitcode == 0)
     finally:
         gc.enable()
 
@@ -269,7 +268,6 @@ def test_executor_in_a_cycle(context):
         (process,) = executor._processes.values()
         del executor
         gc.collect()
-        process.join(PATIENCE)
         wait_until(lambda: process.exitcode == 0)
     assert len({id(pipe) for pipe in closed}) == len(closed)
 

@@ -98,3 +98,38 @@ def test_wrong_flag():
     """An error says what is allowed."""
     with pytest.raises(TypeError, match="relay_logs must be True or False"):
         LowPriorityProcessPoolExecutor(1, relay_logs=1)
+
+
+class OddRecord(logging.LogRecord):
+    """One of somebody's own."""
+
+
+def log_own_record():
+    logging.setLogRecordFactory(OddRecord)
+    logging.getLogger("of.a.task").warning("own")
+    return 1
+
+
+def test_own_records(caplog):
+    """They arrive, and the answer is the answer."""
+    with LowPriorityProcessPoolExecutor(1, relay_logs=True) as executor:
+        assert executor.submit(log_own_record).result(PATIENCE) == 1
+        assert executor.submit(same, 2).result(PATIENCE) == 2
+    assert [record.message for record in caplog.records] == ["own"]
+
+
+def test_loggers_with_handlers_of_their_own(context):
+    """What one handles goes to its handler here, once, and not to a copy in the worker."""
+    records = []
+    logger = logging.getLogger("of.a.task")
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        with LowPriorityProcessPoolExecutor(1, context, relay_logs=True) as executor:
+            pid = executor.submit(log, "from %d", 1).result(PATIENCE)
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
+    assert [(record.message, record.process) for record in records] == [("from 1", pid)]

@@ -61,12 +61,24 @@ def wait_there(seconds):
     return seconds
 
 
+def leave_daemon(path):
+    """Start a process that is no descendant of this one any more, and has what this has open."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            time.sleep(PATIENCE)
+        os._exit(0)
+    os.wait()
+    path.touch()
+    time.sleep(PATIENCE)
+
+
 TASKS = [
     pytest.param(spin, marks=pytest.mark.every_python),
     sleep,
     compute,
     start_child,
-    *(pytest.param(task, marks=posix_only) for task in (leave_zombie, ignore)),
+    *(pytest.param(task, marks=posix_only) for task in (leave_zombie, leave_daemon, ignore)),
 ]
 
 
@@ -84,7 +96,7 @@ def test_stop_what_runs(context, task, tmp_path):
             future.result(PATIENCE)
         assert [each.result(PATIENCE) for each in behind] == [0, 1, 2]
         assert pid not in executor._processes
-        assert executor.stop(future) is False
+        assert executor.stop(future) is True  # as `cancel` of what is cancelled
         assert executor.stop(behind[0]) is False
         wait_until(lambda: not psutil.pid_exists(pid))
     if task is start_child:

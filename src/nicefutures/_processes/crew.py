@@ -29,10 +29,11 @@ from .._map.automatic import Done
 from .._system import backend
 from . import naming
 from .breakage import WorkerCrashError, count_oom_kills_since, describe_end
+from .chunk import run_chunk
 from .ending import begin_to_end_tree, end_tree
 from .importing import loads, unfinished_by_value
 from .interrupts import held_back
-from .message import Failure, Part, Question, Started, WorkerReport
+from .message import Failure, Part, Question, Started, WorkerReport, is_answer, is_part
 from .once import Once, forget, forgotten
 from .pipes import End, close, end_of, here, hold, keep_from_children
 from .relay import Listener, Warned
@@ -138,6 +139,43 @@ class KilledBeforeItBeganError(Exception):
 
 class TooLongError(Exception):
     """A task has been running for longer than it may."""
+
+
+class _Parts:
+    """What each call of a chunk has returned, if that is told.
+
+    Attributes
+    ----------
+    results : list
+        Until there is one that cannot be had.
+    """
+
+    def __init__(self) -> None:
+        self.results: list[Any] = []
+        self._failure: BaseException | None = None
+        self._unknown = 0
+
+    def add(self, told: Part | Started | BaseException) -> None:
+        """Take one more, or why it cannot be had."""
+        if isinstance(told, BaseException):
+            self._failure = self._failure or told
+            self._unknown += 1
+        elif self._unknown:
+            self._unknown += len(told)
+        else:
+            self.results += told
+
+    @property
+    def is_in_part(self) -> bool:
+        """Whether some cannot be had."""
+        return self._failure is not None
+
+    def before(self, done: Done) -> Done:
+        """Return what a chunk has done altogether; these come first."""
+        if not self.is_in_part:
+            return done.after(self.results)
+        lost = self._unknown + done.made
+        return Done(self.results, self._failure, len(self.results) + lost, lost=lost)
 
 
 class Worker:
@@ -436,7 +474,7 @@ class Crew:
             else:
                 packed = self.pack(call, epoch)
                 try:
-                    answer = self._exchange(task, call, packed, [])
+                    answer = self._exchange(task, call, packed, None)
                 finally:
                     if packed.needs is not None:
                         packed.needs.end()
@@ -462,30 +500,34 @@ class Crew:
     def _run(self, task: Task, call: Any, epoch: Epoch, packed: Packed | Failure | None) -> tuple[Any] | Failure:
         """Run a task again when its worker has died, if that is wanted."""
         fn, args, kwargs = call
-        # What each call of a chunk has returned, if that is told.
-        parts: list[Any] = []
+        parts = _Parts()
+        is_chunk = fn is run_chunk and "tells" in kwargs
         crashes = 0
         while True:
-            before = len(parts)
+            before = len(parts.results)
             packed = packed or self.pack((fn, args, kwargs), epoch)
             if isinstance(packed, Failure):
                 return packed
             try:
                 return self._let_begin(task, call, packed, parts)
             except (WorkerCrashError, TimeoutError) as error:
-                crashes = crashes + 1 if len(parts) == before else 1
-                if isinstance(error, TimeoutError) or self._plan.on_crash != "retry" or crashes == _MOST_CRASHES:
-                    if not kwargs.get("tells"):
+                done = len(parts.results)
+                crashes = crashes + 1 if done == before else 1
+                if is_chunk and done == len(call[1][1]):  # it has died too late
+                    return (Done(parts.results, None, done),)
+                is_last = self._plan.on_crash != "retry" or crashes == _MOST_CRASHES or parts.is_in_part
+                if isinstance(error, TimeoutError) or is_last:
+                    if not is_chunk:
                         raise
-                    return (Done(parts, error, len(parts) + 1),)
+                    return (parts.before(Done([], error, 1)),)
             finally:
                 if packed.needs is not None:
                     packed.needs.end()
             packed = None
-            if len(parts) > before:
-                args = (args[0], args[1][len(parts) - before :])
+            if done > before:
+                args = (args[0], args[1][done - before :])
 
-    def _let_begin(self, task: Task, call: Any, packed: Packed, parts: list[Any]) -> tuple[Any] | Failure:
+    def _let_begin(self, task: Task, call: Any, packed: Packed, parts: _Parts) -> tuple[Any] | Failure:
         """Return a worker's answer to a task, of the first worker that was not killed before it began with it."""
         for _ in range(_MOST_KILLED_STARTS):
             try:
@@ -494,29 +536,24 @@ class Crew:
                 crash = error.crash
         raise crash
 
-    def _exchange(self, task: Task, call: Any, packed: Packed, parts: list[Any]) -> tuple[Any] | Failure:
+    def _exchange(self, task: Task, call: Any, packed: Packed, parts: _Parts | None) -> tuple[Any] | Failure:
         """Return a worker's answer to a task."""
         worker = self._send(task, call, packed)
         deadline: float | None = None
-        has_begun = False
+        has_begun = is_answered = False
         try:
             while True:
                 said = worker.receive(deadline)
-                try:
-                    answer = self._load(said)
-                except BaseException as error:
-                    msg = (
-                        f"The result could not be unpickled in this process: {type(error).__name__}: {error}. "
-                        "The task has been done."
-                    )
-                    raise BrokenProcessPool(msg) from error
+                is_answered = is_answer(said)
+                answer = self._load_answer(said)
                 if type(answer) is tuple:
                     break
-                if type(answer) is Part or type(answer) is Started:
+                if type(answer) is Part or type(answer) is Started or isinstance(answer, BaseException):
                     has_begun = True
                     limit = self._plan.task_timeout
                     deadline = None if limit is None else time.monotonic() + limit
-                    parts += answer
+                    parts = parts or _Parts()
+                    parts.add(answer)
                 elif self._take_note(worker, answer):
                     break
         except WorkerLostError:
@@ -530,14 +567,18 @@ class Crew:
             raise TimeoutError(msg) from None
         except BaseException:
             self._take_back(worker, task)
-            self._give_back(worker)
+            if is_answered:
+                self._give_back(worker)
+            else:  # it would answer the next task with what it says of this one
+                end_tree(worker.process)
+                self._forget(worker)
             raise
         if not task.finish():
             self._forget(worker)
             raise CancelledError
         self._give_back(worker)
-        result: tuple[Any] | Failure = (answer[0].after(parts),) if parts and type(answer) is tuple else answer
-        return result
+        result: tuple[Any] | Failure = answer
+        return (parts.before(answer[0]),) if parts is not None and type(answer[0]) is Done else result
 
     def _send(self, task: Task, call: Any, packed: Packed) -> Worker:
         """Send a task to a worker, and to another if that has died while it had none, which harms nobody."""
@@ -587,6 +628,24 @@ class Crew:
         """Return whether a worker was killed, which says little of how the next one will fare."""
         return worker.process.exitcode in _KILLED and not count_oom_kills_since(self._kills)
 
+    def _load_answer(self, data: bytes) -> Any:
+        """Return what a worker has said; or what keeps a part from being unpickled, in its place."""
+        try:
+            return self._load(data)
+        except BaseException as error:
+            msg = (
+                f"The result could not be unpickled in this process: {type(error).__name__}: {error}. "
+                "The task has been done."
+            )
+            failure = BrokenProcessPool(msg)
+            if is_answer(data):
+                raise failure from error
+            failure.__cause__ = error
+            if is_part(data):
+                return failure
+            sys.excepthook(type(error), error, error.__traceback__)  # of what was logged: no error of this task
+            return Started()
+
     def _load(self, data: bytes) -> Any:
         answer = loads(data)
         if type(answer) is Message and self._plan.transport is not None:
@@ -603,8 +662,11 @@ class Crew:
         elif kind is Question:
             if self._plan.transport is not None:
                 self._plan.transport.answer(said)
-        elif kind is Warned or kind is LogRecord:
-            self._plan.listener.take(said)
+        elif kind is Warned or isinstance(said, LogRecord):
+            try:
+                self._plan.listener.take(said)
+            except Exception:  # noqa: BLE001, of somebody's handlers and filters: no error of this task
+                sys.excepthook(*sys.exc_info())
         elif said.is_initializers:
             self._break(worker, said.error)
             self.breakage.raise_if_broken()
@@ -689,9 +751,10 @@ class Crew:
             self.processes.pop(worker.process.pid, None)
             retired, self._retired = self._retired, [worker]
         for each in retired:  # who has ended is asked for its status, so that the system and multiprocessing forget it
-            each.process.join(0)
             if each.process.exitcode is None:
                 self._retired.append(each)
+            else:
+                each.process.join()
 
     def _break(self, worker: Worker, cause: BaseException | None = None) -> None:
         """End all workers: one has died, or its initializer has failed."""

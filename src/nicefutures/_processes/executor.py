@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 
@@ -214,7 +214,6 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         self._mp_context: Any = mp_context
         self._max_workers = workers
         self._max_tasks_per_child = max_tasks_per_child
-        self._epochs = Epochs()
         self._ended = self._ending = self._ends_later = self._cancels = False
         self._have_nobody()
         _executors.add(self)
@@ -225,6 +224,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         self._crew: Crew | None = None
         self._owner: Owner | None = None
         self._threads: ThreadPoolExecutor | None = None
+        self._epochs = Epochs()
         self._held = Held()
         self._breakage = Breakage()
         self._auto_maps = AutoMaps()
@@ -404,7 +404,9 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         if task is None or task.held is not self._held:
             msg = f"stop() takes a future that submit() of this executor has returned, not {future!r}"
             raise ValueError(msg)
-        return future.cancel() or (not future.done() and task.stop())
+        if future.cancel() or (not future.done() and task.stop()):
+            return True
+        return future.done() and isinstance(future.exception(), CancelledError)  # it has been stopped before
 
     def terminate_workers(self) -> None:
         self._force_shutdown(operation="terminate")

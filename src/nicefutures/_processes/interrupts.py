@@ -79,6 +79,7 @@ def _note(number: int, frame: Any) -> None:  # noqa: ARG001, a signal's handler
 
 def heed(*, is_held_back: bool) -> None:
     """Interrupt tasks from now on, and nothing else in this process."""
+    state.is_in_task = state.is_noted = False  # in a worker that a task has forked
     if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _note):  # and is not left alone, as with nohup
         signal.signal(signal.SIGINT, _interrupt)
     if is_held_back:
@@ -88,3 +89,20 @@ def heed(*, is_held_back: bool) -> None:
 def _interrupt(number: int, frame: Any) -> None:
     if state.is_in_task:
         signal.default_int_handler(number, frame)
+    state.is_noted = True
+
+
+@contextlib.contextmanager
+def put_off() -> Iterator[None]:
+    """Let a worker's task do something whole before Ctrl-C interrupts it."""
+    if not state.is_in_task or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    state.is_noted = state.is_in_task = False
+    try:
+        yield
+    finally:
+        state.is_in_task = True
+    if state.is_noted:
+        state.is_noted = False
+        raise KeyboardInterrupt

@@ -1,6 +1,25 @@
 """What travels between a worker and its parent, besides tasks and results; their large buffers are `transport`'s."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+_STOP: Final = ord(".")  # of each pickle the last (pickletools)
+_ASIDE: Final = b"a"
+_PART: Final = b"p"
+
+
+def aside(pickled: bytes, *, is_part: bool) -> bytes:
+    """Return what to send of something that is no answer to a task: `pickle` does not look behind a pickle's end."""
+    return pickled + (_PART if is_part else _ASIDE)
+
+
+def is_answer(data: bytes) -> bool:
+    """Return whether something is an answer, whether it can be unpickled or not."""
+    return data[-1] == _STOP
+
+
+def is_part(data: bytes) -> bool:
+    """Return whether it is a part of one."""
+    return data.endswith(_PART)
 
 
 class WorkerReport(NamedTuple):

@@ -63,22 +63,36 @@ def forget(token: bytes) -> bytes:
 
 
 class _Kept:
-    """In a worker: what has come, with the tokens of what was in it."""
+    """In a worker: what has come, with the tokens of what was in it.
 
-    def __init__(self, load: Callable[[], Any]) -> None:
+    It is unpickled for the first task, for only then does the parent listen to what this may ask for.
+    """
+
+    def __init__(self, data: bytes, load: Callable[[bytes], Any]) -> None:
+        self._data: bytes | None = data
+        self._load = load
+        self._value: Any = None
         self._error: BaseException | None = None
-        try:
-            self._value = load()
-        except BaseException as error:  # noqa: BLE001, whatever is in it: the task has that error
-            self._error = error
-        self._of_task = here.of_task
+        self._of_task: set[str] | None = None
 
     def get(self) -> Any:
+        if self._data is not None:
+            self._open(self._data)
+            self._data = None
         if self._error is not None:
             raise self._error
         if self._of_task is not None:
             here.of_task = self._of_task | (here.of_task or set())
         return self._value
+
+    def _open(self, data: bytes) -> None:
+        of_task = here.of_task
+        try:
+            self._value = self._load(data)[0]
+        except BaseException as error:  # noqa: BLE001, whatever is in it: the task has that error
+            self._error = error
+        self._of_task = here.of_task
+        here.of_task, here.is_task_coming = of_task, True
 
 
 _kept: Final[dict[bytes, _Kept]] = {}
@@ -91,7 +105,7 @@ def take(message: bytes, load: Callable[[bytes], Any]) -> None:
     if not data:
         del _kept[token]
         return
-    _kept[token] = _Kept(lambda: load(data)[0])
+    _kept[token] = _Kept(data, load)
 
 
 def get(token: bytes) -> Any:

@@ -64,15 +64,25 @@ def make(token: str, create: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """Return what a token stands for: a new object, if this process has none."""
     if here.is_task_coming:
         here.of_task = {token, *(here.of_task or ())}
+    found = _known(token)
+    if found is not None:
+        return found
+    made = create(*args)  # with no lock: it takes cloudpickle's, and runs what metaclasses do
     with _lock:
-        found = _objects.get(token)
-        # A function that comes again has other globals than before.
-        if found is not None and (isinstance(found, type) or (found in _own and not here.is_task_coming)):
+        found = _known(token)
+        if found is not None:
             return found
-        made = create(*args)
         _remember(token, made)
         _unfinished.add(token)
         return made
+
+
+def _known(token: str) -> Any:
+    found = _objects.get(token)
+    # A function that comes again has other globals than before.
+    if found is not None and (isinstance(found, type) or (found in _own and not here.is_task_coming)):
+        return found
+    return None
 
 
 def set_state(obj: Any, state: tuple[str, Callable[[Any, Any], None], Any]) -> None:

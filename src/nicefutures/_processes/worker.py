@@ -16,8 +16,8 @@ from .._system import backend
 from .._system.common import Group
 from . import interrupts, naming, once
 from .errors import sendable
-from .message import Failure, Started, WorkerReport
-from .pipes import end_of
+from .message import Failure, Started, WorkerReport, aside
+from .pipes import close, end_of, keep_from_children
 from .telling import tell, tell_with
 from .transport.pickling import can_go_by_name, pickle_alone, pickle_whole
 
@@ -155,11 +155,12 @@ def serve(
         As well; None: tell the parent.
     """
     interrupts.heed(is_held_back=is_held_back)
+    keep_from_children(pipe)  # else the parent would not see this worker's end before theirs
     worker = _Worker(pipe, demands)
     backend.background.end_with(lifeline)
     with contextlib.suppress(_ParentGone):
         worker.serve(lambda: start_process(demands, worker.say, on_failure or worker.say, on_start))
-    pipe.close()
+    close(pipe)
 
 
 class _ParentGone(BaseException):
@@ -177,7 +178,11 @@ class _Worker:
         self._lock = None if demands.log_level is None else threading.Lock()
 
     def say(self, something: object) -> None:
-        self._send(pickle.dumps(something, pickle.HIGHEST_PROTOCOL))
+        self._send_aside(pickle.dumps(something, pickle.HIGHEST_PROTOCOL), is_part=False)
+
+    def _send_aside(self, data: bytes, *, is_part: bool) -> None:
+        with interrupts.put_off():  # half a message would take the next one for its end
+            self._send(aside(data, is_part=is_part))
 
     def _send(self, data: bytes) -> None:
         try:
@@ -204,7 +209,7 @@ class _Worker:
             logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
             self._send(pickle_alone(Failure(sendable(error), is_initializers=True)))  # and no buffer outlives this
             return
-        tell_with(lambda part: self._send(self._pack(part)))
+        tell_with(lambda part: self._send_aside(self._pack(part), is_part=True))
         # No name keeps a task or its result while the next one is waited for.
         while (task := self._receive()) != END:
             if task.startswith(once.PREFIX):

@@ -173,6 +173,7 @@ class Epochs:
 
     def __init__(self) -> None:
         self._latest = Epoch(0)
+        self._lock = threading.Lock()
         self._here = _Here()
 
     @property
@@ -182,8 +183,9 @@ class Epochs:
 
     def begin(self) -> Epoch:
         """Begin another one; return the one that ends."""
-        ended = self._latest
-        self._latest = ended.following = Epoch(ended.number + 1)
+        with self._lock:
+            ended = self._latest
+            self._latest = ended.following = Epoch(ended.number + 1)
         return ended
 
     @contextlib.contextmanager
