@@ -206,8 +206,10 @@ def test_function_of_a_map_goes_once(context, chunksize):
         assert len({each[2] for each in results}) <= 2
         gc.collect()
         big[:] = 5
-        assert [each[0] for each in executor.map(use, range(3))] == [5, 6, 7]
-        assert len(executor._crew._free[0]._has) <= 1
+        for _ in range(6):
+            assert [each[0] for each in executor.map(use, range(3))] == [5, 6, 7]
+        # Without the GIL an object may be there for a while after the last reference to it has gone.
+        assert len(executor._crew._free[0]._has) <= 3
 
 
 def base_of(array):
