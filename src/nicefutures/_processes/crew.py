@@ -30,7 +30,7 @@ from .._system import backend
 from . import naming
 from .breakage import WorkerCrashError, count_oom_kills_since, describe_end
 from .chunk import run_chunk
-from .ending import begin_to_end_tree, end_tree
+from .ending import begin_to_end_tree, end_tree, wait_for
 from .importing import loads, unfinished_by_value
 from .interrupts import held_back
 from .message import Failure, Part, Question, Started, WorkerReport, is_answer, is_part
@@ -612,7 +612,7 @@ class Crew:
         if self._plan.on_crash == "break" or self.breakage.text is not None:
             self._break(worker)
             self.breakage.raise_if_broken()
-        worker.process.join(_PATIENCE)
+        wait_for(worker.process, _PATIENCE)
         self._forget(worker)
         end = describe_end(worker.process, self._kills, started=True)
         msg = f"{name_of(call)} did not come to its end, for its worker process has died. {end}"
@@ -700,7 +700,7 @@ class Crew:
 
     def _replace(self, worker: Worker) -> None:
         """Do without one that has died while it started, unless there is no use in others."""
-        worker.process.join(_PATIENCE)
+        wait_for(worker.process, _PATIENCE)
         self._failed_starts += 1
         most = _MOST_KILLED_STARTS if self._is_killed_by_others(worker) else _MOST_FAILED_STARTS
         if self._plan.on_crash == "break" or self._failed_starts >= most:
@@ -758,7 +758,7 @@ class Crew:
 
     def _break(self, worker: Worker, cause: BaseException | None = None) -> None:
         """End all workers: one has died, or its initializer has failed."""
-        worker.process.join(_PATIENCE)  # what it has logged is on its way until it has ended
+        wait_for(worker.process, _PATIENCE)  # what it has logged is on its way until it has ended
         with self._lock:
             if self.breakage.text is not None:
                 return

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Final
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 # Seconds from SIGTERM to SIGKILL. On Windows both are TerminateProcess.
 _GRACE: Final = 1.0
+# Seconds between two looks at a process.
+_STEP: Final = 0.02
 
 
 def end_tree(process: BaseProcess) -> None:
@@ -36,12 +39,22 @@ def _end_politely(process: BaseProcess) -> "set[psutil.Process]":
 
 
 def _end_at_last(process: BaseProcess, children: "set[psutil.Process]") -> None:
-    process.join(_GRACE)
+    wait_for(process, _GRACE)
     children |= _children(process)  # it may have started more, if it is still there
     process.kill()
     for each in children:
         _suppressing(each.kill)
-    process.join(_GRACE)  # so that nothing is left of it
+    wait_for(process, _GRACE)  # so that nothing is left of it
+
+
+def wait_for(process: BaseProcess, seconds: float) -> None:
+    """Wait for a process's end, for so long at most.
+
+    `join` waits for the end of a pipe, which a process that this one has left behind may have open.
+    """
+    deadline = time.monotonic() + seconds
+    while process.exitcode is None and time.monotonic() < deadline:
+        process.join(_STEP)
 
 
 def _children(process: BaseProcess) -> "set[psutil.Process]":
