@@ -382,7 +382,7 @@ def test_function_that_changes_meanwhile(context):
 
 @forks
 @pytest.mark.skipif(
-    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without the GIL a fork may find any object's lock taken"
+    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without the GIL any object's lock may be taken"
 )
 def test_fork_while_others_pickle():
     """A worker that is forked meanwhile has no lock that another thread held."""
