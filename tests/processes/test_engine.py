@@ -9,10 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import Connection
 
 import psutil
 import pytest
@@ -234,42 +232,30 @@ def test_thread_that_ends(context):
         assert list(executor.map(same, range(10))) == list(range(10))
 
 
-def test_nothing_keeps_an_executor(context):
-    """It goes when nobody has it, and not when the garbage collector comes."""
-    gc.collect()
+def test_nothing_keeps_an_executor(context, tmp_path):
+    """It goes when nobody has it, and not when the garbage collector comes; in a script of one's own, too."""
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import gc, multiprocessing, weakref
+from handing_over import same
+from nicefutures import LowPriorityProcessPoolExecutor
+from patience import wait_until
+
+def main():
     gc.disable()
-    try:
-        executor = LowPriorityProcessPoolExecutor(1, context)
-        assert executor.submit(same, 1).result(PATIENCE) == 1
-        assert list(executor.map(lambda number: number, range(3))) == [0, 1, 2]
-        gone = weakref.ref(executor)
-        (process,) = executor._processes.values()
-        del executor
-        wait_until(lambda: gone() is None)
-        wait_until(lambda: process.exitcode == 0)
-    finally:
-        gc.enable()
+    executor = LowPriorityProcessPoolExecutor(1, multiprocessing.get_context({context.get_start_method()!r}))
+    assert executor.submit(same, 1).result() == 1
+    assert list(executor.map(lambda number: number, range(3))) == [0, 1, 2]
+    gone = weakref.ref(executor)
+    (process,) = executor._processes.values()
+    del executor
+    wait_until(lambda: gone() is None, 20)
+    wait_until(lambda: process.exitcode == 0, 20)
 
-
-@posix_only
-def test_executor_in_a_cycle(context):
-    """The garbage collector may end it, in whatever order: each pipe is closed once."""
-    closed = []
-
-    def note(pipe, close=Connection._close):
-        closed.append(pipe)
-        close(pipe)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Connection, "_close", note)
-        executor = LowPriorityProcessPoolExecutor(1, context)
-        executor.itself = executor
-        assert executor.submit(same, 1).result(PATIENCE) == 1
-        (process,) = executor._processes.values()
-        del executor
-        gc.collect()
-        wait_until(lambda: process.exitcode == 0)
-    assert len({id(pipe) for pipe in closed}) == len(closed)
+if __name__ == "__main__":
+    main()
+""")
+    subprocess.run([sys.executable, "-W", "ignore", script], check=True, env=environment(), timeout=PATIENCE)
 
 
 # --- forks

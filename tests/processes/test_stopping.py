@@ -1,6 +1,7 @@
 """A task can be stopped: by hand, by its time limit, and with all others."""
 
 import functools
+import math
 import os
 import signal
 import subprocess
@@ -230,6 +231,13 @@ def test_timeout_of_each_call(chunksize):
         results = list(executor.map(wait_there, seconds, chunksize=chunksize, return_exceptions=True))
         assert isinstance(results.pop(6), TimeoutError)
         assert results == seconds[:6] + seconds[7:]
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 1e10, 3e6])
+def test_limit_of_many_days(seconds):
+    """The system counts no further than 24 days."""
+    with LowPriorityProcessPoolExecutor(1, task_timeout=seconds) as executor:
+        assert executor.submit(same, 1).result(PATIENCE) == 1
 
 
 @pytest.mark.every_python

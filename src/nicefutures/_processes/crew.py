@@ -52,8 +52,10 @@ ToDo: TypeAlias = tuple[Any, Epoch, Packed | Failure | None]
 
 # Seconds: a process closes its files just before it can be asked for its exit status.
 _PATIENCE: Final = 5.0
-# Seconds.
+# Seconds that a program has to cancel what waits after a Ctrl-C.
 _TIME_TO_CANCEL: Final = 0.2
+# Seconds: the system's `poll` counts milliseconds, in 31 bits.
+_LONGEST_POLL: Final = 1e6
 # A task that has crashed so often is not tried again.
 _MOST_CRASHES: Final = 3
 # So many workers, one after the other, may die while they start, where that is no reason to break the pool; or a task's
@@ -166,13 +168,13 @@ class _Parts:
             self.results += told
 
     @property
-    def is_in_part(self) -> bool:
+    def has_failed(self) -> bool:
         """Whether some cannot be had."""
         return self._failure is not None
 
     def before(self, done: Done) -> Done:
         """Return what a chunk has done altogether; these come first."""
-        if not self.is_in_part:
+        if not self.has_failed:
             return done.after(self.results)
         lost = self._unknown + done.made
         return Done(self.results, self._failure, len(self.results) + lost, lost=lost)
@@ -228,8 +230,8 @@ class Worker:
     def receive(self, deadline: float | None = None) -> bytes:
         """Wait for what the worker says next; until a time of `time.monotonic`, for one that has started."""
         try:
-            if deadline is not None and not self._end.poll(max(0.0, deadline - time.monotonic())):
-                raise TooLongError
+            if deadline is not None:
+                self._wait(deadline)
             # A worker takes its end of the pipe from the parent when it starts, on Windows (DupHandle of
             # multiprocessing.reduction): of one that ends before that, the pipe never ends.
             if self.report is not None or self._end.wait_beside(self.process.sentinel):
@@ -237,6 +239,11 @@ class Worker:
         except (EOFError, OSError) as error:
             raise WorkerLostError from error
         raise WorkerLostError
+
+    def _wait(self, deadline: float) -> None:
+        while not self._end.poll(min(max(0.0, deadline - time.monotonic()), _LONGEST_POLL)):
+            if time.monotonic() >= deadline:
+                raise TooLongError
 
     def has_said(self) -> bool:
         """Return whether it has said something."""
@@ -255,7 +262,7 @@ class Worker:
         """Close the pipe."""
         self._end.close()
 
-    def kill_in_time(self) -> None:
+    def stop(self) -> None:
         """End it in the middle of its task, and what that has started."""
         begin_to_end_tree(self.process)
 
@@ -515,7 +522,7 @@ class Crew:
                 crashes = crashes + 1 if done == before else 1
                 if is_chunk and done == len(call[1][1]):  # it has died too late
                     return (Done(parts.results, None, done),)
-                is_last = self._plan.on_crash != "retry" or crashes == _MOST_CRASHES or parts.is_in_part
+                is_last = self._plan.on_crash != "retry" or crashes == _MOST_CRASHES or parts.has_failed
                 if isinstance(error, TimeoutError) or is_last:
                     if not is_chunk:
                         raise

@@ -65,7 +65,7 @@ class Failure(NamedTuple):
 
 
 class Started(NamedTuple):
-    """What comes when a task has been unpickled, if its time is limited, or a crash of its may not be the last."""
+    """What comes when a task has been unpickled, if its time is limited or a crash is not its end."""
 
 
 class Part(NamedTuple):

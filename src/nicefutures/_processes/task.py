@@ -10,7 +10,7 @@ from .once import Once
 class Stoppable(Protocol):
     """What has a task."""
 
-    def kill_in_time(self) -> None:
+    def stop(self) -> None:
         """End in the middle of it."""
 
 
@@ -19,7 +19,7 @@ class Held(dict["Task", Stoppable]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lock = threading.Lock()  # held by who stops a task, and by who fails
+        self.lock = threading.Lock()  # held by who stops a task, and by a task that fails
 
 
 class Task:
@@ -67,7 +67,7 @@ class Task:
             if worker is None and self._is_over:
                 return False
         if worker is not None:
-            worker.kill_in_time()
+            worker.stop()
         return True
 
 
