@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ._forks import keep_through_forks
+
 if TYPE_CHECKING:
     from threadpoolctl import LibController
 
@@ -83,17 +85,24 @@ def count_threads() -> int | None:
     return _count(find_libraries())
 
 
+# Threads that look at once queue for the locks of the dictionaries that they look into, where there is no GIL, and a
+# child that is forked meanwhile would have these locks for ever.
+_looking: Final = threading.RLock()
+keep_through_forks(_looking)
+
+
 def find_libraries() -> "list[LibController]":
     """Return the BLAS and OpenMP libraries of this process that threadpoolctl knows."""
-    if not _may_have_libraries():
-        return []
-    from threadpoolctl import ThreadpoolController  # a slow import, which a worker without any library does not pay
+    with _looking:
+        if not _may_have_libraries():
+            return []
+        from threadpoolctl import ThreadpoolController  # a slow import, which a worker without any library does not pay
 
-    try:
-        libraries: list[LibController] = ThreadpoolController().lib_controllers
-    except OSError:  # the system does not list them, or one cannot be opened: then none is known
-        return []
-    return libraries
+        try:
+            libraries: list[LibController] = ThreadpoolController().lib_controllers
+        except OSError:  # the system does not list them, or one cannot be opened: then none is known
+            return []
+        return libraries
 
 
 def set_threads(library: "LibController", threads: int) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from handing_over import same
-from marks import forks
+from marks import forks_beside_threads
 from nicefutures import LowPriorityProcessPoolExecutor
 from nicefutures._processes import naming
 from nicefutures._processes.transport.pickling import pickle_whole
@@ -380,10 +380,7 @@ def test_function_that_changes_meanwhile(context):
         assert all(future.result(PATIENCE) for future in futures)
 
 
-@forks
-@pytest.mark.skipif(
-    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without the GIL any object's lock may be taken"
-)
+@forks_beside_threads
 def test_fork_while_others_pickle():
     """A worker that is forked meanwhile has no lock that another thread held."""
 

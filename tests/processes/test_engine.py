@@ -17,7 +17,7 @@ import pytest
 
 from asking import LINUX, WINDOWS
 from handing_over import same
-from marks import METHODS, forks, posix_only
+from marks import METHODS, forks, forks_beside_threads, posix_only
 from nicefutures import LowPriorityProcessPoolExecutor
 from nicefutures._processes import pipes
 from patience import PATIENCE, wait_until
@@ -505,9 +505,12 @@ def test_messages_in_parts(context, monkeypatch):
 
 
 @pytest.mark.parametrize("seconds", [2, *(pytest.param(seconds, marks=pytest.mark.soak) for seconds in (20, 200))])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(method, marks=forks_beside_threads if method == "fork" else ()) for method in METHODS],
+)
 def test_soak(method, seconds):
     """Random tasks, errors, cancels, forks and ends of pools from several threads: all right, and nothing is left."""
     program = os.path.join(os.path.dirname(__file__), "soak_main.py")
     arguments = [sys.executable, "-W", "ignore::DeprecationWarning", program, method, str(seconds), "7"]
-    subprocess.run(arguments, check=True, env=environment(), timeout=seconds + 4 * PATIENCE)
+    subprocess.run(arguments, check=True, env=environment(), timeout=seconds + PATIENCE)

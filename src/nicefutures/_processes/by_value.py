@@ -10,7 +10,8 @@ from typing import IO, Any, Final
 
 import cloudpickle
 
-from .naming import MAIN, here, keep_through_forks
+from .._forks import keep_through_forks
+from .naming import MAIN, here
 from .tokens import find, make, set_state, token_of, token_of_task
 
 # Private, and there in cloudpickle 3.1: it is held for a moment whenever a class is pickled.

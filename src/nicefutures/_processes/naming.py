@@ -17,6 +17,8 @@ from multiprocessing import spawn
 from types import FrameType, ModuleType
 from typing import Any, Final
 
+from .._forks import keep_through_forks
+
 MAIN: Final = "__main__"
 # Start methods whose processes import the main module. Not "loky", which joblib's loky has beside the last one.
 _IMPORT_MAIN: Final = ("spawn", "forkserver", "loky_init_main")
@@ -46,12 +48,6 @@ class _Here(threading.local):
 
 
 here: Final = _Here()
-
-
-def keep_through_forks(lock: Any) -> None:
-    """Let no process be forked while another thread holds a lock, which the child would wait for in vain."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 @contextlib.contextmanager

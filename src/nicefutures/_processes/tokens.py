@@ -11,7 +11,8 @@ from collections.abc import Callable
 from secrets import token_hex
 from typing import Any, Final
 
-from .naming import MAIN, here, keep_through_forks
+from .._forks import keep_through_forks
+from .naming import MAIN, here
 
 # An object's token, and back.
 _tokens: Final[weakref.WeakKeyDictionary[Any, str]] = weakref.WeakKeyDictionary()
