@@ -41,7 +41,7 @@ def test_set_process_priority():
     set_process_priority("idle")
     assert get_process_priority() == ProcessPriority.IDLE
     for level in ProcessPriority:
-        if level > ProcessPriority.IDLE:
+        if level >= ProcessPriority.NORMAL:
             try:
                 set_process_priority(level)
                 raise AssertionError(level)
@@ -53,6 +53,40 @@ def test_set_process_priority():
     assert "BELOW_NORMAL" in in_force
     assert "unprivileged" in reason
     assert "root" in remedy
+
+
+_ALREADY = [
+    'set_process_priority("below_normal"); set_thread_priority("below_normal")',
+    'with process_priority("below_normal"), thread_priority("below_normal"): pass',
+    'with multiprocessing.Pool(1, set_process_priority, ("below_normal",)) as pool: assert pool.apply(abs, (-1,)) == 1',
+    'with LowPriorityProcessPoolExecutor(1, priority="below_normal") as executor: executor.submit(abs, -1).result()',
+    "with PriorityThreadPoolExecutor(1) as executor: executor.submit(abs, -1).result()",
+    'subprocess.run([sys.executable, "-m", "nicefutures", "run", "-p", "below_normal", "--", "true"], check=True)',
+    'subprocess.run([sys.executable, "-m", "nicefutures", "set", "-p", "below_normal", str(os.getpid())], check=True)',
+]
+
+
+@pytest.mark.parametrize("lower", ["os.nice(15)", 'set_process_priority("idle")'], ids=["nice 15", "idle"])
+@pytest.mark.parametrize("code", _ALREADY)
+def test_already_lower(lower, code):
+    """What is lower than a low level that is asked for, and may not be raised, is left there; nobody complains."""
+    printed = run_python(
+        f"""
+import multiprocessing, os, subprocess, sys, warnings
+from asking import ask_threads
+from nicefutures import *
+if __name__ == "__main__":
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+    {lower}
+    before = get_process_priority(), get_thread_priority()
+    {code}
+    assert (get_process_priority(), get_thread_priority()) == before, before
+    print("fine")
+""",
+        command=unprivileged(),
+    )
+    assert printed == "fine\n"
 
 
 @pytest.mark.parametrize("how", ["result", "map", "shutdown", "no wait", "forgotten"])
@@ -268,16 +302,18 @@ if os.geteuid() == 0:
 
 
 @linux_only
-def test_one_thread_behind():
-    """What is in force is said of the threads that did not get there."""
+def test_one_thread_lower():
+    """A thread that is lower than the others stays there, without a word."""
     run_lowered("""
     with PriorityThreadPoolExecutor(1, priority="lowest", latency_target=None) as executor:
         executor.submit(int).result()
         try:
-            set_process_priority("below_normal")
+            set_process_priority("normal")
             raise AssertionError
         except PriorityError as error:
-            assert error.in_force.endswith("nice 19) for 1 of 2 threads"), error.in_force
+            assert error.in_force.startswith("BELOW_NORMAL"), error.in_force
+        set_process_priority("below_normal")
+        assert sorted(nice for _, nice, _ in ask_threads()) == [10, 19]
 """)
 
 

@@ -41,7 +41,9 @@ def set_process_priority(priority: ProcessPriority | str, pid: int | None = None
 
     Notes
     -----
-    On Linux and macOS an unprivileged process cannot be raised again once it has been lowered.
+    On Linux and macOS an unprivileged process cannot be raised again once it has been lowered. One that is lower than
+    "idle" or "below_normal" asks for, because it was started with ``nice -n 15``, say, is left there, and that is no
+    error: :func:`get_process_priority` says what is in force.
 
     Examples
     --------
@@ -139,6 +141,8 @@ def set_thread_priority(priority: ThreadPriority | str) -> None:
 
     Notes
     -----
+    A thread that is lower than a level below "normal" asks for, and may not be raised, is left there: no error.
+
     A thread that holds the GIL holds it at any priority: lowering a thread that runs Python code makes the others wait
     *longer* for it. See :class:`PriorityThreadPoolExecutor`.
     """

@@ -97,13 +97,23 @@ def test_no_fallback_upwards(kernel):
     assert "limits.conf" in caught.value.remedy
 
 
-@pytest.mark.parametrize("level", [ProcessPriority.BELOW_NORMAL, ProcessPriority.NORMAL])
-def test_cannot_leave_idle(kernel, level):
-    """SCHED_IDLE is not left without the privilege; not half-way either."""
+def test_cannot_leave_idle(kernel):
+    """SCHED_IDLE is not left without the privilege. That is what a low level asks for, and others do not."""
     kernel.state[OWN] = kernel.state[OWN]._replace(policy=Policy.SCHED_IDLE)
     kernel.forbidden = {"policy": errno.EPERM}
+    assert priority.set_process(ProcessPriority.BELOW_NORMAL) is None
     with pytest.raises(PriorityError, match="may not raise"):
-        priority.set_process(level)
+        priority.set_process(ProcessPriority.NORMAL)
+    assert priority.get_process() == ProcessPriority.IDLE
+
+
+def test_one_thread_behind(kernel):
+    """Where one thread is lower than asked and another one higher, the one that is higher counts."""
+    kernel.add(1001)
+    kernel.state[OWN] = kernel.state[OWN]._replace(nice=15)
+    kernel.forbidden = {"nice": errno.EACCES}
+    with pytest.raises(PriorityError, match="1 of 2 threads"):
+        priority.set_process(ProcessPriority.BELOW_NORMAL)
 
 
 def test_realtime(kernel):

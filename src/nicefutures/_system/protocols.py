@@ -19,8 +19,9 @@ class Priority(Protocol):
     def set_process(self, priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
         """Put every thread of the process at `priority`.
 
-        Returns None if that level is now in force, or what is missing if a lower level than before, though not the
-        one asked for, is. Raises PriorityError if the process did not get there.
+        Returns None if that level is now in force, or if it is one below NORMAL and a lower one has been in force that
+        cannot be left; or what is missing if a lower level than before, though not the one asked for, is in force.
+        Raises PriorityError if the process did not get there.
         """
 
     def get_process(self, pid: int | None = None) -> ProcessPriority:

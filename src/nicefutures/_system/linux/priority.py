@@ -84,13 +84,14 @@ def set_thread(priority: ThreadPriority) -> Shortfall | None:
     target = THREAD_TARGETS[priority]
     if target.nice is not None:  # as a rule that is all there is to do, and each worker of a pool does it
         with contextlib.suppress(OSError):
-            seam.system.set_nice(_SELF, target.nice)
-            policy, nice = seam.system.read_cpu(_SELF)
-            if policy & ~RESET_ON_FORK == target.policy and nice == target.nice:
-                return None
+            policy, _ = seam.system.read_cpu(_SELF)
+            if policy & ~RESET_ON_FORK == target.policy:
+                seam.system.set_nice(_SELF, target.nice)
+                if seam.system.read_cpu(_SELF) == (policy, target.nice):
+                    return None
     refusals = set_each([_SELF], target)
     now = seam.system.read(_SELF)
-    if target.matches(now):
+    if target.is_met(now):
         return None
     requested = f"thread priority {priority.name} ({describe_target(target)})"
     return _shortfall(requested, target, [now], refusals, describe_thread_level(now), None)

@@ -90,10 +90,20 @@ class Target(NamedTuple):
     nice: int | None = None
     io: Io | None = None
 
-    def matches(self, now: Scheduling) -> bool:
-        """Whether a thread that is scheduled by `now` is there."""
+    def is_met(self, now: Scheduling) -> bool:
+        """Whether a thread that is scheduled by `now` is there, or lower where this asks for something low."""
         follows_nice = self.io == Io.BELOW_NORMAL and now.io_class == IoClass.NONE
-        return self.matches_cpu(now) and (self.matches_io(now) or follows_nice)
+        return (self.matches_cpu(now) or self._is_above(now)) and (
+            self.matches_io(now) or follows_nice or (self.io == Io.BELOW_NORMAL and _io_of(now.ioprio) == Io.IDLE)
+        )
+
+    def _is_above(self, now: Scheduling) -> bool:
+        """Whether this asks for something low, and a thread that is scheduled by `now` is lower still, I/O aside."""
+        if self.policy == Policy.SCHED_IDLE or self.nice is None or self.nice <= 0:
+            return False
+        if now.bare_policy == Policy.SCHED_IDLE:
+            return True
+        return now.bare_policy in (Policy.SCHED_OTHER, Policy.SCHED_BATCH) and now.nice > self.nice
 
     def matches_io(self, now: Scheduling) -> bool:
         """Whether its I/O priority has been set to that."""

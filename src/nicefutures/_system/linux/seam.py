@@ -67,7 +67,7 @@ if not TYPE_CHECKING or sys.platform == "linux":
             return os.geteuid() in (0, owner)
 
         def nice_limit(self) -> int:
-            import resource  # only to explain a failure
+            import resource  # where something is refused, or may be
 
             soft, _ = resource.getrlimit(resource.RLIMIT_NICE)
             return -20 if soft == resource.RLIM_INFINITY else max(20 - soft, -20)

@@ -50,7 +50,7 @@ def set_all(pid: int, target: Target) -> tuple[list[Scheduling], Refusals]:
         found = read_all(list_threads(pid)[0])
         fresh = {tid for tid, now in found.items() if not (target.matches_cpu(now) and target.matches_io(now))} - tried
         if not fresh:
-            return [now for now in found.values() if not target.matches(now)], refusals
+            return [now for now in found.values() if not target.is_met(now)], refusals
         # The main thread last: in a worker it is the one that walks, and a lowered walk takes longer on a busy machine.
         refusals |= set_each(sorted(fresh, reverse=True), target)
         tried |= fresh
@@ -66,6 +66,8 @@ def set_each(tids: Iterable[int], target: Target) -> Refusals:
 
 def _set_one(tid: int, target: Target, refusals: Refusals) -> None:
     now = seam.system.read(tid)
+    if now.bare_policy == Policy.SCHED_IDLE != target.policy and not _can_leave_idle(tid, now, target, refusals):
+        return
     # Nice first: it decides whether an unprivileged thread may leave SCHED_IDLE.
     if target.nice not in (None, now.nice):
         with refusals.collect("nice"):
@@ -80,6 +82,15 @@ def _set_one(tid: int, target: Target, refusals: Refusals) -> None:
     if target.io is not None and not target.matches_io(now):
         with refusals.collect("I/O class"):
             seam.system.set_ioprio(tid, target.io)
+
+
+def _can_leave_idle(tid: int, now: Scheduling, target: Target, refusals: Refusals) -> bool:
+    """Return whether a thread may be at the target's policy, at whatever nice; one that stays is to stay as it is."""
+    if target.nice is None or target.nice >= seam.system.nice_limit():
+        return True
+    with refusals.collect("policy"):
+        seam.system.set_policy(tid, target.policy | (now.policy & RESET_ON_FORK), 0)
+    return "policy" not in refusals
 
 
 def restore_each(wanted: dict[int, Scheduling], requested: str) -> Shortfall | None:

@@ -37,8 +37,13 @@ def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
         )
     nice = _NICE[priority]
     requested += f" (nice {nice})"
-    with _explained(requested, pid):
-        seam.system.set_nice(pid or 0, nice)
+    try:
+        with _explained(requested, pid):
+            seam.system.set_nice(pid or 0, nice)
+    except PriorityError:
+        if priority < ProcessPriority.NORMAL and _is_lower(pid, nice):
+            return None
+        raise
     now_nice = _get_nice(requested, pid)
     if min(nice, _LAST_BUT_ONE_NICE) != min(now_nice, _LAST_BUT_ONE_NICE):
         reason = "the system accepted the call and did something else"
@@ -97,6 +102,13 @@ release_thread: Final = None
 def _get_nice(requested: str, pid: int | None) -> int:
     with _explained(requested, pid):
         return seam.system.get_nice(pid or 0)
+
+
+def _is_lower(pid: int | None, nice: int) -> bool:
+    try:
+        return seam.system.get_nice(pid or 0) >= nice
+    except (OSError, OverflowError):
+        return False
 
 
 def _level(nice: int) -> str:

@@ -46,7 +46,7 @@ def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
     with _explained(requested, pid):
         seam.system.set_class(pid, wanted)
         now = seam.system.get_class(pid)
-    if now == wanted:
+    if now == wanted or nearest(_PROCESS_LEVELS, now) < priority < ProcessPriority.NORMAL:
         return None
     reason = "Windows gave another class without an error"
     remedy = "Try a class nearer to NORMAL."
@@ -128,7 +128,7 @@ def _set_thread(value: int, requested: str) -> Shortfall | None:
     except OSError as refusal:
         error = refusal
     now = seam.system.get_thread_priority()
-    if now == value:
+    if now == value or now < value < ThreadPriority.NORMAL:
         return None
     reason = f"Windows refused it ({error})" if error else "Windows gave another level without an error"
     in_force = f"{nearest_thread(now).name} ({now})"
