@@ -127,6 +127,20 @@ def test_quotas(tmp_path):
     assert cgroups.cpu_quota(str(tmp_path)) == 0.5
 
 
+@pytest.mark.parametrize("character", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\xa0", "\\", "\t", " "])
+def test_names(tmp_path, character):
+    """A group's name may have any character but a newline; what ends a line elsewhere does not here."""
+    name, mount = f"a{character}b", tmp_path / f"m{character}t"
+    escaped = str(mount)
+    for each in "\\\t ":
+        escaped = escaped.replace(each, f"\\{ord(each):03o}")
+    (mount / name).mkdir(parents=True)
+    (mount / name / "cpu.max").write_text("50000 100000\n")
+    (tmp_path / "cgroup").write_bytes(f"0::/{name}\n".encode())
+    (tmp_path / "mountinfo").write_bytes(f"1 2 0:1 / {escaped} rw - cgroup2 cgroup2 rw\n".encode())
+    assert cgroups.cpu_quota(str(tmp_path)) == 0.5
+
+
 def test_quotas_of_version_1(tmp_path):
     """Version 1 has files of its own, and a hierarchy for each controller; a path from outside leads to the mount."""
     (tmp_path / "cgroup").write_text("4:memory:/docker/1\n3:cpu,cpuacct:/docker/1\n0::/\n")

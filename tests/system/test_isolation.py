@@ -141,6 +141,29 @@ def start_child(group, tmp_path):
         child.stdout.close()
 
 
+@pytest.mark.parametrize("closed", [[0], [1], [0, 1, 2]])
+def test_closed_descriptors(group, context, closed):
+    """A program without standard input, output or both has isolated workers as others do."""
+    run_python(
+        """
+import multiprocessing, os, sys, warnings
+from nicefutures import LowPriorityProcessPoolExecutor
+from places import place
+if __name__ == "__main__":
+    method, *closed = sys.argv[1:]
+    for number in map(int, closed):
+        os.close(number)
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+    executor = LowPriorityProcessPoolExecutor(1, multiprocessing.get_context(method), isolate="auto")
+    assert executor.submit(place).result() != place()
+    executor.shutdown()
+""",
+        context.get_start_method(),
+        *map(str, closed),
+    )
+
+
 def test_interrupt(start_child, tmp_path):
     """Ctrl-C reaches parent and workers, as it does without isolation."""
     child, _ = start_child("interrupted")

@@ -7,12 +7,15 @@ Version 1 has a hierarchy for each controller, version 2 one for all; both may b
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 _PROC: Final = "/proc/self"
 # Version 1 has no word for "no limit": memory.limit_in_bytes is the largest number of whole pages below 2**63.
 _NO_LIMIT: Final = 2**62
+# A space, a tab, a newline, a backslash (seq_path in fs/seq_file.c).
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
 class Cgroup(NamedTuple):
@@ -117,7 +120,7 @@ def _quota(version: int, directory: str) -> float | None:
 def _locate(version: int, name: str, controller: str, proc: str) -> Cgroup | None:
     for line in _lines(f"{proc}/mountinfo"):
         fields, _, source = line.partition(" - ")
-        root, mount = (field.replace("\\040", " ") for field in fields.split()[3:5])
+        root, mount = (_ESCAPED.sub(_unescape, field) for field in fields.split(" ")[3:5])
         kind, _, options = source.split(" ", 2)
         if kind != ("cgroup2" if version == 2 else "cgroup"):  # noqa: PLR2004
             continue
@@ -129,9 +132,17 @@ def _locate(version: int, name: str, controller: str, proc: str) -> Cgroup | Non
     return None
 
 
+def _unescape(escaped: re.Match[str]) -> str:
+    return chr(int(escaped[1], 8))
+
+
 def _lines(path: str) -> list[str]:
-    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read().splitlines()
+    """Return the lines of a file of the kernel's: a name in it may have what ends a line elsewhere."""
+    with (
+        contextlib.suppress(OSError),
+        open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file,
+    ):
+        return [line for line in file.read().split("\n") if line]
     return []
 
 

@@ -56,16 +56,15 @@ class Keeper:
 
     def _start(self) -> None:
         _make_group(self._group)
-        pipe, passes_on = self._reader.fileno(), int(self._group.kind == AUTOGROUP)
-        arguments = [os.getpid(), pipe, passes_on, self._group.directory, self._group.home]
+        passes_on = int(self._group.kind == AUTOGROUP)
+        arguments = [os.getpid(), passes_on, self._group.directory, self._group.home]
         try:
             with _holding_signals_back():  # until it can pass them on: it inherits the mask
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", KEEPER_PROGRAM, *map(str, arguments)],
-                    stdin=subprocess.DEVNULL,
+                    stdin=self._reader,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    pass_fds=[pipe],
                     cwd="/",
                 )
         except OSError:  # no more processes: the workers find nobody to register with, stay where they are, and say so

@@ -1,8 +1,8 @@
 """The keeper's own program, see :mod:`nicefutures._system.linux.keeper`.
 
-It imports nothing of the library, to be small and quick. Arguments: the parent's process id, the pipe that
-process ids of workers come from, whether to pass signals on, and the group's directory and where its processes go when
-it is removed, or nothing.
+It imports nothing of the library, to be small and quick. Process ids of workers come from standard input. Arguments:
+the parent's process id, whether to pass signals on, and the group's directory and where its processes go when it is
+removed, or nothing.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ _PASS_ON = {
     if hasattr(signal, name)  # Windows has not, where nobody runs this and tests import it
 }
 _IGNORED = ("SIGTERM", "SIGHUP", "SIGQUIT")
+_PIPE = 0
 _MESSAGE_SIZE = 8
 # Seconds without news, after which no worker is on its way any more once the parent has gone.
 _PATIENCE = 2.0
@@ -34,15 +35,14 @@ class _Keeper:
     Workers and the parent are files that become readable when they end (pidfd_open(2)).
     """
 
-    def __init__(self, parent: int, pipe: int, *, passes_on: bool) -> None:
-        self._pipe = pipe
+    def __init__(self, parent: int, *, passes_on: bool) -> None:
         self._passes_on = passes_on
         self._workers: set[int] = set()
         self._is_last = self._is_orphan = False
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._watch(_catch_signals(), self._hear_terminal)
-        self._watch(pipe, self._hear_pipe)
+        self._watch(_PIPE, self._hear_pipe)
         self._watch(os.pidfd_open(parent), self._lose_parent)
 
     def run(self) -> None:
@@ -121,7 +121,7 @@ def _remove(directory: str, home: str) -> None:
 
 
 if __name__ == "__main__":
-    parent, pipe, passes_on, directory, home = sys.argv[1:]
-    _Keeper(int(parent), int(pipe), passes_on=passes_on == "1").run()
+    parent, passes_on, directory, home = sys.argv[1:]
+    _Keeper(int(parent), passes_on=passes_on == "1").run()
     if directory:
         _remove(directory, home)

@@ -33,7 +33,7 @@ def loaded_libraries(pid: int) -> set[str]:
         maps = seam.system.read_text(f"/proc/{pid}/maps")
     except OSError:
         return set()
-    return {line.rpartition("/")[2] for line in maps.splitlines() if "/" in line}
+    return {line.rpartition("/")[2] for line in maps.split("\n") if "/" in line}
 
 
 def count_oom_kills() -> int | None:

@@ -112,7 +112,7 @@ if not TYPE_CHECKING or sys.platform == "linux":
             return os.pread(file, 100, 0)
 
         def read_text(self, path: str) -> str:
-            with open(path, encoding="utf-8", errors="replace") as file:
+            with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
                 return file.read()
 
         def write_text(self, path: str, text: str) -> None:

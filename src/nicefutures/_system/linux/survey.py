@@ -54,7 +54,7 @@ def _known(ask: Callable[[], _T]) -> _T | None:
 
 
 def _status() -> dict[str, list[str]]:
-    lines = (line.partition(":") for line in seam.system.read_text("/proc/self/status").splitlines())
+    lines = (line.partition(":") for line in seam.system.read_text("/proc/self/status").split("\n"))
     return {key: value.split() for key, _, value in lines}
 
 
