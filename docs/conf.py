@@ -49,7 +49,7 @@ if os.environ.get("READTHEDOCS") or os.environ.get("NICEFUTURES_DOCS_ONLINE"):
 
 # Names of the standard library, and words of the docstrings' type descriptions that are no classes.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(concurrent\.futures|collections\.abc|contextlib|multiprocessing|threading|enum)\..*"),
+    (r"py:.*", r"(concurrent\.futures|collections\.abc|contextlib|multiprocessing|subprocess|threading|enum)\..*"),
     (r"py:(class|exc)", r"(OSError|PermissionError|ProcessLookupError|RuntimeWarning|TypeError|ValueError)"),
     (r"py:class", r"(bool|callable|default|int|None|optional|str|tuple)"),
     (r"py:.*", r"nicefutures\._.*"),

@@ -14,6 +14,7 @@ from ._control import (
 from ._levels import PriorityError, PriorityWarning, ProcessPriority, ThreadPriority
 
 if TYPE_CHECKING:
+    from ._children import start_process
     from ._processes.breakage import WorkerCrashError
     from ._processes.executor import LowPriorityProcessPoolExecutor
     from ._threads.executor import PriorityThreadPoolExecutor
@@ -36,6 +37,7 @@ __all__ = [
     "process_priority",
     "set_process_priority",
     "set_thread_priority",
+    "start_process",
     "thread_priority",
 ]
 
@@ -47,6 +49,7 @@ _LATER = {
     "Stall": "._threads.stats",
     "WorkerCrashError": "._processes.breakage",
     "WorkerInfo": "._workers",
+    "start_process": "._children",
 }
 
 

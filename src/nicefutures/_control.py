@@ -54,7 +54,7 @@ def set_process_priority(priority: ProcessPriority | str, pid: int | None = None
     <ProcessPriority.IDLE: 4>
     """
     level = parse_priority(ProcessPriority, priority)
-    _warn_of(backend.priority.set_process(level, _parse_pid(pid)))
+    warn_of(backend.priority.set_process(level, _parse_pid(pid)))
 
 
 def get_process_priority(pid: int | None = None) -> ProcessPriority:
@@ -146,7 +146,7 @@ def set_thread_priority(priority: ThreadPriority | str) -> None:
     A thread that holds the GIL holds it at any priority: lowering a thread that runs Python code makes the others wait
     *longer* for it. See :class:`PriorityThreadPoolExecutor`.
     """
-    _warn_of(backend.priority.set_thread(parse_priority(ThreadPriority, priority)))
+    warn_of(backend.priority.set_thread(parse_priority(ThreadPriority, priority)))
 
 
 def get_thread_priority() -> ThreadPriority:
@@ -194,14 +194,14 @@ def _held(
 ) -> Iterator[None]:
     saved = save()
     try:
-        _warn_of(set_level(level), stacklevel=4)
+        warn_of(set_level(level), stacklevel=4)
     except BaseException:
         restore(saved)
         raise
     try:
         yield
     finally:
-        _warn_of(restore(saved), stacklevel=4)
+        warn_of(restore(saved), stacklevel=4)
 
 
 def _parse_pid(pid: int | None) -> int | None:
@@ -218,6 +218,7 @@ def _parse_pid(pid: int | None) -> int | None:
     return number
 
 
-def _warn_of(shortfall: Shortfall | None, stacklevel: int = 3) -> None:
+def warn_of(shortfall: Shortfall | None, stacklevel: int = 3) -> None:
+    """Warn, if something is missing."""
     if shortfall is not None:
         warnings.warn(PriorityWarning(shortfall), stacklevel=stacklevel)

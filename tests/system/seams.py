@@ -186,7 +186,7 @@ class FakeWindows:
     def get_io_priority(self, pid):
         return self.noted.get("io", 2)
 
-    def set_io_priority(self, priority):
+    def set_io_priority(self, priority, pid=None):
         self._note("io", priority)
 
     def set_memory_priority(self, priority):

@@ -1,10 +1,13 @@
 """What several systems need; nothing of any one of them."""
 
 import os
-from collections.abc import Mapping
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
-from .._levels import NoSuchProcessError, ProcessPriority, Shortfall, ThreadPriority
+from .._levels import NoSuchProcessError, PriorityError, ProcessPriority, Shortfall, ThreadPriority
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 class ProcessDescription(NamedTuple):
@@ -32,6 +35,29 @@ class ProcessDescription(NamedTuple):
     nice: int | None = None
     priority_class: str | None = None
     io_class: str | None = None
+
+
+class Popen(Protocol):
+    """Starts a process that has been decided on, with a few more of the options of `subprocess.Popen`."""
+
+    def __call__(self, *, creationflags: int = 0) -> "subprocess.Popen[Any]": ...
+
+
+def start_and_set(
+    popen: Callable[[], "subprocess.Popen[Any]"],
+    set_process: Callable[[int], Shortfall | None],
+    tell: Callable[[Shortfall], None],
+) -> None:
+    """Start a process, and set its level from outside."""
+    process = popen()
+    try:
+        shortfall = set_process(process.pid)
+    except NoSuchProcessError:  # it has ended already
+        return
+    except PriorityError as error:
+        shortfall = error.args[0]
+    if shortfall is not None:
+        tell(shortfall)
 
 
 # Kinds of groups.

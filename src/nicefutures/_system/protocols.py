@@ -7,10 +7,13 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from multiprocessing.context import BaseContext
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._levels import ProcessPriority, Shortfall, ThreadPriority
-from .common import Group, ProcessDescription
+from .common import Group, Popen, ProcessDescription
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 class Priority(Protocol):
@@ -22,6 +25,12 @@ class Priority(Protocol):
         Returns None if that level is now in force, or if it is one below NORMAL and a lower one has been in force that
         cannot be left; or what is missing if a lower level than before, though not the one asked for, is in force.
         Raises PriorityError if the process did not get there.
+        """
+
+    def start(self, priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], None]) -> None:
+        """Start a process at `priority`: from its beginning, where the system has a way to do that.
+
+        `tell` is called with what is missing, before the process starts if that is known by then.
         """
 
     def get_process(self, pid: int | None = None) -> ProcessPriority:
@@ -80,6 +89,9 @@ class Background(Protocol):
 
         What the system does not have is no shortfall: the level alone was asked for.
         """
+
+    def start_child(self, priority: ProcessPriority, popen: Callable[[], "subprocess.Popen[Any]"]) -> Shortfall | None:
+        """Start a child that is to be at `priority`, without what this process has set for itself."""
 
     def set_efficiency(self) -> Shortfall | None:
         """Keep this process to efficient cores and clocks, where the system has an interface for that."""

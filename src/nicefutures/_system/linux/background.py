@@ -9,17 +9,29 @@ import contextlib
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from ..._forks import keep_through_forks
 from ..._levels import ProcessPriority, Shortfall
 from . import seam
+
+if TYPE_CHECKING:
+    import subprocess
 
 # Added to a thousandth for each thousandth of the memory that is used: at 1000 the process comes before any other.
 _OOM_SCORES: Final = {ProcessPriority.IDLE: 1000, ProcessPriority.BELOW_NORMAL: 800}
 
+# What this process had before.
+_before: int | None = None
+_starting: Final = threading.RLock()
+keep_through_forks(_starting)
+
 
 def set_background(priority: ProcessPriority) -> Shortfall | None:
     """Let the kernel take this process first when the memory runs out. I/O is part of the level, thread by thread."""
+    global _before  # noqa: PLW0603, it is the process's
     wanted = _OOM_SCORES.get(priority)
     if wanted is None:
         return None
@@ -28,6 +40,7 @@ def set_background(priority: ProcessPriority) -> Shortfall | None:
         before = int(seam.system.read_text(path))
         if before < wanted:
             seam.system.write_text(path, str(wanted))
+            _before = before
         now = int(seam.system.read_text(path))
     except FileNotFoundError:  # not in this kernel, or /proc is not mounted, which the level has said
         return None
@@ -38,6 +51,27 @@ def set_background(priority: ProcessPriority) -> Shortfall | None:
         return None
     reason = "the kernel accepted the call and did nothing"
     return Shortfall(f"oom_score_adj {wanted}", str(now), reason, "Ask whoever runs this machine or container.")
+
+
+def start_child(priority: ProcessPriority, popen: Callable[[], "subprocess.Popen[Any]"]) -> Shortfall | None:
+    """Start a child whose memory the kernel takes when it would have taken it if this process had not been set."""
+    path = "/proc/self/oom_score_adj"
+    with _starting:
+        now: int | None = None
+        try:
+            now = int(seam.system.read_text(path))
+            before = now if _before is None else _before
+            # A child has what its parent has then. One may go down to what was last set with a privilege (proc(5)).
+            seam.system.write_text(path, str(max(before, _OOM_SCORES.get(priority, before))))
+        except OSError:  # as for this process itself, which has said so
+            pass
+        try:
+            popen()
+        finally:
+            if now is not None:
+                with contextlib.suppress(OSError):
+                    seam.system.write_text(path, str(now))
+    return None
 
 
 def set_efficiency() -> Shortfall | None:

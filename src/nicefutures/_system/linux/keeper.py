@@ -62,7 +62,7 @@ class Keeper:
             with _holding_signals_back():  # until it can pass them on: it inherits the mask
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", KEEPER_PROGRAM, *map(str, arguments)],
-                    stdin=self._reader,
+                    stdin=self._reader.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     cwd="/",

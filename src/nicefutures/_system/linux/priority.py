@@ -3,11 +3,11 @@
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NoReturn
 
 from ..._levels import NotPermittedError, PriorityError, ProcessPriority, Shortfall, ThreadPriority
-from ..common import ProcessDescription, name_process, no_such_process
+from ..common import Popen, ProcessDescription, name_process, no_such_process
 from . import seam
 from .scheduling import (
     LOWEST_NICE,
@@ -47,6 +47,28 @@ def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
 def get_process(pid: int | None = None) -> ProcessPriority:
     with _lookup(pid, f"the priority of {name_process(pid)}") as leader:
         return nearest_process(seam.system.read(leader))
+
+
+def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], None]) -> None:
+    from concurrent.futures import ThreadPoolExecutor  # for who starts a process
+
+    target = PROCESS_TARGETS[priority]
+
+    def start_at_level() -> None:
+        refusals = set_each([_SELF], target)
+        now = seam.system.read(_SELF)
+        if not target.is_met(now):
+            requested = f"priority {priority.name} of a new process ({describe_target(target)})"
+            try:
+                shortfall = _shortfall(requested, target, [now], refusals, describe_process_level(now), None)
+            except PriorityError as error:
+                shortfall = error.args[0]
+            tell(shortfall)
+        popen()
+
+    # A process has what the thread has that starts it. One of its own, for this one might not get back.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(start_at_level).result()
 
 
 def save_process() -> dict[int, Scheduling]:

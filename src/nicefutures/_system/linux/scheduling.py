@@ -93,11 +93,11 @@ class Target(NamedTuple):
     def is_met(self, now: Scheduling) -> bool:
         """Whether a thread that is scheduled by `now` is there, or lower where this asks for something low."""
         follows_nice = self.io == Io.BELOW_NORMAL and now.io_class == IoClass.NONE
-        return (self.matches_cpu(now) or self._is_above(now)) and (
+        return (self.matches_cpu(now) or self.is_above(now)) and (
             self.matches_io(now) or follows_nice or (self.io == Io.BELOW_NORMAL and _io_of(now.ioprio) == Io.IDLE)
         )
 
-    def _is_above(self, now: Scheduling) -> bool:
+    def is_above(self, now: Scheduling) -> bool:
         """Whether this asks for something low, and a thread that is scheduled by `now` is lower still, I/O aside."""
         if self.policy == Policy.SCHED_IDLE or self.nice is None or self.nice <= 0:
             return False

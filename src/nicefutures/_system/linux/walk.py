@@ -66,7 +66,11 @@ def set_each(tids: Iterable[int], target: Target) -> Refusals:
 
 def _set_one(tid: int, target: Target, refusals: Refusals) -> None:
     now = seam.system.read(tid)
-    if now.bare_policy == Policy.SCHED_IDLE != target.policy and not _can_leave_idle(tid, now, target, refusals):
+    if (
+        now.bare_policy == Policy.SCHED_IDLE
+        and target.is_above(now)
+        and not _can_leave_idle(tid, now, target, refusals)
+    ):
         return
     # Nice first: it decides whether an unprivileged thread may leave SCHED_IDLE.
     if target.nice not in (None, now.nice):
@@ -85,7 +89,7 @@ def _set_one(tid: int, target: Target, refusals: Refusals) -> None:
 
 
 def _can_leave_idle(tid: int, now: Scheduling, target: Target, refusals: Refusals) -> bool:
-    """Return whether a thread may be at the target's policy, at whatever nice; one that stays is to stay as it is."""
+    """Return whether a thread may go up to a low level; one that stays where it is keeps its nice and I/O, too."""
     if target.nice is None or target.nice >= seam.system.nice_limit():
         return True
     with refusals.collect("policy"):

@@ -3,10 +3,10 @@
 from typing import Final
 
 from ..._levels import ProcessPriority, Shortfall
-from ..unknown.background import end_with
+from ..unknown.background import end_with, start_child
 from . import seam
 
-__all__ = ["end_with", "set_background", "set_efficiency"]
+__all__ = ["end_with", "set_background", "set_efficiency", "start_child"]
 
 IOPOL_THROTTLE: Final = 3  # <sys/resource.h>
 IOPOL_UTILITY: Final = 4

@@ -7,7 +7,7 @@ from typing import Final
 
 from ..._levels import PriorityError, Shortfall, ThreadPriority
 from ..common import nearest
-from ..posix.priority import describe, get_process, restore_process, save_process, set_process
+from ..posix.priority import describe, get_process, restore_process, save_process, set_process, start
 from . import seam
 from .seam import Qos
 
@@ -22,6 +22,7 @@ __all__ = [
     "save_thread",
     "set_process",
     "set_thread",
+    "start",
 ]
 
 # enum qos_class_t, <sys/qos.h>. UNSPECIFIED cannot be set (pthread_set_qos_class_self_np: EINVAL).

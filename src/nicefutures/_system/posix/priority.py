@@ -2,12 +2,13 @@
 
 import contextlib
 import errno
+import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..._levels import NotPermittedError, PriorityError, ProcessPriority, Shortfall, ThreadPriority
-from ..common import ProcessDescription, name_process, nearest, no_such_process
+from ..common import Popen, ProcessDescription, name_process, nearest, no_such_process, start_and_set
 from . import seam
 
 _NICE: Final = {
@@ -49,6 +50,10 @@ def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
         reason = "the system accepted the call and did something else"
         raise PriorityError(Shortfall(requested, _level(now_nice), reason, "Ask whoever runs this machine."))
     return None
+
+
+def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], None]) -> None:
+    start_and_set(popen, functools.partial(set_process, priority), tell)
 
 
 def get_process(pid: int | None = None) -> ProcessPriority:

@@ -1,11 +1,20 @@
 """Nothing besides a level."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ..._levels import ProcessPriority, Shortfall
 
+if TYPE_CHECKING:
+    import subprocess
+
 
 def set_background(priority: ProcessPriority) -> Shortfall | None:
+    return None
+
+
+def start_child(priority: ProcessPriority, popen: Callable[[], "subprocess.Popen[Any]"]) -> Shortfall | None:
+    popen()
     return None
 
 

@@ -1,10 +1,12 @@
 """No priorities: all that runs is taken to be at NORMAL, and no other level is to be had."""
 
+import functools
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from ..._levels import PriorityError, ProcessPriority, Shortfall, ThreadPriority
-from ..common import ProcessDescription, name_process
+from ..common import Popen, ProcessDescription, name_process, start_and_set
 
 _REASON: Final = "not supported: nothing is known of this system's priorities"
 _REMEDY: Final = "Leave the level at 'normal', or set it by the system's own means."
@@ -14,6 +16,10 @@ def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
     if priority == ProcessPriority.NORMAL:
         return None
     raise PriorityError(Shortfall(f"priority {priority.name} of {name_process(pid)}", "unknown", _REASON, _REMEDY))
+
+
+def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], None]) -> None:
+    start_and_set(popen, functools.partial(set_process, priority), tell)
 
 
 def get_process(pid: int | None = None) -> ProcessPriority:

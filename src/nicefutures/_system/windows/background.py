@@ -4,11 +4,14 @@ import contextlib
 import enum
 import multiprocessing
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..._levels import ProcessPriority, Shortfall
 from . import seam
 from .priority import IoPriority
+
+if TYPE_CHECKING:
+    import subprocess
 
 # ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED, ERROR_CALL_NOT_IMPLEMENTED (winerror.h): what a Windows says that does
 # not have what it is asked for.
@@ -38,6 +41,17 @@ def set_background(priority: ProcessPriority) -> Shortfall | None:
     ) or _set_if_there(memory_priority.name, lambda: seam.system.set_memory_priority(memory_priority))
 
 
+def start_child(priority: ProcessPriority, popen: Callable[[], "subprocess.Popen[Any]"]) -> Shortfall | None:
+    pid = popen().pid
+    io_priority = _IO_PRIORITIES.get(priority, IoPriority.NORMAL)
+    try:
+        return _set_if_there(
+            f"I/O priority {io_priority.name} of process {pid}", lambda: seam.system.set_io_priority(io_priority, pid)
+        )
+    except ProcessLookupError:  # it has ended already
+        return None
+
+
 def set_efficiency() -> Shortfall | None:
     requested = "EcoQoS (ProcessPowerThrottling)"
     try:
@@ -52,6 +66,8 @@ def _set_if_there(requested: str, set_it: Callable[[], None]) -> Shortfall | Non
     """Set something that goes with a level; that this Windows has no such thing is no shortfall."""
     try:
         set_it()
+    except ProcessLookupError:
+        raise
     except OSError as error:
         if getattr(error, "winerror", None) in _NOT_THERE:
             return None

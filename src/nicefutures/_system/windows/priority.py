@@ -2,13 +2,14 @@
 
 import contextlib
 import enum
+import functools
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..._levels import NotPermittedError, PriorityError, ProcessPriority, Shortfall, ThreadPriority
-from ..common import ProcessDescription, name_process, nearest, no_such_process
+from ..common import Popen, ProcessDescription, name_process, nearest, no_such_process, start_and_set
 from . import seam
 
 
@@ -54,6 +55,12 @@ def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
         reason += ", as it does where SeIncreaseBasePriorityPrivilege is missing"
         remedy = "Run it as administrator, or use 'high'."
     raise PriorityError(Shortfall(requested, _describe_class(now), reason, remedy))
+
+
+def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], None]) -> None:
+    # A child inherits no class above BELOW_NORMAL. Read back, for Wine does not heed the flag.
+    at_level = functools.partial(popen, creationflags=CLASSES[priority])
+    start_and_set(at_level, functools.partial(set_process, priority), tell)
 
 
 def get_process(pid: int | None = None) -> ProcessPriority:
