@@ -12,8 +12,8 @@ class ProcessDescription(NamedTuple):
 
     Attributes
     ----------
-    level : ProcessPriority
-        The nearest level.
+    level : ProcessPriority or None
+        The nearest level; None for a process that has ended.
     threads : dict of ThreadPriority to int, or None
         How many threads are at which level; None where the system does not tell.
     policy : str or None
@@ -24,15 +24,23 @@ class ProcessDescription(NamedTuple):
         Priority class, on Windows.
     io_class : str or None
         I/O scheduling class of the main thread, on Linux; I/O priority of the process, on Windows.
+    state : str or None
+        `ZOMBIE`, `MAIN_THREAD_ENDED` or `THREADS_UNKNOWN`, on Linux; None for an ordinary process.
     """
 
-    level: ProcessPriority
+    level: ProcessPriority | None
     threads: dict[ThreadPriority, int] | None
     policy: str | None = None
     nice: int | None = None
     priority_class: str | None = None
     io_class: str | None = None
+    state: str | None = None
 
+
+# States of a process.
+ZOMBIE: Final = "zombie"
+MAIN_THREAD_ENDED: Final = "main thread ended"
+THREADS_UNKNOWN: Final = "threads unknown"
 
 # Kinds of groups.
 SCOPE: Final = "systemd scope"
@@ -85,6 +93,12 @@ def no_such_process(requested: str, pid: int | None) -> NoSuchProcessError:
     return NoSuchProcessError(
         Shortfall(requested, "nothing", reason, "Check the process id, or whether the process has ended.")
     )
+
+
+def process_ended(requested: str, pid: int | None) -> NoSuchProcessError:
+    """Return the error for a process of which nothing is left but its exit status."""
+    reason = f"process {pid} has ended and waits for its parent to ask for its exit status (a zombie)"
+    return NoSuchProcessError(Shortfall(requested, "nothing", reason, "Leave it: it uses no CPU."))
 
 
 def count_cpus() -> int:

@@ -23,6 +23,12 @@ class Priority(Protocol):
         one asked for, is. Raises PriorityError if the process did not get there.
         """
 
+    def cap_process(self, priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
+        """Put every thread of the process that is above `priority` there, and leave the others where they are.
+
+        Returns and raises as `set_process`. Nothing is raised: neither a thread, nor its I/O priority.
+        """
+
     def get_process(self, pid: int | None = None) -> ProcessPriority:
         """Return the level that is nearest to what is in force for the process."""
 

@@ -53,7 +53,7 @@ def _row(pid: int, description: ProcessDescription) -> dict[str, Any]:
         "pid": pid,
         "name": _process_name(pid),
         **description._asdict(),
-        "level": description.level.name.lower(),
+        "level": description.level and description.level.name.lower(),
         "threads": threads and {level.name.lower(): count for level, count in threads.items()},
     }
 

@@ -16,6 +16,10 @@ def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
     raise PriorityError(Shortfall(f"priority {priority.name} of {name_process(pid)}", "unknown", _REASON, _REMEDY))
 
 
+def cap_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
+    return None if get_process(pid) <= priority else set_process(priority, pid)
+
+
 def get_process(pid: int | None = None) -> ProcessPriority:
     return ProcessPriority.NORMAL
 

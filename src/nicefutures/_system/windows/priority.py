@@ -56,6 +56,10 @@ def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
     raise PriorityError(Shortfall(requested, _describe_class(now), reason, remedy))
 
 
+def cap_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
+    return None if get_process(pid) <= priority else set_process(priority, pid)
+
+
 def get_process(pid: int | None = None) -> ProcessPriority:
     with _explained(f"the priority of {name_process(pid)}", pid):
         return nearest(_PROCESS_LEVELS, seam.system.get_class(pid))
