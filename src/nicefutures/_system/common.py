@@ -12,8 +12,8 @@ class ProcessDescription(NamedTuple):
 
     Attributes
     ----------
-    level : ProcessPriority or None
-        The nearest level; None for a process that has ended.
+    level : ProcessPriority
+        The nearest level.
     threads : dict of ThreadPriority to int, or None
         How many threads are at which level; None where the system does not tell.
     policy : str or None
@@ -25,10 +25,10 @@ class ProcessDescription(NamedTuple):
     io_class : str or None
         I/O scheduling class of the main thread, on Linux; I/O priority of the process, on Windows.
     state : str or None
-        `ZOMBIE`, `MAIN_THREAD_ENDED` or `THREADS_UNKNOWN`, on Linux; None for an ordinary process.
+        `MAIN_THREAD_ENDED` or `THREADS_UNKNOWN`, on Linux; None for an ordinary process.
     """
 
-    level: ProcessPriority | None
+    level: ProcessPriority
     threads: dict[ThreadPriority, int] | None
     policy: str | None = None
     nice: int | None = None
@@ -38,7 +38,6 @@ class ProcessDescription(NamedTuple):
 
 
 # States of a process.
-ZOMBIE: Final = "zombie"
 MAIN_THREAD_ENDED: Final = "main thread ended"
 THREADS_UNKNOWN: Final = "threads unknown"
 
@@ -95,10 +94,14 @@ def no_such_process(requested: str, pid: int | None) -> NoSuchProcessError:
     )
 
 
-def process_ended(requested: str, pid: int | None) -> NoSuchProcessError:
-    """Return the error for a process of which nothing is left but its exit status."""
+class ProcessEndedError(NoSuchProcessError):
+    """Nothing is left of the process but its exit status."""
+
+
+def process_ended(requested: str, pid: int | None) -> ProcessEndedError:
+    """Return the error for a zombie."""
     reason = f"process {pid} has ended and waits for its parent to ask for its exit status (a zombie)"
-    return NoSuchProcessError(Shortfall(requested, "nothing", reason, "Leave it: it uses no CPU."))
+    return ProcessEndedError(Shortfall(requested, "nothing", reason, "Leave it: it uses no CPU."))
 
 
 def count_cpus() -> int:

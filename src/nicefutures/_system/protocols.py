@@ -55,7 +55,7 @@ class Priority(Protocol):
         """What prepares the calling thread for its end; None if nothing has to."""
 
     def describe(self, pid: int | None = None) -> ProcessDescription:
-        """Return all that is known of the process's scheduling."""
+        """Return all that is known of the process's scheduling; raises ProcessEndedError for a zombie that is seen."""
 
 
 class Threads(Protocol):

@@ -10,7 +10,6 @@ from ..._levels import NotPermittedError, PriorityError, ProcessPriority, Shortf
 from ..common import (
     MAIN_THREAD_ENDED,
     THREADS_UNKNOWN,
-    ZOMBIE,
     ProcessDescription,
     name_process,
     no_such_process,
@@ -84,10 +83,7 @@ def restore_process(saved: dict[int, Scheduling]) -> Shortfall | None:
 
 def describe(pid: int | None = None) -> ProcessDescription:
     with _lookup(pid, f"the priority of {name_process(pid)}") as leader:
-        try:
-            tids, all_threads = list_threads(leader)
-        except ZombieError:
-            return ProcessDescription(level=None, threads=None, state=ZOMBIE)
+        tids, all_threads = list_threads(leader)
         main = seam.system.read(tids[0])
         threads = Counter(map(nearest_thread, read_all(tids).values()))
     state = None if all_threads else THREADS_UNKNOWN

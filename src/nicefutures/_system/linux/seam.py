@@ -61,7 +61,7 @@ if not TYPE_CHECKING or sys.platform == "linux":
             return True
 
         def has_ended(self, tid: int) -> bool:
-            """Return whether a thread that is still listed has ended: a zombie, or the main thread before the others."""
+            """Return whether a listed thread has ended: that of a zombie, or the main thread before the others."""
             try:
                 with open(f"/proc/{tid}/stat", encoding="ascii", errors="replace") as stat:
                     return _state(stat.read()) in "ZX"  # proc_pid_stat(5)

@@ -118,7 +118,7 @@ class ZombieError(ProcessLookupError):
 
 
 def list_threads(pid: int) -> tuple[list[int], bool]:
-    """Return the ids of the process's threads that have not ended, the oldest first, and whether they are all of them."""
+    """Return the ids of the process's threads that live, the oldest first, and whether they are all of them."""
     try:
         tids = seam.system.threads(pid)
     except FileNotFoundError:
