@@ -217,7 +217,7 @@ def test_show_threads():
     ids=["no ASCII", "colour and newline", "from right to left", "no UTF-8"],
 )
 def test_show_any_name(name, text, shown):
-    """A name is one line without a control character in the table, and ASCII in JSON, whatever a process calls itself."""
+    """Whatever a process calls itself: the table has one line for it that a terminal can show, and JSON is ASCII."""
     code = f"open('/proc/self/comm', 'wb').write({name!r}); print(flush=True); input()"
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "LANG": "C", "TERM": "dumb", "NO_COLOR": "1"}
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -251,7 +251,7 @@ def test_show_and_set_zombie():
 
 @linux_only
 def test_show_and_set_without_main_thread():
-    """Where the main thread has ended before the others, these are set and shown, and nothing is said of the dead one."""
+    """Where the main thread has ended before the others, these are set and shown, and it is no failure."""
     code = (
         "import ctypes, os, threading\n"
         "def live():\n"
@@ -272,7 +272,7 @@ def test_show_and_set_without_main_thread():
 
 @linux_only
 def test_show_and_set_hidden(sleepers):
-    """Where /proc hides somebody else's process, what is known is shown; that it is theirs is the reason not to set it."""
+    """Of somebody else's process that /proc hides, what is known is shown; to set it is an error that says so."""
     if shutil.which("unshare") is None or os.geteuid() != 0:
         pytest.skip("not allowed to mount")
     script = 'mount -t proc -o hidepid=2 none /proc && exec "$@"'
@@ -332,10 +332,11 @@ def test_set_at_most_threads():
 @pytest.fixture
 def family():
     """The ids of a process, its child and its grandchild."""
-    last = "import os; print(os.getpid(), flush=True); input()"
+    tell = "import os, subprocess, sys; print(os.getpid(), flush=True); "
+    code = tell + "input()"
     for _ in range(2):
-        last = f"import os, subprocess, sys; print(os.getpid(), flush=True); subprocess.run([sys.executable, '-c', {last!r}])"
-    process = subprocess.Popen([sys.executable, "-c", last], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        code = f"{tell}subprocess.run([sys.executable, '-c', {code!r}])"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     yield [int(process.stdout.readline()) for _ in range(3)]
     process.communicate("\n")
 
@@ -425,7 +426,7 @@ def test_no_output(line, stderr, status, unbuffered):
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("command", ["show", "--help", "--version"])
 def test_nobody_reads(command, unbuffered):
-    """A reader who has gone is no error to tell; the exit status is what the shell says of a program that SIGPIPE ends."""
+    """A reader who has gone is no error to tell; the exit status is that of a program which SIGPIPE ends."""
     reader, writer = os.pipe()
     os.close(reader)
     result = subprocess.run(
