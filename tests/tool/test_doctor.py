@@ -380,15 +380,15 @@ def test_progress(monkeypatch):
         def isatty(self):
             return True
 
-    for stream, kind, shown in (
-        (io.StringIO(), "xterm", False),
-        (Terminal(), "dumb", False),
-        (Terminal(), "xterm", True),
-    ):
+    monkeypatch.setenv("TERM", "xterm")
+    for stream, shown in ((io.StringIO(), False), (Terminal(), True)):
         monkeypatch.setattr(sys, "stderr", stream)
-        monkeypatch.setenv("TERM", kind)
         progress = _doctor._Progress()
         progress.show(0.5)
         assert ("####" in stream.getvalue()) is shown
         progress.clear()
         assert not stream.getvalue().rpartition("]")[2].strip()
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    _doctor._Progress().show(0.5)
+    assert sys.stderr.getvalue() == ""
