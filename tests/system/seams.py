@@ -22,6 +22,7 @@ class FakeKernel:
         self.forbidden = {}
         self.births = []
         self.deaths = []
+        self.ended = set()
         self.ours = True
         self.ignores = False
         self.proc = True
@@ -42,6 +43,9 @@ class FakeKernel:
 
     def exists(self, pid):
         return pid in self.processes
+
+    def has_ended(self, tid):
+        return tid in self.ended
 
     def is_ours(self, pid):
         return self.ours

@@ -166,8 +166,74 @@ def test_without_proc(kernel):
     kernel.add(1001)
     kernel.proc = False
     shortfall = priority.set_process(ProcessPriority.IDLE)
-    assert "/proc" in shortfall.remedy
+    assert shortfall.remedy == "Mount /proc."
     assert kernel.state[OWN].policy == Policy.SCHED_IDLE
+    assert priority.describe().threads is None
+
+
+def test_hidden(kernel, monkeypatch):
+    """Of a process that /proc hides the main thread is set and shown, and it is said why no other."""
+    kernel.add(2000, 2000)
+    monkeypatch.setattr(kernel, "threads", lambda pid: [OWN] if pid == OWN else refuse(errno.ENOENT))
+    shortfall = priority.set_process(ProcessPriority.IDLE, 2000)
+    assert "hides the process" in shortfall.reason
+    kernel.forbidden = {"nice": errno.EACCES, "policy": errno.EPERM}
+    with pytest.raises(PriorityError, match=r"\(SCHED_IDLE, nice 0\) for the main thread\."):
+        priority.set_process(ProcessPriority.NORMAL, 2000)
+    description = priority.describe(2000)
+    assert (description.threads, description.state) == (None, "threads unknown")
+
+
+def test_ended(kernel):
+    """A main thread that has ended before the others is left out; a process that has ended is an error that says so."""
+    kernel.add(1001)
+    kernel.ended = {OWN}
+    saved = priority.save_process()
+    assert priority.set_process(ProcessPriority.IDLE) is None
+    assert kernel.state[1001].policy == Policy.SCHED_IDLE
+    description = priority.describe()
+    assert (description.level, description.state) == (ProcessPriority.IDLE, "main thread ended")
+    assert description.threads == {ThreadPriority.IDLE: 1}
+    assert priority.restore_process(saved) is None
+    assert kernel.state[1001].policy == Policy.SCHED_OTHER
+    kernel.add(2000, 2000)
+    kernel.ended.add(2000)
+    for call in (priority.set_process, priority.cap_process, lambda _, pid: priority.describe(pid)):
+        with pytest.raises(NoSuchProcessError, match="has ended and waits for its parent"):
+            call(ProcessPriority.IDLE, 2000)
+
+
+_LOW_IO, _IDLE_IO = 2 << 13 | 6, 3 << 13
+
+
+@pytest.mark.parametrize(
+    ("before", "level", "after"),
+    [
+        (("SCHED_OTHER", 7, 0), "BELOW_NORMAL", ("SCHED_BATCH", 10, _LOW_IO)),
+        (("SCHED_OTHER", 10, 0), "BELOW_NORMAL", None),
+        (("SCHED_OTHER", 19, 0), "BELOW_NORMAL", None),
+        (("SCHED_OTHER", 19, 0), "IDLE", ("SCHED_IDLE", 19, _IDLE_IO)),
+        (("SCHED_IDLE", 0, 2 << 13), "BELOW_NORMAL", None),
+        (("SCHED_OTHER", 0, _IDLE_IO), "BELOW_NORMAL", ("SCHED_BATCH", 10, _IDLE_IO)),
+        (("SCHED_OTHER", -3, 0), "NORMAL", ("SCHED_OTHER", 0, 0)),
+        (("SCHED_FIFO", 15, 0), "BELOW_NORMAL", ("SCHED_BATCH", 15, _LOW_IO)),
+        (("SCHED_FIFO", 0, 0), "REALTIME", None),
+    ],
+)
+def test_capped(kernel, before, level, after):
+    """A thread that is above is lowered, nothing of it is raised, and one that is not above stays as it is."""
+    policy, nice, ioprio = before
+    kernel.add(1001, policy=Policy[policy], nice=nice, ioprio=ioprio)
+    assert priority.cap_process(ProcessPriority[level]) is None
+    now = kernel.state[1001]
+    assert (Policy(now.policy).name, now.nice, now.ioprio) == (after or before)
+
+
+def test_capped_in_vain(kernel):
+    """A thread that is above and cannot be lowered is an error."""
+    kernel.ignores = True
+    with pytest.raises(PriorityError, match="did nothing"):
+        priority.cap_process(ProcessPriority.IDLE)
 
 
 def test_reset_on_fork(kernel):

@@ -121,6 +121,20 @@ def test_process_level(system, level):
     assert refusal is None or is_told(refusal)
 
 
+@pytest.mark.parametrize("level", ProcessPriority, ids=lambda level: level.name)
+def test_capped_process(system, level):
+    """A process that is above a level is put there, or is told why not; one that is not stays where it is."""
+    priority = system("priority")
+    before = priority.get_process()
+    refusal, shortfall = outcome_of(priority.cap_process, level)
+    assert shortfall is None
+    if refusal is None:
+        assert priority.get_process() == min(level, before)
+    else:
+        assert is_told(refusal)
+        assert level < before
+
+
 @pytest.mark.parametrize("level", ThreadPriority, ids=lambda level: level.name)
 def test_thread_level(system, level):
     """The calling thread is at the level afterwards, or at its equal, or is told why not; then it is put back."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from asking import PROCESS, WINDOWS, ask_threads
 from marks import linux_only, needs_privilege, posix_only, windows_only
 from nicefutures import ProcessPriority
+from nicefutures._tool import levels
 from patience import PATIENCE
 from programs import unprivileged
 
@@ -175,6 +177,7 @@ def test_the_others_are_done(sleepers):
     result = nicefutures("show", "--json", 2**31 - 1, pid)
     assert result.returncode == 2
     assert [row["pid"] for row in json.loads(result.stdout)] == [pid]
+    assert result.stderr.count("\n") == 1
 
 
 @linux_only
@@ -191,25 +194,247 @@ def test_show_threads():
         process.communicate(b"\n")
     del shown["pid"], shown["name"]
     assert shown == {
+        "ppid": os.getpid(),
         "level": "normal",
         "threads": {"idle": 1, "normal": 1},
         "policy": "SCHED_OTHER",
         "nice": 0,
         "priority_class": None,
         "io_class": "none",
+        "state": None,
     }
 
 
 @linux_only
-def test_show_any_name():
-    """A process whose name the terminal's encoding lacks is shown all the same."""
-    code = "open('/proc/self/comm', 'w').write('n\u00efce'); print(flush=True); input()"
+@pytest.mark.parametrize(
+    ("name", "text", "shown"),
+    [
+        (b"n\xc3\xafce", "n\u00efce", r"n\xefce"),
+        (b"a\x1b[31m\nb", "a\x1b[31m\nb", r"a\x1b[31m\nb"),
+        (b"a\xe2\x80\xaeb", "a\u202eb", r"a\u202eb"),
+        (b"a\xffb", r"a\udcffb", r"a\udcffb"),
+    ],
+    ids=["no ASCII", "colour and newline", "from right to left", "no UTF-8"],
+)
+def test_show_any_name(name, text, shown):
+    """Whatever a process calls itself: the table has one line for it that a terminal can show, and JSON is ASCII."""
+    code = f"open('/proc/self/comm', 'wb').write({name!r}); print(flush=True); input()"
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "LANG": "C", "TERM": "dumb", "NO_COLOR": "1"}
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
-        result = nicefutures("show", process.pid, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+        table = nicefutures("show", process.pid, env=ascii_only)
+        document = nicefutures("show", "--json", process.pid, env=ascii_only)
         process.communicate(b"\n")
-    assert "n\\xefce" in result.stdout
-    assert not result.stderr
+    header, row = table.stdout.splitlines()
+    assert row.split()[1] == shown
+    assert (header + row).isprintable()
+    assert document.stdout.isascii()
+    assert json.loads(document.stdout)[0]["name"] == text
+    assert table.stderr == document.stderr == ""
+
+
+@linux_only
+def test_show_and_set_zombie():
+    """A process that waits for its parent is shown as a zombie; to set it is an error that says so."""
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    result = nicefutures("show", "--json", process.pid)
+    (row,) = json.loads(result.stdout)
+    assert (row["state"], row["level"], row["threads"]) == ("zombie", None, None)
+    assert (result.stderr, result.returncode) == ("", 0)
+    for meaning in ("--priority", "--at-most"):
+        result = nicefutures("set", meaning, "idle", process.pid)
+        assert "has ended and waits for its parent" in result.stderr
+        assert (result.stderr.count("\n"), result.returncode) == (1, 2)
+    process.wait()
+
+
+@linux_only
+def test_show_and_set_without_main_thread():
+    """Where the main thread has ended before the others, these are set and shown, and it is no failure."""
+    code = (
+        "import ctypes, os, threading\n"
+        "def live():\n"
+        "    while open(f'/proc/{os.getpid()}/stat').read().rpartition(')')[2].split()[0] != 'Z': pass\n"
+        "    print(threading.get_native_id(), flush=True); input(); os._exit(0)\n"
+        "threading.Thread(target=live).start(); ctypes.CDLL(None).pthread_exit(None)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        tid = int(process.stdout.readline())
+        result = nicefutures("set", "-p", "idle", process.pid)
+        policy = os.sched_getscheduler(tid)
+        (row,) = json.loads(nicefutures("show", "--json", process.pid).stdout)
+        process.communicate(b"\n")
+    assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
+    assert policy == os.SCHED_IDLE
+    assert (row["state"], row["level"], row["threads"]) == ("main thread ended", "idle", {"idle": 1})
+
+
+@linux_only
+def test_show_and_set_hidden(sleepers):
+    """Of somebody else's process that /proc hides, what is known is shown; to set it is an error that says so."""
+    if shutil.which("unshare") is None or os.geteuid() != 0:
+        pytest.skip("not allowed to mount")
+    script = 'mount -t proc -o hidepid=2 none /proc && exec "$@"'
+    hidden = ["unshare", "--mount", "sh", "-c", script, "sh", *unprivileged()]
+    result = nicefutures("show", "--json", sleepers[0].pid, command=hidden)
+    if "unshare" in result.stderr or "mount:" in result.stderr:
+        pytest.skip("not allowed to mount")
+    (row,) = json.loads(result.stdout)
+    assert (row["level"], row["threads"], row["state"]) == ("normal", None, "threads unknown")
+    result = nicefutures("set", "-p", "idle", sleepers[0].pid, command=hidden)
+    assert "belongs to another user, and /proc hides its threads" in result.stderr
+    assert (result.stderr.count("\n"), result.returncode) == (1, 2)
+
+
+# --- at most
+
+
+@pytest.mark.parametrize(
+    ("before", "at_most", "after"),
+    [
+        ("normal", "below_normal", "below_normal"),
+        ("idle", "below_normal", "idle"),
+        ("below_normal", "normal", "below_normal"),
+        ("normal", "high", "normal"),
+    ],
+)
+def test_set_at_most(sleepers, before, at_most, after):
+    """`set --at-most` lowers a process that is above, and leaves alone one that is not."""
+    pid = sleepers[0].pid
+    nicefutures("set", "-p", before, pid)
+    result = nicefutures("set", "--at-most", at_most, pid)
+    assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
+    assert set(ask_threads(pid)) == {PROCESS[ProcessPriority[after.upper()]]}
+
+
+@linux_only
+def test_set_at_most_threads():
+    """On Linux each thread is looked at for itself, and needs no privilege to stay where it is."""
+    code = (
+        "import os, threading; e = threading.Event()\n"
+        "def low(): os.setpriority(os.PRIO_PROCESS, 0, 15); print('ready', flush=True); e.wait()\n"
+        "threading.Thread(target=low).start(); input(); e.set()"
+    )
+    command = [*unprivileged(), sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        result = nicefutures("set", "--at-most", "below_normal", process.pid, command=unprivileged())
+        levels = ask_threads(process.pid)
+        process.communicate(b"\n")
+    assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
+    assert sorted(levels) == [("SCHED_BATCH", 10, "BE"), ("SCHED_OTHER", 15, "NONE")]
+
+
+# --- trees
+
+
+@pytest.fixture
+def family():
+    """The ids of a process, its child and its grandchild."""
+    tell = "import os, subprocess, sys; print(os.getpid(), flush=True); "
+    code = tell + "input()"
+    for _ in range(2):
+        code = f"{tell}subprocess.run([sys.executable, '-c', {code!r}])"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    yield [int(process.stdout.readline()) for _ in range(3)]
+    process.communicate("\n")
+
+
+def test_tree(family):
+    """--tree reaches a process and its descendants: `set` sets each, `show` shows them as a tree."""
+    result = nicefutures("set", "--tree", "-p", "below_normal", family[0])
+    assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
+    for pid in family:
+        assert set(ask_threads(pid)) == {PROCESS[ProcessPriority.BELOW_NORMAL]}
+    result = nicefutures("set", "--tree", "--at-most", "idle", family[1])
+    assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
+    rows = json.loads(nicefutures("show", "--tree", "--json", family[0]).stdout)
+    assert [(row["pid"], row["ppid"]) for row in rows] == list(zip(family, [os.getpid(), *family], strict=False))
+    assert [row["level"] for row in rows] == ["below_normal", "idle", "idle"]
+    header, *table = nicefutures("show", "--tree", family[0]).stdout.splitlines()
+    name = header.index("NAME")
+    assert [len(line[name:]) - len(line[name:].lstrip()) for line in table] == [0, 2, 4]
+
+
+def test_tree_that_grows():
+    """A process that starts while the others are being set is set too."""
+    tree, children = levels._growing_tree(os.getpid()), []
+    assert next(tree) == os.getpid()
+    for _ in range(2):
+        children.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+        found = next(tree)
+        while found != children[-1].pid:  # what else the tests have started
+            found = next(tree)
+    for child in children:
+        child.communicate()
+
+
+@posix_only
+def test_tree_that_ends():
+    """A descendant that has ended is no error."""
+    code = (
+        "import os, subprocess; child = subprocess.Popen(['true'])\n"
+        "os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT); print(flush=True); input(); child.wait()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        for command in (["set", "-p", "idle"], ["show"]):
+            result = nicefutures(*command, "--tree", process.pid)
+            assert (result.stderr, result.returncode) == ("", 0)
+        process.communicate(b"\n")
+
+
+# --- where the output goes
+
+BAD, FULL = "nicefutures: write error: Bad file descriptor\n", "nicefutures: write error: No space left on device\n"
+
+
+@posix_only
+@pytest.mark.every_python
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    ("line", "stderr", "status"),
+    [
+        ("show >&-", BAD, 2),
+        ("show --json >&-", BAD, 2),
+        ("--version >&-", BAD, 2),
+        ("show --help >&-", BAD, 2),
+        ("show >/dev/full", FULL, 2),
+        ("--help >/dev/full", FULL, 2),
+        ("show >&- 2>&- <&-", "", 2),
+        ("show 2>&- >/dev/null", "", 0),
+        ("show 2147483647 2>&-", "", 2),
+        ("show 2147483647 2>/dev/full", "", 2),
+        ("stop 2>&-", "", 2),
+        ("stop 2>/dev/full", "", 2),
+        ("set -p normal $$ >&-", "", 0),
+    ],
+)
+def test_no_output(line, stderr, status, unbuffered):
+    """Output that cannot be written is one line on stderr, if that is there, and exit status 2."""
+    if "/dev/full" in line and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    result = subprocess.run(
+        ["sh", "-c", f'"$0" -m nicefutures {line}', sys.executable],
+        capture_output=True, text=True, timeout=PATIENCE, env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    assert (result.stdout, result.stderr, result.returncode) == ("", stderr, status)
+
+
+@pytest.mark.every_python
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("command", ["show", "--help", "--version"])
+def test_nobody_reads(command, unbuffered):
+    """A reader who has gone is no error to tell; the exit status is that of a program which SIGPIPE ends."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [sys.executable, "-m", "nicefutures", command],
+        stdout=writer, stderr=subprocess.PIPE, timeout=PATIENCE, env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    os.close(writer)
+    assert (result.stderr, result.returncode) == (b"", 141)
 
 
 @posix_only

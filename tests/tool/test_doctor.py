@@ -279,10 +279,74 @@ def test_errors(arguments, message):
 @linux_only
 @needs_privilege
 def test_no_processes():
-    """Where no process can be started, that is one line on stderr and exit status 2."""
-    result = doctor(command=[*unprivileged(), "prlimit", "--nproc=2"])
+    """Where no process can be started, that is one line on stderr and exit status 2; JSON has what there is."""
+    limited = [*unprivileged(), "prlimit", "--nproc=2"]
+    result = doctor(command=limited)
     assert "cannot measure" in result.stderr
     assert (result.stdout, result.stderr.count("\n"), result.returncode) == ("", 1, 2)
+    result = doctor("--json", command=limited)
+    report = json.loads(result.stdout)
+    assert (report["works"], report["measurements"]) == (None, [])
+    assert report["machine"]["cpus"] == os.cpu_count()
+    assert result.stderr == f"nicefutures: {report['warnings'][0]}\n"
+    assert result.returncode == 2
+
+
+@posix_only
+def test_closed_files():
+    """Closed standard files are none that the processes of the measurement write to."""
+    result = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- 2>&-', "sh", *DOCTOR, "--json", "--seconds", "0.1"],
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert result.stderr == ""
+    assert result.returncode == (0 if json.loads(result.stdout)["works"] else 1)
+
+
+# What the doctor writes, without the time that it takes to measure.
+_REPORT = """
+import sys
+from nicefutures._tool import cli, doctor
+from nicefutures._tool.measure import Measurement
+doctor.measure = lambda *args, **options: [
+    Measurement("same", pool, 1.0, share, 1.0, 1.0) for pool, share in (("nothing", 1), ("stdlib", 0.2), ("low", 0.2))
+]
+sys.exit(cli.main(["doctor", *sys.argv[1:]]))
+"""
+
+
+@posix_only
+@pytest.mark.parametrize("arguments", [[], ["--json"]], ids=["text", "JSON"])
+@pytest.mark.parametrize(
+    ("redirection", "stderr", "status"),
+    [
+        (">/dev/null", "", 1),
+        (">/dev/null 2>&-", "", 1),
+        (">&-", "nicefutures: write error: Bad file descriptor\n", 2),
+        (">&- 2>&- <&-", "", 2),
+        (">/dev/full", "nicefutures: write error: No space left on device\n", 2),
+    ],
+)
+def test_no_output(arguments, redirection, stderr, status):
+    """That the report cannot be written is not the exit status of "no effect"."""
+    if "/dev/full" in redirection and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    result = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-c", _REPORT, *arguments],
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert (result.stdout, result.stderr, result.returncode) == ("", stderr, status)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]], ids=["text", "JSON"])
+def test_nobody_reads(arguments):
+    """A reader who has gone is no error to tell."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", _REPORT, *arguments]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=PATIENCE)
+    os.close(writer)
+    assert (result.stderr, result.returncode) == (b"", 141)
 
 
 def has_workers(pid):
@@ -310,12 +374,13 @@ def test_interrupted(number):
 
 
 def test_progress(monkeypatch):
-    """The bar is for a terminal only, and goes away."""
+    """The bar is for a terminal only that can take it away, and goes away."""
 
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
+    monkeypatch.setenv("TERM", "xterm")
     for stream, shown in ((io.StringIO(), False), (Terminal(), True)):
         monkeypatch.setattr(sys, "stderr", stream)
         progress = _doctor._Progress()
@@ -323,3 +388,7 @@ def test_progress(monkeypatch):
         assert ("####" in stream.getvalue()) is shown
         progress.clear()
         assert not stream.getvalue().rpartition("]")[2].strip()
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    _doctor._Progress().show(0.5)
+    assert sys.stderr.getvalue() == ""

@@ -27,6 +27,8 @@ class ProcessDescription(NamedTuple):
         Priority class, on Windows.
     io_class : str or None
         I/O scheduling class of the main thread, on Linux; I/O priority of the process, on Windows.
+    state : str or None
+        `MAIN_THREAD_ENDED` or `THREADS_UNKNOWN`, on Linux; None for an ordinary process.
     """
 
     level: ProcessPriority
@@ -35,30 +37,12 @@ class ProcessDescription(NamedTuple):
     nice: int | None = None
     priority_class: str | None = None
     io_class: str | None = None
+    state: str | None = None
 
 
-class Popen(Protocol):
-    """Starts a process that has been decided on, with a few more of the options of `subprocess.Popen`."""
-
-    def __call__(self, *, creationflags: int = 0) -> "subprocess.Popen[Any]": ...
-
-
-def start_and_set(
-    popen: Callable[[], "subprocess.Popen[Any]"],
-    set_process: Callable[[int], Shortfall | None],
-    tell: Callable[[Shortfall], None],
-) -> None:
-    """Start a process, and set its level from outside."""
-    process = popen()
-    try:
-        shortfall = set_process(process.pid)
-    except NoSuchProcessError:  # it has ended already
-        return
-    except PriorityError as error:
-        shortfall = error.args[0]
-    if shortfall is not None:
-        tell(shortfall)
-
+# States of a process.
+MAIN_THREAD_ENDED: Final = "main thread ended"
+THREADS_UNKNOWN: Final = "threads unknown"
 
 # Kinds of groups.
 SCOPE: Final = "systemd scope"
@@ -111,6 +95,39 @@ def no_such_process(requested: str, pid: int | None) -> NoSuchProcessError:
     return NoSuchProcessError(
         Shortfall(requested, "nothing", reason, "Check the process id, or whether the process has ended.")
     )
+
+
+class ProcessEndedError(NoSuchProcessError):
+    """Nothing is left of the process but its exit status."""
+
+
+def process_ended(requested: str, pid: int | None) -> ProcessEndedError:
+    """Return the error for a zombie."""
+    reason = f"process {pid} has ended and waits for its parent to ask for its exit status (a zombie)"
+    return ProcessEndedError(Shortfall(requested, "nothing", reason, "Leave it: it uses no CPU."))
+
+
+class Popen(Protocol):
+    """Starts a process that has been decided on, with a few more of the options of `subprocess.Popen`."""
+
+    def __call__(self, *, creationflags: int = 0) -> "subprocess.Popen[Any]": ...
+
+
+def start_and_set(
+    popen: Callable[[], "subprocess.Popen[Any]"],
+    set_process: Callable[[int], Shortfall | None],
+    tell: Callable[[Shortfall], None],
+) -> None:
+    """Start a process, and set its level from outside."""
+    process = popen()
+    try:
+        shortfall = set_process(process.pid)
+    except NoSuchProcessError:  # it has ended already
+        return
+    except PriorityError as error:
+        shortfall = error.args[0]
+    if shortfall is not None:
+        tell(shortfall)
 
 
 def count_cpus() -> int:

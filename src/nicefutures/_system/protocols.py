@@ -33,6 +33,12 @@ class Priority(Protocol):
         `tell` is called with what is missing, before the process starts if that is known by then.
         """
 
+    def cap_process(self, priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
+        """Put every thread of the process that is above `priority` there, and leave the others where they are.
+
+        Returns and raises as `set_process`. Nothing is raised: neither a thread, nor its I/O priority.
+        """
+
     def get_process(self, pid: int | None = None) -> ProcessPriority:
         """Return the level that is nearest to what is in force for the process."""
 
@@ -59,7 +65,7 @@ class Priority(Protocol):
         """What prepares the calling thread for its end; None if nothing has to."""
 
     def describe(self, pid: int | None = None) -> ProcessDescription:
-        """Return all that is known of the process's scheduling."""
+        """Return all that is known of the process's scheduling; raises ProcessEndedError for a zombie that is seen."""
 
 
 class Threads(Protocol):

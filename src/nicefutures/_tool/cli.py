@@ -4,11 +4,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from .._levels import ProcessPriority, parse_priority
-from .common import USAGE_ERROR
+from .common import USAGE_ERROR, put, say
 from .levels import set_level, show
 from .run import run, split_program
 
@@ -23,10 +22,26 @@ nicefutures run [-p LEVEL] script.py [ARG ...]
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says an error in one line."""
+    """Says an error in one line, and help as everything else is written."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_ERROR, f"{self.prog}: {message}\n")
+        say(message, self.prog)
+        self.exit(USAGE_ERROR)
+
+    def print_help(self, file: Any = None) -> None:
+        if file is not None:
+            super().print_help(file)
+        elif status := put(self.format_help().rstrip("\n")):
+            self.exit(status)
+
+
+class _Version(argparse.Action):
+    """Writes the version, which nothing else has to look up."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        parser.exit(put(f"nicefutures {version('nicefutures')}"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 2 after an error, that of the program for ``run``, 1 from ``doctor`` if lowering has no effect.
+        Exit status. For ``run`` that of the program. Otherwise 2 after an error: also if only one process of several
+        could not be set or shown, or the output could not be written. 141 if the reader of the output has gone, as of
+        a program that SIGPIPE ends. From ``doctor`` 1 if lowering has no effect, 130 after Ctrl-C.
     """
     own, program = split_program(sys.argv[1:] if arguments is None else arguments)
     parser = _make_parser()
@@ -48,30 +65,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "run":
         return run(parser.error, options.priority, program)
     if options.command == "set":
-        return set_level(options.priority, options.pid)
+        at_most = options.at_most is not None
+        return set_level(options.at_most or options.priority, options.pid, at_most=at_most, tree=options.tree)
     if options.command == "doctor":
         from . import doctor  # measuring needs much that the others do without
 
         return doctor.run(isolate=options.isolate == "auto", as_json=options.json, seconds=options.seconds)
-    return show(options.pid or [os.getpid()], as_json=options.json)
+    return show(options.pid or [os.getpid()], as_json=options.json, tree=options.tree)
 
 
 def _make_parser() -> _Parser:
     parser = _Parser(
         prog="nicefutures", description="Run programs at a low priority, set and show priorities.", allow_abbrev=False
     )
-    parser.add_argument("--version", action="version", version=f"nicefutures {version('nicefutures')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="run|set|show|doctor")
 
     run_ = commands.add_parser("run", help="run a program at a priority", usage=_RUN_USAGE, allow_abbrev=False)
     run_.add_argument("-p", "--priority", type=_level, default=ProcessPriority.IDLE, metavar="LEVEL", help=_LEVELS)
 
     set_ = commands.add_parser("set", help="set the priority of running processes, every thread included")
-    set_.add_argument("-p", "--priority", type=_level, required=True, metavar="LEVEL", help=_LEVELS)
+    level = set_.add_mutually_exclusive_group(required=True)
+    level.add_argument("-p", "--priority", type=_level, metavar="LEVEL", help=_LEVELS)
+    level.add_argument(
+        "--at-most",
+        type=_level,
+        metavar="LEVEL",
+        help="lower what is above LEVEL, thread by thread, and leave the rest where it is",
+    )
+    set_.add_argument("--tree", action="store_true", help="and all processes that they have started")
     set_.add_argument("pid", type=_pid, nargs="+", metavar="PID", help="process id")
 
     show_ = commands.add_parser("show", help="show the priority of processes and of their threads")
     show_.add_argument("--json", action="store_true", help="for programs")
+    show_.add_argument("--tree", action="store_true", help="and all processes that they have started")
     show_.add_argument("pid", type=_pid, nargs="*", metavar="PID", help="process id (default: this process)")
 
     doctor = commands.add_parser("doctor", help="show what this machine offers, and measure whether lowering works")

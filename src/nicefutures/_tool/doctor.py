@@ -1,5 +1,6 @@
 """``nicefutures doctor``: what this machine offers, whether lowering has an effect on it, and what to do if not."""
 
+import contextlib
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from .._levels import PriorityWarning
 from .._system import backend
+from .common import fill_standard_files, printable, put, put_json, say
 from .measure import FAILURES, Measurement, measure
 
 _NO_EFFECT: Final = 1
@@ -80,17 +82,18 @@ def run(*, isolate: bool, as_json: bool, seconds: float) -> int:
     -------
     int
         Exit status: 0 if lowering works or there is nothing to be won, 1 if it has no effect, 2 if that cannot be
-        measured.
+        measured, or the report not be written.
     """
+    fill_standard_files()
     try:
         machine, measurements, said = _examine(isolate=isolate, seconds=seconds)
-    except FAILURES as error:
-        print(f"nicefutures: cannot measure: {str(error) or type(error).__name__}", file=sys.stderr)
-        return _CANNOT_MEASURE
     except KeyboardInterrupt:
         return _INTERRUPTED
     verdicts = judge(measurements)
-    works = not _failures(verdicts)
+    works = not _failures(verdicts) if measurements else None
+    status = {True: 0, False: _NO_EFFECT, None: _CANNOT_MEASURE}[works]
+    if works is None:
+        say(*said)
     if as_json:
         report = {
             "machine": machine,
@@ -99,15 +102,15 @@ def run(*, isolate: bool, as_json: bool, seconds: float) -> int:
             "warnings": said,
             "works": works,
         }
-        print(json.dumps(report, indent=2))
-    else:
-        text = "\n".join(_report(machine, measurements, said, verdicts))
-        print(text.encode("ascii", "backslashreplace").decode())  # a control group's name may have any character
-    return 0 if works else _NO_EFFECT
+        return put_json(report) or status
+    if works is None:
+        return status
+    # A control group's name may have any character.
+    return put("\n".join(map(printable, _report(machine, measurements, said, verdicts)))) or status
 
 
 def _examine(*, isolate: bool, seconds: float) -> tuple[dict[str, Any], list[Measurement], list[str]]:
-    """Return what the machine offers, what was measured, and what is to be said about that."""
+    """Return what the machine offers, what was measured, nothing if that cannot be, and what is to be said about it."""
     begin = time.monotonic()
     progress = _Progress()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is to be left behind
@@ -118,7 +121,11 @@ def _examine(*, isolate: bool, seconds: float) -> tuple[dict[str, Any], list[Mea
         left = seconds - (time.monotonic() - begin)
         with warnings.catch_warnings(record=True) as log:
             warnings.simplefilter("always")
-            measurements = measure(cpus, left, sessions=sessions, isolate=isolate and sessions, progress=progress.show)
+            isolate = isolate and sessions
+            try:
+                measurements = measure(cpus, left, sessions=sessions, isolate=isolate, progress=progress.show)
+            except FAILURES as error:
+                return machine, [], [f"cannot measure: {str(error) or type(error).__name__}"]
     finally:
         progress.clear()
         signal.signal(signal.SIGTERM, before)
@@ -280,5 +287,7 @@ class _Progress:
         self._write(f"\r{'':{self._WIDTH + 2}}\r")
 
     def _write(self, text: str) -> None:
-        if sys.stderr.isatty():
-            print(text, end="", file=sys.stderr, flush=True)
+        # A dumb terminal does not go back to the beginning of a line.
+        if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            with contextlib.suppress(OSError):  # the terminal is gone
+                print(text, end="", file=sys.stderr, flush=True)

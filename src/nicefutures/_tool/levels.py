@@ -1,75 +1,144 @@
 """``nicefutures set`` and ``nicefutures show``: the levels of running processes."""
 
-import json
-import sys
-from collections.abc import Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-import psutil
-
-from .._levels import PriorityError, ProcessPriority
+from .._levels import NoSuchProcessError, PriorityError, ProcessPriority
 from .._system import backend
-from .._system.common import ProcessDescription
-from .common import USAGE_ERROR, say
+from .._system.common import ProcessDescription, ProcessEndedError
+from .common import USAGE_ERROR, printable, put, put_json, say
+
+if TYPE_CHECKING:  # `run` does without it
+    import psutil
 
 
-def set_level(priority: ProcessPriority, pids: Sequence[int | None]) -> int:
-    """Put processes at a level; return the exit status."""
+def set_level(
+    priority: ProcessPriority, pids: Sequence[int | None], *, at_most: bool = False, tree: bool = False
+) -> int:
+    """Put processes at a level, or only what of them is above it; return the exit status."""
+    put_at = backend.priority.cap_process if at_most else backend.priority.set_process
     status = 0
-    for pid in pids:
-        try:
-            shortfall = backend.priority.set_process(priority, pid)
-        except PriorityError as error:
-            say(error)
-            status = USAGE_ERROR
-        else:
-            if shortfall is not None:
-                say(shortfall.text)
+    for root in pids:
+        for pid in _growing_tree(root) if tree and root is not None else [root]:
+            try:
+                shortfall = put_at(priority, pid)
+            except PriorityError as error:
+                if pid != root and isinstance(error, NoSuchProcessError):
+                    continue  # it ended meanwhile
+                say(error)
+                status = USAGE_ERROR
+            else:
+                if shortfall is not None:
+                    say(shortfall.text)
     return status
 
 
-def show(pids: list[int], *, as_json: bool) -> int:
+def show(pids: Sequence[int], *, as_json: bool, tree: bool = False) -> int:
     """Show what processes have; return the exit status."""
     status = 0
-    rows = []
-    for pid in pids:
-        try:
-            rows.append(_row(pid, backend.priority.describe(pid)))
-        except PriorityError as error:
-            say(error)
-            status = USAGE_ERROR
+    rows: dict[int, dict[str, Any]] = {}
+    depths = {}
+    for root in pids:
+        for pid, depth in _tree(root) if tree else [(root, 0)]:
+            if pid in rows:
+                continue
+            try:
+                rows[pid] = _row(pid)
+                depths[pid] = depth
+            except PriorityError as error:
+                if pid != root and isinstance(error, NoSuchProcessError):
+                    continue  # it ended meanwhile
+                say(error)
+                status = USAGE_ERROR
     if as_json:
-        print(json.dumps(rows, indent=2))
-    elif rows:
-        table = _table(rows)
-        encoding = sys.stdout.encoding or "ascii"
-        print(table.encode(encoding, "backslashreplace").decode(encoding))  # a name may have any character
+        return put_json(list(rows.values())) or status
+    if rows:
+        return put(_table(list(rows.values()), list(depths.values()))) or status
     return status
 
 
-def _row(pid: int, description: ProcessDescription) -> dict[str, Any]:
+# --- trees
+
+
+def _growing_tree(root: int) -> Iterator[int]:
+    """Yield a process and its descendants, parents first, until none has come up since the others were yielded.
+
+    Who deals with each as it comes has dealt with all in the end, for a new process has the level of its parent.
+    """
+    yield root
+    seen: set[psutil.Process] = set()
+    while fresh := [process for process in _descendants(root) if process not in seen]:
+        # Its id may be somebody else's by now.
+        yield from (process.pid for process in fresh if process.is_running())
+        seen.update(fresh)
+
+
+def _tree(root: int) -> Iterator[tuple[int, int]]:
+    """Yield a process and its descendants in the order of their tree, and how deep in it each is."""
+    import psutil
+
+    parents = {}
+    for process in _descendants(root):
+        try:
+            parents[process.pid] = process.ppid()
+        except psutil.Error:  # it ended meanwhile
+            continue
+    children = defaultdict(list)
+    for pid, parent in sorted(parents.items(), reverse=True):
+        children[parent if parent in parents else root].append(pid)
+    left = [(root, 0)]
+    while left:
+        pid, depth = left.pop()
+        yield pid, depth
+        left += [(child, depth + 1) for child in children[pid]]
+
+
+def _descendants(pid: int) -> "list[psutil.Process]":
+    import psutil
+
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except (psutil.Error, OSError):  # gone, hidden, or a system without the call
+        return []
+
+
+# --- rows
+
+
+def _row(pid: int) -> dict[str, Any]:
+    name, parent = _identify(pid)
+    row = {"pid": pid, "ppid": parent, "name": name}
+    try:
+        description = backend.priority.describe(pid)
+    except ProcessEndedError:
+        return {**row, **dict.fromkeys(ProcessDescription._fields), "state": "zombie"}
     threads = description.threads
     return {
-        "pid": pid,
-        "name": _process_name(pid),
+        **row,
         **description._asdict(),
         "level": description.level.name.lower(),
         "threads": threads and {level.name.lower(): count for level, count in threads.items()},
     }
 
 
-def _process_name(pid: int) -> str | None:
+def _identify(pid: int) -> tuple[str | None, int | None]:
+    """Return a process's name, which has no surrogates for the sake of JSON's readers, and its parent."""
+    import psutil
+
     try:
-        return psutil.Process(pid).name()
+        process = psutil.Process(pid)
+        return process.name().encode("utf-8", "backslashreplace").decode(), process.ppid()
     except (psutil.Error, OSError):  # gone, not ours to look at, or a system without the call
-        return None
+        return None, None
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    """Lay out the columns that this system has."""
-    columns = [key for key in rows[0] if any(row[key] is not None for row in rows)]
+def _table(rows: list[dict[str, Any]], depths: list[int]) -> str:
+    """Lay out the columns that this system has, and names by their depth in a tree."""
+    columns = [key for key in rows[0] if key != "ppid" and any(row[key] is not None for row in rows)]
     cells = [[key.replace("_", " ").upper() for key in columns]]
-    cells += [[_cell(row[key]) for key in columns] for row in rows]
+    for row, depth in zip(rows, depths, strict=True):
+        cells.append(["  " * depth * (key == "name") + _cell(row[key]) for key in columns])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
 
@@ -77,4 +146,4 @@ def _table(rows: list[dict[str, Any]]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{count} {level}" for level, count in value.items())
-    return "-" if value is None else str(value)
+    return "-" if value is None else printable(str(value))

@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import Final, NoReturn
 
 from ..._levels import NotPermittedError, PriorityError, ProcessPriority, Shortfall, ThreadPriority
-from ..common import Popen, ProcessDescription, name_process, no_such_process
+from ..common import (
+    MAIN_THREAD_ENDED,
+    THREADS_UNKNOWN,
+    Popen,
+    ProcessDescription,
+    name_process,
+    no_such_process,
+    process_ended,
+)
 from . import seam
 from .scheduling import (
     LOWEST_NICE,
@@ -25,22 +33,34 @@ from .scheduling import (
     nearest_process,
     nearest_thread,
 )
-from .walk import Refusals, explain, list_threads, read_all, restore_each, set_all, set_each
+from .walk import Refusals, ZombieError, explain, list_threads, read_all, restore_each, set_all, set_each
 
 # --- processes
 
 
 def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
+    return _put_process(priority, pid, cap=False)
+
+
+def cap_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
+    return _put_process(priority, pid, cap=True)
+
+
+def _put_process(priority: ProcessPriority, pid: int | None, *, cap: bool) -> Shortfall | None:
     target = PROCESS_TARGETS[priority]
     with _lookup(pid, f"priority {priority.name} of {name_process(pid)}") as leader:
-        behind, refusals = set_all(leader, target)
+        behind, refusals = set_all(leader, target, cap=cap)
         tids, all_threads = list_threads(leader)
     requested = f"priority {priority.name} of process {leader} ({describe_target(target)})"
     if behind:
         in_force = describe_process_level(behind[0])
-        if len(behind) < len(tids):
+        if not all_threads:
+            in_force += " for the main thread"
+        elif len(behind) < len(tids):
             in_force += f" for {len(behind)} of {len(tids)} threads"
-        return _shortfall(requested, target, behind, refusals, in_force, leader)
+        if not seam.system.is_ours(leader):
+            _raise_not_ours(requested, in_force, leader, all_threads=all_threads)
+        return _shortfall(requested, target, behind, refusals, in_force)
     return None if all_threads else _unlisted(requested, seam.system.read(leader))
 
 
@@ -55,12 +75,12 @@ def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], N
     target = PROCESS_TARGETS[priority]
 
     def start_at_level() -> None:
-        refusals = set_each([_SELF], target)
+        refusals = set_each({_SELF: target})
         now = seam.system.read(_SELF)
         if not target.is_met(now):
             requested = f"priority {priority.name} of a new process ({describe_target(target)})"
             try:
-                shortfall = _shortfall(requested, target, [now], refusals, describe_process_level(now), None)
+                shortfall = _shortfall(requested, target, [now], refusals, describe_process_level(now))
             except PriorityError as error:
                 shortfall = error.args[0]
             tell(shortfall)
@@ -78,7 +98,7 @@ def save_process() -> dict[int, Scheduling]:
 
 def restore_process(saved: dict[int, Scheduling]) -> Shortfall | None:
     pid = seam.system.process_id()
-    main = saved[pid]
+    main = saved.get(pid, next(iter(saved.values())))  # the main thread may have ended
     # A thread that was not there before goes where the main thread goes.
     tids, _ = list_threads(pid)
     return restore_each({tid: saved.get(tid, main) for tid in tids}, f"the priority of process {pid} from before")
@@ -86,14 +106,17 @@ def restore_process(saved: dict[int, Scheduling]) -> Shortfall | None:
 
 def describe(pid: int | None = None) -> ProcessDescription:
     with _lookup(pid, f"the priority of {name_process(pid)}") as leader:
-        main = seam.system.read(leader)
-        threads = Counter(map(nearest_thread, read_all(list_threads(leader)[0]).values()))
+        tids, all_threads = list_threads(leader)
+        main = seam.system.read(tids[0])
+        threads = Counter(map(nearest_thread, read_all(tids).values()))
+    state = None if all_threads else THREADS_UNKNOWN
     return ProcessDescription(
         level=nearest_process(main),
-        threads=dict(sorted(threads.items())),
+        threads=dict(sorted(threads.items())) if all_threads else None,
         policy=name_of(Policy, main.bare_policy),
         nice=main.nice,
         io_class=name_of(IoClass, main.io_class).lower().replace("_", "-"),
+        state=state if leader in tids else MAIN_THREAD_ENDED,
     )
 
 
@@ -111,12 +134,12 @@ def set_thread(priority: ThreadPriority) -> Shortfall | None:
                 seam.system.set_nice(_SELF, target.nice)
                 if seam.system.read_cpu(_SELF) == (policy, target.nice):
                     return None
-    refusals = set_each([_SELF], target)
+    refusals = set_each({_SELF: target})
     now = seam.system.read(_SELF)
     if target.is_met(now):
         return None
     requested = f"thread priority {priority.name} ({describe_target(target)})"
-    return _shortfall(requested, target, [now], refusals, describe_thread_level(now), None)
+    return _shortfall(requested, target, [now], refusals, describe_thread_level(now))
 
 
 def get_thread(thread: threading.Thread | None = None) -> ThreadPriority:
@@ -144,6 +167,8 @@ def _lookup(pid: int | None, requested: str) -> Iterator[int]:
     """Yield the process id; a process that does not exist becomes a PriorityError."""
     try:
         yield seam.system.process_id() if pid is None else pid
+    except ZombieError as error:
+        raise process_ended(requested, pid) from error
     except (ProcessLookupError, OverflowError) as error:
         if isinstance(error, PriorityError):
             raise
@@ -157,11 +182,9 @@ def _lookup(pid: int | None, requested: str) -> Iterator[int]:
 
 
 def _shortfall(
-    requested: str, target: Target, behind: list[Scheduling], refusals: Refusals, in_force: str, pid: int | None
+    requested: str, target: Target, behind: list[Scheduling], refusals: Refusals, in_force: str
 ) -> Shortfall:
     """Return what is missing if the threads are low all the same, otherwise raise it."""
-    if pid is not None and not seam.system.is_ours(pid):
-        _raise_not_ours(requested, in_force, pid)
     reason, remedy = explain(refusals, target.policy, behind)
     shortfall = Shortfall(requested, in_force, reason, remedy)
     substitute = LOWEST_NICE if target.policy == Policy.SCHED_IDLE else target.nice
@@ -174,11 +197,18 @@ def _shortfall(
     raise PriorityError(shortfall)
 
 
-def _raise_not_ours(requested: str, in_force: str, pid: int) -> NoReturn:
+def _raise_not_ours(requested: str, in_force: str, pid: int, *, all_threads: bool) -> NoReturn:
     reason = f"process {pid} belongs to another user"
+    if not all_threads:
+        reason += ", and /proc hides its threads"
     raise NotPermittedError(Shortfall(requested, in_force, reason, "Run this as that user or as root."))
 
 
 def _unlisted(requested: str, main: Scheduling) -> Shortfall:
-    reason = "its threads cannot be listed because /proc is not mounted, so only the main thread was reached"
-    return Shortfall(f"{requested} for every thread", describe_process_level(main), reason, "Mount /proc.")
+    try:
+        seam.system.threads(seam.system.process_id())
+        why, remedy = "hides the process", "Run it as root, or in the group that /proc is mounted with (gid=, proc(5))."
+    except FileNotFoundError:
+        why, remedy = "is not mounted", "Mount /proc."
+    reason = f"its threads cannot be listed because /proc {why}, so only the main thread was reached"
+    return Shortfall(f"{requested} for every thread", describe_process_level(main), reason, remedy)

@@ -109,9 +109,28 @@ class Target(NamedTuple):
         """Whether its I/O priority has been set to that."""
         return self.io in (None, _io_of(now.ioprio))
 
+    def capped(self, now: Scheduling) -> "Target | None":
+        """Return what puts a thread that is scheduled by `now` here without raising anything; None if it is not above.
+
+        A thread whose I/O alone is above is not: what `now` has there was chosen beside its level.
+        """
+        if _rank(now.bare_policy, now.nice) >= _rank(self.policy, self.nice or 0):
+            return None
+        nice = None if self.nice is None else max(self.nice, now.nice)
+        # The lower, the larger is the number of an I/O class.
+        io = None if self.io is None or _io_of(now.ioprio) > self.io else self.io
+        return Target(self.policy, nice, io)
+
     def matches_cpu(self, now: Scheduling) -> bool:
         """Whether it is there, I/O aside."""
         return now.bare_policy == self.policy and self.nice in (None, now.nice)
+
+
+def _rank(policy: int, nice: int) -> int:
+    """Return where among all nice values a thread ranks."""
+    if policy in REALTIME_POLICIES:
+        return -21
+    return 20 if policy == Policy.SCHED_IDLE else nice
 
 
 PROCESS_TARGETS: Final = {

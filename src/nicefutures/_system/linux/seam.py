@@ -17,6 +17,7 @@ class System(Protocol):
     def process_id(self) -> int: ...
     def threads(self, pid: int) -> list[int]: ...
     def exists(self, pid: int) -> bool: ...
+    def has_ended(self, tid: int) -> bool: ...
     def is_ours(self, pid: int) -> bool: ...
     def nice_limit(self) -> int: ...
     def read(self, tid: int) -> Scheduling: ...
@@ -59,12 +60,26 @@ if not TYPE_CHECKING or sys.platform == "linux":
                 return True
             return True
 
+        def has_ended(self, tid: int) -> bool:
+            """Return whether a listed thread has ended: that of a zombie, or the main thread before the others."""
+            try:
+                with open(f"/proc/{tid}/stat", encoding="ascii", errors="replace") as stat:
+                    return _state(stat.read()) in "ZX"  # proc_pid_stat(5)
+            except FileNotFoundError as error:
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from error
+
         def is_ours(self, pid: int) -> bool:
             try:
-                owner = os.stat(f"/proc/{pid}").st_uid
-            except FileNotFoundError:
-                return True
-            return os.geteuid() in (0, owner)
+                return os.geteuid() in (0, os.stat(f"/proc/{pid}").st_uid)
+            except FileNotFoundError:  # it has ended, or /proc is not mounted or hides it
+                pass
+            try:
+                os.kill(pid, 0)
+            except PermissionError:
+                return False
+            except ProcessLookupError:
+                pass
+            return True
 
         def nice_limit(self) -> int:
             import resource  # where something is refused, or may be
@@ -100,7 +115,7 @@ if not TYPE_CHECKING or sys.platform == "linux":
 
         def run_state(self, tid: int) -> str:
             with open(f"/proc/self/task/{tid}/stat", encoding="ascii", errors="replace") as stat:
-                return stat.read().rpartition(")")[2].split(maxsplit=1)[0]
+                return _state(stat.read())
 
         def executable(self) -> str:
             return os.path.realpath("/proc/self/exe")
@@ -153,6 +168,9 @@ if not TYPE_CHECKING or sys.platform == "linux":
                 raise
             except OSError:  # not in this kernel, or forbidden: then nobody has set one
                 return IoClass.NONE
+
+    def _state(stat: str) -> str:
+        return stat.rpartition(")")[2].split(maxsplit=1)[0]
 
     system: System = _Syscalls()
 else:

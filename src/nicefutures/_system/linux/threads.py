@@ -41,7 +41,7 @@ def save_levels(tids: Iterable[int]) -> dict[int, Scheduling]:
 
 
 def set_levels(tids: Iterable[int], priority: ThreadPriority) -> None:
-    set_each(tids, THREAD_TARGETS[priority])
+    set_each(dict.fromkeys(tids, THREAD_TARGETS[priority]))
 
 
 def restore_levels(saved: dict[int, Scheduling]) -> Shortfall | None:

@@ -34,8 +34,10 @@ class Refusals(dict[str, OSError]):
             self.setdefault(what, error)
 
 
-def set_all(pid: int, target: Target) -> tuple[list[Scheduling], Refusals]:
+def set_all(pid: int, target: Target, *, cap: bool) -> tuple[list[Scheduling], Refusals]:
     """Set every thread of the process, and those that come up meanwhile, until a round finds no other that lacks it.
+
+    With `cap`, threads that are not above the target are left alone.
 
     Returns
     -------
@@ -45,20 +47,24 @@ def set_all(pid: int, target: Target) -> tuple[list[Scheduling], Refusals]:
         Why.
     """
     refusals = Refusals()
-    tried: set[int] = set()
+    tried: dict[int, Target] = {}
     while True:
         found = read_all(list_threads(pid)[0])
-        fresh = {tid for tid, now in found.items() if not (target.matches_cpu(now) and target.matches_io(now))} - tried
+        fresh = {}
+        for tid, now in found.items():
+            wanted = target.capped(now) if cap else target
+            if tid not in tried and wanted and not (wanted.matches_cpu(now) and wanted.matches_io(now)):
+                fresh[tid] = wanted
         if not fresh:
-            return [now for now in found.values() if not target.is_met(now)], refusals
+            return [now for tid, now in found.items() if tid in tried and not tried[tid].is_met(now)], refusals
         # The main thread last: in a worker it is the one that walks, and a lowered walk takes longer on a busy machine.
-        refusals |= set_each(sorted(fresh, reverse=True), target)
+        refusals |= set_each(dict(sorted(fresh.items(), reverse=True)))
         tried |= fresh
 
 
-def set_each(tids: Iterable[int], target: Target) -> Refusals:
+def set_each(targets: dict[int, Target]) -> Refusals:
     refusals = Refusals()
-    for tid in tids:
+    for tid, target in targets.items():
         with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
             _set_one(tid, target, refusals)
     return refusals
@@ -122,14 +128,23 @@ def restore_each(wanted: dict[int, Scheduling], requested: str) -> Shortfall | N
 # --- reading
 
 
+class ZombieError(ProcessLookupError):
+    """A process of which nothing is left but its exit status."""
+
+
 def list_threads(pid: int) -> tuple[list[int], bool]:
-    """Return the process's thread ids, and whether they are all of them."""
+    """Return the ids of the process's threads that live, the oldest first, and whether they are all of them."""
     try:
-        return seam.system.threads(pid), True
+        tids = seam.system.threads(pid)
     except FileNotFoundError:
         if not seam.system.exists(pid):
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
         return [pid], False  # /proc is not mounted, or hides the process
+    if seam.system.has_ended(pid):  # no other thread stays when it has ended
+        tids.remove(pid)
+    if not tids:
+        raise ZombieError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return tids, True
 
 
 def read_all(tids: Iterable[int]) -> dict[int, Scheduling]:

@@ -7,11 +7,12 @@ from typing import Final
 
 from ..._levels import PriorityError, Shortfall, ThreadPriority
 from ..common import nearest
-from ..posix.priority import describe, get_process, restore_process, save_process, set_process, start
+from ..posix.priority import cap_process, describe, get_process, restore_process, save_process, set_process, start
 from . import seam
 from .seam import Qos
 
 __all__ = [
+    "cap_process",
     "describe",
     "get_process",
     "get_thread",

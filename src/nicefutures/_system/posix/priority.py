@@ -20,6 +20,7 @@ _NICE: Final = {
 }
 _LEVELS: Final = {nice: level for level, nice in _NICE.items()}
 _LAST_BUT_ONE_NICE: Final = 19
+_HIGHEST_NICE: Final = -20
 _AS_THREAD: Final = {
     ProcessPriority.IDLE: ThreadPriority.IDLE,
     ProcessPriority.BELOW_NORMAL: ThreadPriority.BELOW_NORMAL,
@@ -50,6 +51,13 @@ def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
         reason = "the system accepted the call and did something else"
         raise PriorityError(Shortfall(requested, _level(now_nice), reason, "Ask whoever runs this machine."))
     return None
+
+
+def cap_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
+    nice = min(_NICE.get(priority, _HIGHEST_NICE), _LAST_BUT_ONE_NICE)
+    if _get_nice(f"the priority of {name_process(pid)}", pid) >= nice:
+        return None
+    return set_process(priority, pid)
 
 
 def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], None]) -> None:

@@ -18,6 +18,10 @@ def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
     raise PriorityError(Shortfall(f"priority {priority.name} of {name_process(pid)}", "unknown", _REASON, _REMEDY))
 
 
+def cap_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
+    return None if get_process(pid) <= priority else set_process(priority, pid)
+
+
 def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], None]) -> None:
     start_and_set(popen, functools.partial(set_process, priority), tell)
 

@@ -57,6 +57,10 @@ def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
     raise PriorityError(Shortfall(requested, _describe_class(now), reason, remedy))
 
 
+def cap_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
+    return None if get_process(pid) <= priority else set_process(priority, pid)
+
+
 def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], None]) -> None:
     # A child inherits no class above BELOW_NORMAL. Read back, for Wine does not heed the flag.
     at_level = functools.partial(popen, creationflags=CLASSES[priority])
