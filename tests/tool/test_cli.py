@@ -424,7 +424,7 @@ def test_no_output(line, stderr, status, unbuffered):
 
 @pytest.mark.every_python
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
-@pytest.mark.parametrize("command", ["show", "--help", "--version"])
+@pytest.mark.parametrize("command", ["show", "--help"])
 def test_nobody_reads(command, unbuffered):
     """A reader who has gone is no error to tell; the exit status is that of a program which SIGPIPE ends."""
     reader, writer = os.pipe()

@@ -93,7 +93,7 @@ def run(*, isolate: bool, as_json: bool, seconds: float) -> int:
     works = not _failures(verdicts) if measurements else None
     status = {True: 0, False: _NO_EFFECT, None: _CANNOT_MEASURE}[works]
     if works is None:
-        say(*said)
+        say(said[0])
     if as_json:
         report = {
             "machine": machine,

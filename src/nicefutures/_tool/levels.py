@@ -107,8 +107,10 @@ def _descendants(pid: int) -> "list[psutil.Process]":
 
 
 def _row(pid: int) -> dict[str, Any]:
-    name, parent = _identify(pid)
-    row = {"pid": pid, "ppid": parent, "name": name}
+    name = _ask(pid, "name")
+    # Not every reader of JSON takes surrogates.
+    name = name and name.encode("utf-8", "backslashreplace").decode()
+    row = {"pid": pid, "ppid": _ask(pid, "ppid"), "name": name}
     try:
         description = backend.priority.describe(pid)
     except ProcessEndedError:
@@ -122,20 +124,20 @@ def _row(pid: int) -> dict[str, Any]:
     }
 
 
-def _identify(pid: int) -> tuple[str | None, int | None]:
-    """Return a process's name, which has no surrogates for the sake of JSON's readers, and its parent."""
+def _ask(pid: int, what: str) -> Any:
     import psutil
 
     try:
-        process = psutil.Process(pid)
-        return process.name().encode("utf-8", "backslashreplace").decode(), process.ppid()
+        return getattr(psutil.Process(pid), what)()
     except (psutil.Error, OSError):  # gone, not ours to look at, or a system without the call
-        return None, None
+        return None
 
 
 def _table(rows: list[dict[str, Any]], depths: list[int]) -> str:
     """Lay out the columns that this system has, and names by their depth in a tree."""
     columns = [key for key in rows[0] if key != "ppid" and any(row[key] is not None for row in rows)]
+    if any(depths) and "name" not in columns:
+        columns.insert(1, "name")
     cells = [[key.replace("_", " ").upper() for key in columns]]
     for row, depth in zip(rows, depths, strict=True):
         cells.append(["  " * depth * (key == "name") + _cell(row[key]) for key in columns])
