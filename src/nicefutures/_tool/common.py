@@ -34,7 +34,7 @@ def put(text: str) -> int:
             _discard(sys.stdout)
         if error.errno in (errno.EPIPE, errno.EINVAL):  # the second is Windows' word for it
             return READER_GONE
-        say(f"write error: {error.strerror}")
+        say(f"write error: {error.strerror or error}")
         return CANNOT_WRITE
     return 0
 
