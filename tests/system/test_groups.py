@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from marks import linux_only
+from marks import linux_only, posix_only
 from nicefutures._system.common import AUTOGROUP, CGROUP, Group
 from nicefutures._system.linux import cgroups, groups
 
@@ -110,11 +110,11 @@ def test_version_1(machine, name, decides):
 
 def test_quotas(tmp_path):
     """The strictest quota on the way up counts, also in a container that sees its own hierarchy only."""
-    (tmp_path / "cgroup").write_text("0::/pod/container\n")
+    (tmp_path / "cgroup").write_bytes(b"0::/pod/container\n")
     mount = tmp_path / "mount"
     inner = mount / "container"
     inner.mkdir(parents=True)
-    (tmp_path / "mountinfo").write_text(f"1 2 0:1 /pod {mount} rw - cgroup2 cgroup2 rw\n")
+    (tmp_path / "mountinfo").write_bytes(f"1 2 0:1 /pod {mount} rw - cgroup2 cgroup2 rw\n".encode())
     (inner / "cpu.max").write_text("max 100000\n")
     (inner / "memory.max").write_text("max\n")
     assert cgroups.cpu_quota(str(tmp_path)) is None
@@ -127,6 +127,7 @@ def test_quotas(tmp_path):
     assert cgroups.cpu_quota(str(tmp_path)) == 0.5
 
 
+@posix_only  # Windows has no such files
 @pytest.mark.parametrize("character", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\xa0", "\\", "\t", " "])
 def test_names(tmp_path, character):
     """A group's name may have any character but a newline; what ends a line elsewhere does not here."""
@@ -143,12 +144,14 @@ def test_names(tmp_path, character):
 
 def test_quotas_of_version_1(tmp_path):
     """Version 1 has files of its own, and a hierarchy for each controller; a path from outside leads to the mount."""
-    (tmp_path / "cgroup").write_text("4:memory:/docker/1\n3:cpu,cpuacct:/docker/1\n0::/\n")
+    (tmp_path / "cgroup").write_bytes(b"4:memory:/docker/1\n3:cpu,cpuacct:/docker/1\n0::/\n")
     for controller in ("cpu,cpuacct", "memory"):
         (tmp_path / controller).mkdir()
-    (tmp_path / "mountinfo").write_text(
-        f"1 2 0:1 /docker/1 {tmp_path}/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n"
-        f"1 2 0:1 /docker/1 {tmp_path}/memory ro - cgroup cgroup rw,memory\n"
+    (tmp_path / "mountinfo").write_bytes(
+        (
+            f"1 2 0:1 /docker/1 {tmp_path}/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n"
+            f"1 2 0:1 /docker/1 {tmp_path}/memory ro - cgroup cgroup rw,memory\n"
+        ).encode()
     )
     (tmp_path / "cpu,cpuacct" / "cpu.cfs_period_us").write_text("100000\n")
     (tmp_path / "cpu,cpuacct" / "cpu.cfs_quota_us").write_text("-1\n")
