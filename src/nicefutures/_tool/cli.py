@@ -10,16 +10,11 @@ from typing import Final, NoReturn
 from .._levels import ProcessPriority, parse_priority
 from .common import USAGE_ERROR
 from .levels import set_level, show
-from .run import run, split_program
+from .run import run
 
 _LONGEST: Final = 3600  # seconds
 
 _LEVELS: Final = ", ".join(level.name.lower() for level in ProcessPriority)
-
-_RUN_USAGE: Final = """\
-nicefutures run [-p LEVEL] script.py [ARG ...]
-       nicefutures run [-p LEVEL] -m module [ARG ...]
-       nicefutures run [-p LEVEL] -- command [ARG ...]"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,13 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 2 after an error, that of the program for ``run``, 1 from ``doctor`` if lowering has no effect.
+        Exit status: 2 after an error, 1 from ``doctor`` if lowering has no effect; for ``run`` that of the program, and
+        125 to 127 after an error.
     """
-    own, program = split_program(sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["run"]:
+        return run(arguments[1:])
     parser = _make_parser()
-    options = parser.parse_args(own)
-    if options.command == "run":
-        return run(parser.error, options.priority, program)
+    options = parser.parse_args(arguments)
     if options.command == "set":
         return set_level(options.priority, options.pid)
     if options.command == "doctor":
@@ -63,8 +59,7 @@ def _make_parser() -> _Parser:
     parser.add_argument("--version", action="version", version=f"nicefutures {version('nicefutures')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="run|set|show|doctor")
 
-    run_ = commands.add_parser("run", help="run a program at a priority", usage=_RUN_USAGE, allow_abbrev=False)
-    run_.add_argument("-p", "--priority", type=_level, default=ProcessPriority.IDLE, metavar="LEVEL", help=_LEVELS)
+    commands.add_parser("run", help="run a program at a priority")  # which reads its arguments itself
 
     set_ = commands.add_parser("set", help="set the priority of running processes, every thread included")
     set_.add_argument("-p", "--priority", type=_level, required=True, metavar="LEVEL", help=_LEVELS)

@@ -17,8 +17,7 @@ Some facts:
 * A thread of low priority may hold the loader lock while it ends (crbug.com/1096203): `release_thread`.
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import accounting, background, command, groups, memory, priority, sharing, survey, threads
 
