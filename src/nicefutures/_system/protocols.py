@@ -269,8 +269,8 @@ class Command(Protocol):
     def lower_early(self, level: str) -> bool:
         """Put this process at a level without importing much, while it has one thread.
 
-        Returns whether the level is in force, I/O included. Otherwise `Priority.set_process` is to set it, or to say why
-        not.
+        Returns whether the level is in force, I/O included. Otherwise `Priority.set_process` is to set it, or to say
+        why it cannot be had.
         """
 
     def become(self, command: list[str], level: str, *, efficiency: bool) -> int:

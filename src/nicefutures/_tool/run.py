@@ -40,7 +40,7 @@ Run a program at a priority. A file that is a program by itself is run as a comm
 options:
   -h, --help            show this help message and exit
   -p, --priority LEVEL  idle (the default), below_normal, normal, above_normal, high, realtime
-  --memory-limit SIZE   what each process of the program may use for itself, such as "2 GiB", or a fraction of the memory
+  --memory-limit SIZE   what each process of the program may use, such as "2 GiB", or a fraction of the memory
   --blas-threads N      how many threads BLAS and OpenMP libraries use, through the environment
   --efficiency          keep to efficient cores and clocks (Windows, macOS)
 
@@ -48,7 +48,7 @@ exit status: that of the program; 125 if nicefutures fails, 126 if the program c
 """
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """What was asked for cannot be had: the message, and the exit status."""
 
     def __init__(self, message: str, status: int = FAILED) -> None:
@@ -61,7 +61,6 @@ def run(arguments: "Sequence[str]") -> int:
 
     `arguments` are what follows ``run``.
     """
-    _die_of_interrupts()
     try:
         options, program = _parse(arguments)
         if "help" in options:
@@ -78,21 +77,11 @@ def run(arguments: "Sequence[str]") -> int:
         if efficiency:
             _refuse(backend.background.set_efficiency())
         return _become(command, level, efficiency, memory_limit)
-    except _Refused as refused:
+    except _RefusedError as refused:
         from .common import say
 
         say(f"run: {refused}")
         return refused.status
-
-
-def _die_of_interrupts() -> None:
-    """Let Ctrl-C end this process as it ends a program that does nothing about it: there is no traceback."""
-    try:
-        import _signal as signals  # `signal` makes enums, which takes as long as half a start of Python
-    except ImportError:
-        import signal as signals
-    if signals.getsignal(signals.SIGINT) is signals.default_int_handler:  # it may be ignored
-        signals.signal(signals.SIGINT, signals.SIG_DFL)
 
 
 # --- what was typed
@@ -112,10 +101,10 @@ def _parse(arguments: "Sequence[str]") -> tuple[dict[str, str], list[str]]:
             option, has_value, value = word.partition("=") if word.startswith("--") else (word[:2], word[2:], word[2:])
             if option not in _WITH_VALUE:
                 msg = f"unknown option {word!r}; a command that begins with it is written: nicefutures run -- {word}"
-                raise _Refused(msg)
+                raise _RefusedError(msg)
             if not has_value and not rest:
                 msg = f"what {option}? A value is missing"
-                raise _Refused(msg)
+                raise _RefusedError(msg)
             options[_WITH_VALUE[option]] = value if has_value else rest.pop(0)
     return options, rest
 
@@ -124,7 +113,7 @@ def _find_command(program: list[str]) -> list[str]:
     """Return the command that the user means by what follows our own options."""
     if program in ([], ["--"], ["-m"]):
         msg = "what? Give a script, '-m module' or '-- command'"
-        raise _Refused(msg)
+        raise _RefusedError(msg)
     first = program[0]
     if first == "--":
         return program[1:]
@@ -132,7 +121,7 @@ def _find_command(program: list[str]) -> list[str]:
         return [sys.executable, *program]
     if not os.path.exists(first):
         msg = f"there is no script {first!r}; for a command write: nicefutures run -- {first}"
-        raise _Refused(msg, NOT_FOUND)
+        raise _RefusedError(msg, NOT_FOUND)
     if first.lower().endswith(_PYTHON_FILES) or not backend.command.is_program(first):
         return [sys.executable, *program]
     return [os.path.join(os.path.dirname(first) or os.curdir, os.path.basename(first)), *program[1:]]
@@ -147,7 +136,7 @@ def _check_level(name: str) -> str:
         try:
             parse_priority(ProcessPriority, name)
         except ValueError as error:
-            raise _Refused(str(error)) from None
+            raise _RefusedError(str(error)) from None
     return level
 
 
@@ -166,7 +155,7 @@ def _check_memory_limit(text: str | None) -> int | None:
     try:
         return parse_memory_limit(value)
     except ValueError as error:
-        raise _Refused(str(error)) from None
+        raise _RefusedError(str(error)) from None
 
 
 def _check_blas_threads(text: str | None) -> int | None:
@@ -177,7 +166,7 @@ def _check_blas_threads(text: str | None) -> int | None:
     try:
         cap = parse_blas_threads(int(text), 1)
     except ValueError as error:
-        raise _Refused(str(error)) from None
+        raise _RefusedError(str(error)) from None
     return cap and cap.threads
 
 
@@ -199,14 +188,14 @@ def _lower(level: str) -> None:
     try:
         shortfall = backend.priority.set_process(ProcessPriority[level.upper()])
     except PriorityError as error:
-        raise _Refused(str(error)) from None
+        raise _RefusedError(str(error)) from None
     if shortfall is not None:  # lowered in another way
         say(shortfall.text)
 
 
 def _refuse(shortfall: "Shortfall | None") -> None:
     if shortfall is not None:
-        raise _Refused(shortfall.text)
+        raise _RefusedError(shortfall.text)
 
 
 def _become(command: list[str], level: str, efficiency: bool, memory_limit: int | None) -> int:
@@ -218,7 +207,7 @@ def _become(command: list[str], level: str, efficiency: bool, memory_limit: int 
             limit.hold(memory_limit)
     except OSError as error:
         msg = f"--memory-limit is not to be had: {error.strerror}"
-        raise _Refused(msg) from None
+        raise _RefusedError(msg) from None
     try:
         return backend.command.become(command, level, efficiency=efficiency)
     except OSError as error:
@@ -227,7 +216,7 @@ def _become(command: list[str], level: str, efficiency: bool, memory_limit: int 
         from .._levels import PriorityError
 
         if isinstance(error, PriorityError):
-            raise _Refused(str(error)) from None
+            raise _RefusedError(str(error)) from None
         status = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
         msg = f"cannot run {command[0]!r}: {error.strerror}"
-        raise _Refused(msg, status) from None
+        raise _RefusedError(msg, status) from None

@@ -25,7 +25,7 @@ def lower_early(level: str) -> bool:
         if len(os.listdir("/proc/self/task")) > 1 or _linux.sched_getscheduler(0) not in (0, policy):
             return False
         if nice is not None:
-            _linux.setpriority(os.PRIO_PROCESS, 0, nice)
+            _linux.setpriority(_linux.PRIO_PROCESS, 0, nice)
         _linux.sched_setscheduler(0, policy, _linux.sched_param(0))
         io = IoprioCalls()
         io.set(0, ioprio)

@@ -12,6 +12,8 @@ What Python changes before any code of ours runs, and a program would inherit:
 import errno
 import os
 
+from ..signals import reset
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +63,7 @@ def replace_process(command: list[str], first_locale: "Callable[[], str | None]"
 
     `first_locale` returns the LC_CTYPE that this process was started with; OSError if that is not known.
     """
-    _restore_signals()
+    reset("SIGPIPE", "SIGXFSZ")
     if os.environ.get("LC_CTYPE") in _COERCED:
         try:
             locale = first_locale()
@@ -84,24 +86,14 @@ def _ask_psutil() -> str | None:
         raise OSError(errno.ENOTSUP, str(error)) from error
 
 
-def _restore_signals() -> None:
-    try:
-        import _signal as signals  # `signal` makes enums, which takes as long as half a start of Python
-    except ImportError:
-        import signal as signals
-    for name in ("SIGPIPE", "SIGXFSZ"):
-        if hasattr(signals, name):
-            signals.signal(getattr(signals, name), signals.SIG_DFL)
-
-
 def _execute(command: list[str]) -> "NoReturn":
-    """Replace this process as execvp(3) does, which Python's own lacks in part: the shell runs a script without "#!"."""
+    """Replace this process as execvp(3) does, with the shell for a script without "#!"; `os.execvp` lacks that."""
     name, *arguments = command
     if os.sep in name:
         paths = [name]
     else:
         paths = [os.path.join(folder, name) for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if name]
-    failure = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    failure = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     for path in paths:
         try:
             os.execv(path, command)
