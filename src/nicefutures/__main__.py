@@ -6,7 +6,7 @@ import sys
 def main() -> int:
     """Run the command line; return the exit status."""
     if sys.argv[1:2] == ["run"]:  # the others import much that it does without
-        from ._system.signals import die_of_interrupts
+        from ._signals import die_of_interrupts
 
         die_of_interrupts()
         from ._tool.run import run

@@ -10,7 +10,7 @@ Each system is a package with the same modules, one a topic:
 
 The functions of a topic are those of its protocol in ``protocols``. Each system is reached through one object,
 ``seam.system``. What a system has nothing of it takes from ``unknown``, a system of which nothing is known. ``common``,
-``limit``, ``mapping`` and ``signals`` are what several systems need.
+``limit`` and ``mapping`` are what several systems need.
 
 `backend` is the system that this process runs on: ``backend.priority.set_process(...)``.
 

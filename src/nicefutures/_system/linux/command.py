@@ -14,13 +14,13 @@ __all__ = ["become", "is_program", "lower_early"]
 _linux: "Any" = os  # a type checker's other systems lack what is called here
 
 # Policy, nice and I/O priority of the levels that are asked for most, as `scheduling.PROCESS_TARGETS` has them.
-_TARGETS = {"idle": (5, None, 3 << 13), "below_normal": (3, 10, 2 << 13 | 6)}
+TARGETS = {"idle": (5, None, 3 << 13), "below_normal": (3, 10, 2 << 13 | 6)}
 
 
 def lower_early(level: str) -> bool:
-    if level not in _TARGETS:
+    if level not in TARGETS:
         return False
-    policy, nice, ioprio = _TARGETS[level]
+    policy, nice, ioprio = TARGETS[level]
     try:
         if len(os.listdir("/proc/self/task")) > 1 or _linux.sched_getscheduler(0) not in (0, policy):
             return False

@@ -12,7 +12,7 @@ What Python changes before any code of ours runs, and a program would inherit:
 import errno
 import os
 
-from ..signals import reset
+from ..._signals import reset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
