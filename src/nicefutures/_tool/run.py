@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .._levels import Shortfall
+    from .._system.protocols import MemoryLimit
 
 # As nice(1), env(1) and timeout(1) have them.
 FAILED = 125
@@ -200,14 +201,7 @@ def _refuse(shortfall: "Shortfall | None") -> None:
 
 def _become(command: list[str], level: str, efficiency: bool, memory_limit: int | None) -> int:
     """Become the command. The memory limit comes last: it holds for this process, too."""
-    limit = None
-    try:
-        if memory_limit is not None:
-            limit = backend.memory.open_limit()
-            limit.hold(memory_limit)
-    except OSError as error:
-        msg = f"--memory-limit is not to be had: {error.strerror}"
-        raise _RefusedError(msg) from None
+    limit = None if memory_limit is None else _limit_memory(memory_limit)
     try:
         return backend.command.become(command, level, efficiency=efficiency)
     except OSError as error:
@@ -220,3 +214,16 @@ def _become(command: list[str], level: str, efficiency: bool, memory_limit: int 
         status = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
         msg = f"cannot run {command[0]!r}: {error.strerror}"
         raise _RefusedError(msg, status) from None
+
+
+def _limit_memory(size: int) -> "MemoryLimit":
+    try:
+        limit = backend.memory.open_limit()
+        limit.hold(size)
+    except OSError as error:
+        msg = f"--memory-limit is not to be had: {error.strerror}"
+        raise _RefusedError(msg) from None
+    if not limit.in_force():
+        msg = "--memory-limit is not to be had: the system took it and says that there is none"
+        raise _RefusedError(msg)
+    return limit
