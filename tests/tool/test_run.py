@@ -365,6 +365,14 @@ def test_efficiency():
     assert said or not WINDOWS or "Wine" not in said
 
 
+def test_isolate():
+    """--isolate needs a group that goes with the program; where there is none, the program is not run."""
+    result = run("--isolate", "--", sys.executable, "-c", "print('ran')")
+    said = result.stderr.splitlines()
+    assert (result.stdout, len(said), result.returncode) in [("ran\n", 0, 0), ("", LINUX, 125)]
+    assert all("isolate" in line for line in said)
+
+
 # --- what is refused
 
 PROGRAM = os.path.join(os.path.dirname(__file__), "..", "asking.py")

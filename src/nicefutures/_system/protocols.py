@@ -183,6 +183,9 @@ class Groups(Protocol):
     def join(self, group: Group, registry: Any) -> Shortfall | None:
         """Move this worker to a group, and register it with the group's keeper."""
 
+    def enter(self) -> Shortfall | None:
+        """Move this process where a low level counts, for good and with no keeper, unless that is everywhere."""
+
     def open_keeper(self, context: BaseContext, group: Group) -> Keeper:
         """Make the keeper of a group that `find` has found."""
 

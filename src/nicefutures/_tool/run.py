@@ -28,7 +28,7 @@ _WITH_VALUE = {
     "--memory-limit": "memory_limit",
     "--blas-threads": "blas_threads",
 }
-_FLAGS = {"--efficiency": "efficiency"}
+_FLAGS = {"--efficiency": "efficiency", "--isolate": "isolate"}
 _PYTHON_FILES = (".py", ".pyw", ".pyz", ".pyc")
 
 _HELP = """\
@@ -44,6 +44,7 @@ options:
   --memory-limit SIZE   what each process of the program may use, such as "2 GiB", or a fraction of the memory
   --blas-threads N      how many threads BLAS and OpenMP libraries use, through the environment
   --efficiency          keep to efficient cores and clocks (Windows, macOS)
+  --isolate             give way to the programs of other sessions, too (Linux, below a systemd user manager)
 
 exit status: that of the program; 125 if nicefutures fails, 126 if the program cannot be run, 127 if it is not found
 """
@@ -73,6 +74,9 @@ def run(arguments: "Sequence[str]") -> int:
         blas_threads = _check_blas_threads(options.get("blas_threads"))
         if blas_threads is not None:
             _limit_blas(blas_threads)
+        if "isolate" in options:
+            shortfall = backend.groups.enter()
+            _refuse(shortfall and shortfall._replace(requested="--isolate"))
         _lower(level)
         efficiency = "efficiency" in options
         if efficiency:
