@@ -270,7 +270,7 @@ class Command(Protocol):
         """Return whether the system runs a file by itself, as opposed to Python's scripts."""
 
     def lower_early(self, level: str) -> bool:
-        """Put this process at a level without importing much, while it has one thread.
+        """Put this process at a level without importing much, while it has one thread and nothing of it is lower.
 
         Returns whether the level is in force, I/O included. Otherwise `Priority.set_process` is to set it, or to say
         why it cannot be had.

@@ -44,14 +44,18 @@ def is_program(path: str) -> bool:
 
 def lower_early(level: str) -> bool:
     wanted = _NICE.get(level)
-    if wanted is None:
+    if wanted is None or _get_nice() > wanted:  # lower already
         return False
     try:
         _posix.setpriority(_posix.PRIO_PROCESS, 0, wanted)
     except OSError:
         return False
-    now: int = _posix.getpriority(_posix.PRIO_PROCESS, 0)
-    return min(now, _LAST_BUT_ONE_NICE) == min(wanted, _LAST_BUT_ONE_NICE)
+    return min(_get_nice(), _LAST_BUT_ONE_NICE) == min(wanted, _LAST_BUT_ONE_NICE)
+
+
+def _get_nice() -> int:
+    nice: int = _posix.getpriority(_posix.PRIO_PROCESS, 0)
+    return nice
 
 
 def become(command: list[str], level: str, *, efficiency: bool) -> int:

@@ -31,7 +31,7 @@ def become(command: list[str], level: str, *, efficiency: bool) -> int:
     # These reach the program too, and that decides what to do. What the runtime library ignores is not inherited.
     for name in ("SIGINT", "SIGBREAK"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
-    job = _open_job()
+    job = end_together()
     # A child inherits no class above BELOW_NORMAL.
     with subprocess.Popen([program, *command[1:]], creationflags=CLASSES[priority]) as process:
         with contextlib.suppress(NoSuchProcessError):  # done already
@@ -47,7 +47,7 @@ def become(command: list[str], level: str, *, efficiency: bool) -> int:
     return status - 2**32 if status >= 2**31 else status
 
 
-def _open_job() -> int:
+def end_together() -> int:
     """Put this process into a job that ends all its processes when nobody has a handle on it any more."""
     try:
         job = seam.system.open_job()
