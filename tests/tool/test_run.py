@@ -362,7 +362,6 @@ def test_efficiency():
     result = run("--efficiency", "--", sys.executable, "-c", "print('ran')")
     said = result.stderr.splitlines()
     assert (result.stdout, len(said), result.returncode) in [("ran\n", 0, 0), ("", 1, 125)]
-    assert said or not WINDOWS or "Wine" not in said
 
 
 def test_isolate():
