@@ -30,10 +30,6 @@ class IoprioCalls:
     """The two calls on this machine; OSError if there are none that can be made."""
 
     def __init__(self) -> None:
-        try:
-            import ctypes  # costs milliseconds, and importing the library need not pay them
-        except ImportError as error:  # a Python that was built without libffi
-            raise OSError(errno.ENOSYS, "this Python has no ctypes") from error
         posix: Any = os  # a type checker's Windows has no uname; `platform` costs a millisecond more
         machine = posix.uname().machine
         if machine == "x86_64" and sys.maxsize < 2**32:
@@ -41,11 +37,7 @@ class IoprioCalls:
         if machine not in _CALLS:
             raise OSError(errno.ENOSYS, f"no I/O priority known for {machine}")
         self._set, self._get = _CALLS[machine]
-        self._last_error = ctypes.get_errno
-        # PyDLL, for these calls are over at once: to let the GIL go for each costs a thread's start more than they do.
-        self._syscall = ctypes.PyDLL(None, use_errno=True).syscall
-        self._syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_int)
-        self._syscall.restype = ctypes.c_long
+        self._syscall, self._last_error = _load_syscall()
 
     def set(self, tid: int, ioprio: int) -> None:
         self._call(self._set, tid, ioprio)
@@ -59,3 +51,32 @@ class IoprioCalls:
             error = self._last_error()
             raise OSError(error, os.strerror(error))
         return result
+
+
+def _load_syscall() -> "tuple[Any, Any]":
+    """Return the C library's ``syscall``, and what returns its ``errno``."""
+    try:
+        return _make_syscall()
+    except ImportError as error:  # a Python that was built without libffi
+        raise OSError(errno.ENOSYS, "this Python has no ctypes") from error
+    except AttributeError:  # in a Python to come
+        import ctypes
+
+        syscall = ctypes.PyDLL(None, use_errno=True).syscall
+        syscall.argtypes, syscall.restype = (ctypes.c_long,) * 4, ctypes.c_long
+        return syscall, ctypes.get_errno
+
+
+def _make_syscall() -> "tuple[Any, Any]":
+    """Make it of the C part of `ctypes`, whose Python part takes as long as a third of Python's start.
+
+    A function of the kind of PyDLL's, for these calls are over at once: to let the GIL go for each costs a thread's
+    start more than they do.
+    """
+    import _ctypes
+
+    c: Any = _ctypes
+    long = type("Long", (c._SimpleCData,), {"_type_": "l"})  # noqa: SLF001
+    flags = c.FUNCFLAG_CDECL | c.FUNCFLAG_PYTHONAPI | c.FUNCFLAG_USE_ERRNO
+    function = type("Syscall", (c.CFuncPtr,), {"_flags_": flags, "_argtypes_": (long,) * 4, "_restype_": long})
+    return function(c.dlsym(c.dlopen(None, 0), "syscall")), c.get_errno
