@@ -1,20 +1,19 @@
 """Heavy NumPy and SciPy work in the background, without the desktop or your own window noticing."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-from ._control import (
-    get_process_priority,
-    get_thread_priority,
-    process_priority,
-    set_process_priority,
-    set_thread_priority,
-    thread_priority,
-)
-from ._levels import PriorityError, PriorityWarning, ProcessPriority, ThreadPriority
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._children import start_process
+    from ._control import (
+        get_process_priority,
+        get_thread_priority,
+        process_priority,
+        set_process_priority,
+        set_thread_priority,
+        thread_priority,
+    )
+    from ._levels import PriorityError, PriorityWarning, ProcessPriority, ThreadPriority
     from ._processes.breakage import WorkerCrashError
     from ._processes.executor import LowPriorityProcessPoolExecutor
     from ._threads.executor import PriorityThreadPoolExecutor
@@ -41,23 +40,36 @@ __all__ = [
     "thread_priority",
 ]
 
-# Imported when they are first asked for: a worker of one pool does without the other one.
+# Imported when they are first asked for: a worker of one pool does without the other one, and ``nicefutures run``
+# without all of them.
 _LATER = {
-    "LowPriorityProcessPoolExecutor": "._processes.executor",
-    "PoolStats": "._threads.stats",
-    "PriorityThreadPoolExecutor": "._threads.executor",
-    "Stall": "._threads.stats",
-    "WorkerCrashError": "._processes.breakage",
-    "WorkerInfo": "._workers",
-    "start_process": "._children",
+    "LowPriorityProcessPoolExecutor": "_processes.executor",
+    "PoolStats": "_threads.stats",
+    "PriorityError": "_levels",
+    "PriorityThreadPoolExecutor": "_threads.executor",
+    "PriorityWarning": "_levels",
+    "ProcessPriority": "_levels",
+    "Stall": "_threads.stats",
+    "ThreadPriority": "_levels",
+    "WorkerCrashError": "_processes.breakage",
+    "WorkerInfo": "_workers",
+    "get_process_priority": "_control",
+    "get_thread_priority": "_control",
+    "process_priority": "_control",
+    "set_process_priority": "_control",
+    "set_thread_priority": "_control",
+    "start_process": "_children",
+    "thread_priority": "_control",
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _LATER:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    globals()[name] = value = getattr(importlib.import_module(_LATER[name], __name__), name)
+    import importlib
+
+    globals()[name] = value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
     return value
 
 

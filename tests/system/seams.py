@@ -196,13 +196,13 @@ class FakeWindows:
     def set_memory_priority(self, priority):
         self._note("memory", priority)
 
-    def set_power_throttling(self):
+    def set_power_throttling(self, pid=None):
         self._note("power", True)
 
     def open_job(self):
         return 77
 
-    def set_job_limit(self, job, limit):
+    def set_job_limit(self, job, limit, *, ends=False):
         assert job == 77
         self._note("job", limit)
 

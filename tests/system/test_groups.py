@@ -81,6 +81,16 @@ def test_delegated_group(machine):
 
 
 @linux_only
+@pytest.mark.parametrize("group", [Group(CGROUP, "/nowhere/x", "/nowhere"), Group(AUTOGROUP)], ids=lambda g: g.kind)
+def test_no_place_for_good(monkeypatch, group):
+    """A process that has no keeper goes to no group that somebody would have to look after."""
+    monkeypatch.setattr(groups, "find", lambda: group)
+    before = Path("/proc/self/cgroup").read_text(), os.getsid(0)
+    assert groups.enter().remedy == "Start it as desktops do, below a user manager."
+    assert before == (Path("/proc/self/cgroup").read_text(), os.getsid(0))
+
+
+@linux_only
 def test_threaded_group(machine):
     """A threaded group takes no processes."""
     mount = machine("/a/b", divided=("/", "/a"), writable=("/a",))

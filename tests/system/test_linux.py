@@ -4,12 +4,14 @@ import errno
 import threading
 import time
 
+import psutil
 import pytest
 
 from marks import linux_only
 from nicefutures import PriorityError, ProcessPriority, ThreadPriority
 from nicefutures._levels import NoSuchProcessError, NotPermittedError
 from nicefutures._system.linux import accounting, background, memory, priority, scheduling, seam, threads
+from nicefutures._system.linux.ioprio import IoprioCalls
 from nicefutures._system.linux.scheduling import IoClass, Policy, Scheduling
 from seams import OWN, FakeKernel, refuse
 
@@ -431,3 +433,24 @@ def test_without_affinity(kernel, monkeypatch):
     assert accounting.usable_cpus() == 1.5
     monkeypatch.setattr(memory, "memory_limit", lambda: 5000)
     assert memory.total() == 5000
+
+
+@linux_only
+@pytest.mark.every_python
+@pytest.mark.parametrize("lacks", [None, "dlsym", "_SimpleCData", "FUNCFLAG_USE_ERRNO"])
+def test_ioprio_calls(monkeypatch, lacks):
+    """The kernel is asked and told, whether or not this Python has the C part of ctypes as it was."""
+    if lacks:
+        monkeypatch.delattr(f"_ctypes.{lacks}")
+    calls, found = IoprioCalls(), []
+
+    def lower():
+        calls.set(0, IDLE_IO)
+        found.append((calls.get(0), psutil.Process(threading.get_native_id()).ionice().ioclass))
+
+    thread = threading.Thread(target=lower)
+    thread.start()
+    thread.join()
+    assert found == [(IDLE_IO, psutil.IOPRIO_CLASS_IDLE)]
+    with pytest.raises(ProcessLookupError):
+        calls.get(2**31 - 1)

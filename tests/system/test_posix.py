@@ -1,13 +1,20 @@
 """The logic of POSIX systems, through their seam: nice, which macOS has, too."""
 
 import errno
+import os
+import subprocess
+import sys
 
 import pytest
 
+from asking import LINUX
+from marks import posix_only
 from nicefutures import PriorityError, ProcessPriority, ThreadPriority
 from nicefutures._levels import NoSuchProcessError, NotPermittedError
 from nicefutures._system.macos import priority as macos
 from nicefutures._system.posix import memory, priority, seam
+from patience import PATIENCE
+from programs import run_python
 from seams import FakeNice
 
 
@@ -87,3 +94,27 @@ def test_memory_limit(nice):
     assert nice.address_limit == (10**8, 10**10)
     assert memory.in_use() == 10**9
     assert memory.unused() == 9 * 10**8
+
+
+@posix_only
+def test_early_levels():
+    """What `nicefutures run` sets early is nice, and never a raise."""
+    code = (
+        "import os\nfrom nicefutures._system.posix.command import lower_early\n"
+        "for level in ('below_normal', 'high', 'idle', 'below_normal'):\n"
+        "    print(lower_early(level), os.getpriority(os.PRIO_PROCESS, 0))"
+    )
+    last = "19" if LINUX else "20"
+    assert run_python(code).split() == ["True", "10", "False", "10", "True", last, "False", last]
+
+
+@posix_only
+@pytest.mark.parametrize("locale", [{"LANG": "C"}, {"LC_CTYPE": "POSIX"}, {"LC_CTYPE": "C.UTF-8"}])
+def test_locale(locale):
+    """A command has the locale that this process was started with, whatever Python has made of it."""
+    code = "from nicefutures._system.posix.command import become; become(['env'], 'idle', efficiency=False)"
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **locale}
+    result = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=PATIENCE)
+    assert result.stderr == ""
+    variables = dict(line.split("=", 1) for line in result.stdout.splitlines())
+    assert {name: value for name, value in variables.items() if name.startswith("L")} == locale

@@ -7,7 +7,7 @@ import pytest
 from nicefutures import PriorityError, ProcessPriority, ThreadPriority
 from nicefutures._levels import NoSuchProcessError, NotPermittedError
 from nicefutures._system.common import count_cpus
-from nicefutures._system.windows import accounting, background, memory, priority, seam, threads
+from nicefutures._system.windows import accounting, background, command, memory, priority, seam, threads
 from seams import FakeWindows, refuse
 
 every_process_level = pytest.mark.parametrize("level", ProcessPriority, ids=lambda level: level.name)
@@ -158,3 +158,11 @@ def test_memory_limit(win32):
     assert not limit.in_force()
     assert memory.in_use() == 10**8
     assert accounting.usable_cpus() == min(3, count_cpus())
+
+
+def test_no_job(win32):
+    """A program that could not be made to end with its wrapper is not run, and that is said."""
+    win32.refusals = {"job": 5}
+    with pytest.raises(PriorityError, match="a job object that ends the program") as caught:
+        command.end_together()
+    assert caught.value.in_force == "no job"

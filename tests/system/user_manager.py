@@ -65,6 +65,22 @@ def check(kind):
     print(kind, sorted(found))
 
 
+def check_run(kind):
+    """`nicefutures run --isolate` puts its program into a scope, and without a user manager does not run it."""
+    code = "import user_manager; print(*user_manager.place())"
+    command = [sys.executable, "-m", "nicefutures", "run", "--isolate", "--", sys.executable, "-c", code]
+    path = f"{Path(__file__).parent}:{os.environ['PYTHONPATH']}"
+    result = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    if kind == "scope":
+        _, group, idle = result.stdout.split()
+        assert (group.endswith(".scope"), idle, result.returncode) == (True, "1", 0), result
+        assert "nicefutures-" in group
+    else:
+        assert (result.stdout, result.stderr.count("\n"), result.returncode) == ("", 1, 125), result
+    wait_until_clean()
+    print(kind, "run", result.stdout)
+
+
 def check_ends(kind):
     """After a broken pool, and after the parent was killed, nothing is left."""
     with LowPriorityProcessPoolExecutor(2, isolate="auto") as executor:
@@ -87,5 +103,6 @@ if __name__ == "__main__":
         print("ready", flush=True)
         child.submit(time.sleep, 60).result()
     check(sys.argv[1])
+    check_run(sys.argv[1])
     if sys.argv[1] != "nowhere":
         check_ends(sys.argv[1])

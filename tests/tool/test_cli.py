@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 
 import pytest
 
-from asking import PROCESS, WINDOWS, ask_threads
-from marks import linux_only, needs_privilege, posix_only, windows_only
+from asking import PROCESS, ask_threads
+from marks import linux_only, posix_only
 from nicefutures import ProcessPriority
 from nicefutures._tool import levels
 from patience import PATIENCE
@@ -26,96 +25,10 @@ def nicefutures(*arguments, stdin="", command=(), **options):
     )  # fmt: skip
 
 
-@pytest.fixture
-def script(tmp_path):
-    """A script that prints its arguments, its input and its level, and ends with 3."""
-    path = tmp_path / "script.py"
-    path.write_text(
-        "import sys\nfrom nicefutures import get_process_priority\n"
-        "print(sys.argv[1:], sys.stdin.read(), get_process_priority().name)\n"
-        "print('error', file=sys.stderr)\nsys.exit(3)\n"
-    )
-    return path
-
-
-def test_run_script(script):
-    """A script gets its arguments, options among them, its input, its level; its output and exit status come back."""
-    result = nicefutures("run", script, "-p", "--json", "--", "-m", stdin="in")
-    assert result.stdout == "['-p', '--json', '--', '-m'] in IDLE\n"
-    assert result.stderr == "error\n"
-    assert result.returncode == 3
-
-
-@pytest.mark.parametrize("option", [["-p", "below_normal"], ["-pbelow_normal"], ["--priority=Below_Normal"]])
-def test_run_level(script, option):
-    """-p chooses the level."""
-    assert "BELOW_NORMAL" in nicefutures("run", *option, script).stdout
-
-
-def test_run_module():
-    """-m runs a module."""
-    result = nicefutures("run", "-m", "json.tool", "--compact", stdin='{"a": 1}')
-    assert (result.stdout.strip(), result.returncode) == ('{"a":1}', 0)
-
-
-@pytest.mark.parametrize("level", [level for level in ProcessPriority if level <= ProcessPriority.NORMAL])
-def test_run_command(level):
-    """Any command runs after `--`, at the level that its process then shows."""
-    (shown,) = json.loads(nicefutures("run", "-p", level.name, "--", *SHOW).stdout)
-    assert shown["level"] == level.name.lower()
-    assert set(shown["threads"].values()) == {sum(shown["threads"].values())} or WINDOWS
-
-
-@needs_privilege
-@pytest.mark.parametrize("level", ["above_normal", "high", "realtime"])
-def test_run_raised(level):
-    """A higher level works too, with the privilege."""
-    (shown,) = json.loads(nicefutures("run", "-p", level, "--", *SHOW).stdout)
-    assert shown["level"] == level
-
-
-@windows_only
-def test_run_crash():
-    """The exit status of a crash, which has its highest bit set, comes back as it is."""
-    command = [sys.executable, "-c", "import os; os._exit(0xC0000005 - 2**32)"]
-    assert nicefutures("run", "--", *command).returncode == 0xC0000005
-
-
-@posix_only
-def test_run_becomes_the_program():
-    """The program takes the place of the command, so that its process id is the one to send signals to."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nicefutures", "run", "--",
-         sys.executable, "-c", "import os; print(os.getpid()); input()"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert int(process.stdout.readline()) == process.pid
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(PATIENCE) == -signal.SIGTERM
-    process.stdout.close()
-    process.stdin.close()
-
-
-@posix_only
-def test_run_leaves_signals_alone():
-    """A pipe whose reader goes ends the program, as without us; Python itself ignores that signal."""
-    pipe = f"{sys.executable} -m nicefutures run -- yes | head -n 1; echo ${{PIPESTATUS[0]}}"
-    result = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=PATIENCE, check=True)
-    assert result.stdout.split() == ["y", str(128 + signal.SIGPIPE)]
-    assert not result.stderr
-
-
 @pytest.mark.every_python
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "missing.py"], "nicefutures run -- missing.py"),
-        (["run"], "Give a script"),
-        (["run", "--"], "Give a script"),
-        (["run", "-p", "lazy", "x.py"], "'lazy': use one of idle, below_normal"),
-        (["run", "--what", "x.py"], "--what"),
-        (["run", "--prio", "idle", "x.py"], "--prio"),
-        (["run", "--", "no-such-command"], "no-such-command"),
         (["set", "-p", "idle", "0"], "not a process id: '0'"),
         (["set", "-p", "idle", "me"], "not a process id: 'me'"),
         (["set", "-p", "idle"], "PID"),
@@ -139,7 +52,6 @@ def test_errors(arguments, message):
 def test_help():
     """--help and --version answer."""
     assert "run|set|show" in nicefutures("--help").stdout
-    assert "script.py" in nicefutures("run", "--help").stdout
     assert nicefutures("--version").stdout.startswith("nicefutures ")
 
 
@@ -439,11 +351,7 @@ def test_nobody_reads(command, unbuffered):
 
 @posix_only
 def test_unprivileged():
-    """Without the privilege a raise is an error, and the program is not run."""
-    result = nicefutures("run", "-p", "high", "--", "echo", "ran", command=unprivileged())
-    assert (result.stdout, result.returncode) == ("", 2)
-    assert "root" in result.stderr
-    assert result.stderr.count("\n") == 1
+    """Without the privilege another user's process is not set."""
     if os.geteuid() == 0:
         result = nicefutures("set", "-p", "idle", os.getpid(), command=unprivileged())
         assert result.returncode == 2

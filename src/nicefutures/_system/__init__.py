@@ -13,12 +13,13 @@ The functions of a topic are those of its protocol in ``protocols``. Each system
 ``limit`` and ``mapping`` are what several systems need.
 
 `backend` is the system that this process runs on: ``backend.priority.set_process(...)``.
+
+What ``nicefutures run`` imports, this package and ``command``, does without `typing`, `enum` and what else takes as
+long as a Python's start.
 """
 
-import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
 
 if sys.platform == "win32":
     from . import windows as _this
@@ -31,7 +32,10 @@ elif os.name == "posix":
 else:
     from . import unknown as _this
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from . import protocols
 
 
@@ -50,13 +54,14 @@ class Backend:
         threads: protocols.Threads = _this.threads
     else:
 
-        def __getattr__(self, topic: str) -> Any:
+        def __getattr__(self, topic: str) -> "Any":
             if topic not in _this.__all__:
                 msg = f"no such topic: {topic!r}"
                 raise AttributeError(msg)
-            module = importlib.import_module(f"{_this.__name__}.{topic}")
+            __import__(f"{_this.__name__}.{topic}")
+            module = getattr(_this, topic)
             setattr(self, topic, module)
             return module
 
 
-backend: Final = Backend()
+backend: "Final" = Backend()

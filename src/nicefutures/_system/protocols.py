@@ -202,6 +202,9 @@ class Groups(Protocol):
     def join(self, group: Group, registry: Any) -> Shortfall | None:
         """Move this worker to a group, and register it with the group's keeper."""
 
+    def enter(self) -> Shortfall | None:
+        """Move this process where a low level counts, for good and with no keeper, unless that is everywhere."""
+
     def open_keeper(self, context: BaseContext, group: Group) -> Keeper:
         """Make the keeper of a group that `find` has found."""
 
@@ -280,10 +283,23 @@ class Sharing(Protocol):
 
 
 class Command(Protocol):
-    """Running a command at a level."""
+    """Running a command at a level, which is given by its name in lower case."""
 
-    def become(self, command: list[str], priority: ProcessPriority) -> int:
-        """Run `command` in place of this process, which is at `priority`; return its exit status where that returns."""
+    def is_program(self, path: str) -> bool:
+        """Return whether the system runs a file by itself, as opposed to Python's scripts."""
+
+    def lower_early(self, level: str) -> bool:
+        """Put this process at a level without importing much, while it has one thread and nothing of it is lower.
+
+        Returns whether the level is in force, I/O included. Otherwise `Priority.set_process` is to set it, or to say
+        why it cannot be had.
+        """
+
+    def become(self, command: list[str], level: str, *, efficiency: bool) -> int:
+        """Run `command` in place of this process, which is at `level`; return its exit status where that returns.
+
+        OSError if it cannot be run, PriorityError if it may not be run this way.
+        """
 
 
 class Survey(Protocol):

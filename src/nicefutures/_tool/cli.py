@@ -9,16 +9,11 @@ from typing import Any, Final, NoReturn
 from .._levels import ProcessPriority, parse_priority
 from .common import USAGE_ERROR, put, say
 from .levels import set_level, show
-from .run import run, split_program
+from .run import run
 
 _LONGEST: Final = 3600  # seconds
 
 _LEVELS: Final = ", ".join(level.name.lower() for level in ProcessPriority)
-
-_RUN_USAGE: Final = """\
-nicefutures run [-p LEVEL] script.py [ARG ...]
-       nicefutures run [-p LEVEL] -m module [ARG ...]
-       nicefutures run [-p LEVEL] -- command [ARG ...]"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,15 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status. For ``run`` that of the program. Otherwise 2 after an error: also if only one process of several
-        could not be set or shown, or the output could not be written. 141 if the reader of the output has gone, as of
-        a program that SIGPIPE ends. From ``doctor`` 1 if lowering has no effect, 130 after Ctrl-C.
+        Exit status. For ``run`` that of the program, and 125 to 127 after an error. Otherwise 2 after an error: also if
+        only one process of several could not be set or shown, or the output could not be written. 141 if the reader of
+        the output has gone, as of a program that SIGPIPE ends. From ``doctor`` 1 if lowering has no effect, 130 after
+        Ctrl-C.
     """
-    own, program = split_program(sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["run"]:
+        return run(arguments[1:])
     parser = _make_parser()
-    options = parser.parse_args(own)
-    if options.command == "run":
-        return run(parser.error, options.priority, program)
+    options = parser.parse_args(arguments)
     if options.command == "set":
         at_most = options.at_most is not None
         return set_level(options.at_most or options.priority, options.pid, at_most=at_most, tree=options.tree)
@@ -81,8 +77,7 @@ def _make_parser() -> _Parser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="run|set|show|doctor")
 
-    run_ = commands.add_parser("run", help="run a program at a priority", usage=_RUN_USAGE, allow_abbrev=False)
-    run_.add_argument("-p", "--priority", type=_level, default=ProcessPriority.IDLE, metavar="LEVEL", help=_LEVELS)
+    commands.add_parser("run", help="run a program at a priority")  # which reads its arguments itself
 
     set_ = commands.add_parser("set", help="set the priority of running processes, every thread included")
     level = set_.add_mutually_exclusive_group(required=True)

@@ -30,8 +30,7 @@ Some facts:
   in ns (Documentation/scheduler/sched-stats.rst).
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import accounting, background, command, groups, memory, priority, sharing, survey, threads
 

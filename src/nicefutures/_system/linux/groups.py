@@ -90,6 +90,24 @@ def join(group: Group, registry: Any) -> Shortfall | None:
     return None
 
 
+def enter() -> Shortfall | None:
+    found = find()
+    if isinstance(found, Shortfall):
+        return found
+    if found.kind == SCOPE:  # which systemd removes
+        try:
+            _join_scope()
+        except (OSError, subprocess.SubprocessError) as error:
+            return Shortfall(_REQUESTED, _WITH_PARENT, f"{SCOPE}: {error}", "Do without isolate.")
+        return None
+    reason = "there is no systemd user manager above this process, and "
+    if found.kind == AUTOGROUP:
+        reason += "a session of its own would take the terminal away from a program"
+    else:
+        reason += "nobody would remove a control group after the program"
+    return Shortfall(_REQUESTED, _WITH_PARENT, reason, "Start it as desktops do, below a user manager.")
+
+
 def open_keeper(context: BaseContext, group: Group) -> Keeper:
     return Keeper(context, group)
 

@@ -5,9 +5,9 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from .ioprio import IoprioCalls
 from .scheduling import IoClass, Policy, Scheduling
 
 
@@ -101,7 +101,7 @@ if not TYPE_CHECKING or sys.platform == "linux":
             os.setpriority(os.PRIO_PROCESS, tid, nice)
 
         def set_ioprio(self, tid: int, ioprio: int) -> None:
-            _ioprio_call("set", tid, ioprio)
+            _ioprio_calls().set(tid, ioprio)
 
         def cpu_time(self, tid: int) -> int:
             # As pthread_getcpuclockid makes it, which needs a handle that may dangle: MAKE_THREAD_CPUCLOCK(tid,
@@ -163,7 +163,7 @@ if not TYPE_CHECKING or sys.platform == "linux":
 
         def _ioprio(self, tid: int) -> int:
             try:
-                return _ioprio_call("get", tid)
+                return _ioprio_calls().get(tid)
             except ProcessLookupError:
                 raise
             except OSError:  # not in this kernel, or forbidden: then nobody has set one
@@ -177,49 +177,4 @@ else:
     system: System
 
 
-# ioprio_set, ioprio_get: the architectures' syscall tables; the newer ones share asm-generic/unistd.h.
-_IOPRIO_CALLS: Final = {
-    "x86_64": (251, 252),
-    "i386": (289, 290),
-    "i686": (289, 290),
-    "aarch64": (30, 31),
-    "riscv64": (30, 31),
-    "loongarch64": (30, 31),
-    "armv7l": (314, 315),
-    "ppc64le": (273, 274),
-    "s390x": (282, 283),
-}
-_IOPRIO_WHO_PROCESS: Final = 1  # linux/ioprio.h
-
-
-@functools.cache
-def _syscall() -> tuple[Callable[..., int], int, int]:
-    """Return the C library's ``syscall`` and this architecture's numbers of ``ioprio_set`` and ``ioprio_get``."""
-    try:
-        import ctypes  # costs milliseconds, and importing the library need not pay them
-    except ImportError as error:  # a Python that was built without libffi
-        raise OSError(errno.ENOSYS, "this Python has no ctypes") from error
-    posix: Any = os  # a type checker's Windows has no uname; `platform` costs a millisecond more
-    machine = posix.uname().machine
-    if machine == "x86_64" and sys.maxsize < 2**32:
-        machine = "i686"
-    if machine not in _IOPRIO_CALLS:
-        raise OSError(errno.ENOSYS, f"no I/O priority known for {machine}")
-    # PyDLL, for these calls are over at once: to let the GIL go for each costs a thread's start more than they do.
-    call = ctypes.PyDLL(None, use_errno=True).syscall
-    call.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_int)
-    call.restype = ctypes.c_long
-
-    def checked(*arguments: int) -> int:
-        result: int = call(*arguments)
-        if result == -1:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        return result
-
-    return checked, *_IOPRIO_CALLS[machine]
-
-
-def _ioprio_call(what: str, tid: int, value: int = 0) -> int:
-    call, setter, getter = _syscall()
-    return call(setter if what == "set" else getter, _IOPRIO_WHO_PROCESS, tid, value)
+_ioprio_calls: Final = functools.cache(IoprioCalls)

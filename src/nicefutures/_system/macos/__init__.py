@@ -14,8 +14,7 @@ Some facts:
 * Limits of memory are accepted and not enforced (``RLIMIT_AS``, ``RLIMIT_DATA``).
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import accounting, background, command, groups, memory, priority, sharing, survey, threads
 

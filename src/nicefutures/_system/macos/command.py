@@ -1,5 +1,5 @@
 """As on any POSIX system."""
 
-from ..posix.command import become
+from ..posix.command import become, is_program, lower_early
 
-__all__ = ["become"]
+__all__ = ["become", "is_program", "lower_early"]

@@ -4,8 +4,7 @@
 to 19 elsewhere; a value beyond the end becomes the end. RLIMIT_AS is the whole address space (POSIX.1, ``getrlimit``).
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import accounting, background, command, groups, memory, priority, sharing, survey, threads
 

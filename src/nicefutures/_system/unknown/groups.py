@@ -15,6 +15,10 @@ def join(group: Group, registry: Any) -> Shortfall | None:
     return None
 
 
+def enter() -> Shortfall | None:
+    return None
+
+
 def open_keeper(context: BaseContext, group: Group) -> NoReturn:
     """There is no group to keep."""
     raise AssertionError(group)

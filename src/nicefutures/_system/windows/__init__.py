@@ -11,14 +11,13 @@ Some facts:
   32 MiB (osquery#8149).
 * A job object limits what its processes may commit; what is beyond fails as if the system were out of memory
   (``JOBOBJECT_EXTENDED_LIMIT_INFORMATION``). A process cannot leave its job, but jobs nest, and limits change
-  ("Nested Jobs", Windows 8).
+  ("Nested Jobs", Windows 8). With JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE its processes end when nobody has a handle on it.
 * The memory priority says whose pages are taken first (``SetProcessInformation``, Windows 8); EcoQoS is for efficient
   cores and clocks ("Quality of Service", Windows 10 1709).
 * A thread of low priority may hold the loader lock while it ends (crbug.com/1096203): `release_thread`.
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import accounting, background, command, groups, memory, priority, sharing, survey, threads
 

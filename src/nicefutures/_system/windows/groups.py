@@ -1,5 +1,5 @@
 """Windows ranks all programs together."""
 
-from ..unknown.groups import find, join, open_keeper
+from ..unknown.groups import enter, find, join, open_keeper
 
-__all__ = ["find", "join", "open_keeper"]
+__all__ = ["enter", "find", "join", "open_keeper"]

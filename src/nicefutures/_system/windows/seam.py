@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 THREAD_PRIORITY_ERROR_RETURN: Final = 0x7FFFFFFF  # winbase.h
 # winnt.h
+PROCESS_SET_INFORMATION: Final = 0x0200
 THREAD_SET_INFORMATION: Final = 0x0020
 THREAD_QUERY_INFORMATION: Final = 0x0040
 THREAD_QUERY_LIMITED_INFORMATION: Final = 0x0800
@@ -25,6 +26,7 @@ PROCESS_POWER_THROTTLING: Final = 4
 POWER_THROTTLING_EXECUTION_SPEED: Final = 1
 JOB_OBJECT_EXTENDED_LIMIT_INFORMATION: Final = 9  # JOBOBJECTINFOCLASS, winnt.h
 JOB_OBJECT_LIMIT_PROCESS_MEMORY: Final = 0x100
+JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE: Final = 0x2000
 INFINITE: Final = 0xFFFFFFFF  # winbase.h
 WT_EXECUTEONLYONCE: Final = 0x8  # winnt.h
 ERROR_CALL_NOT_IMPLEMENTED: Final = 120  # winerror.h
@@ -43,11 +45,11 @@ class System(Protocol):
     def get_io_priority(self, pid: int | None) -> int: ...
     def set_io_priority(self, priority: int, pid: int | None = None) -> None: ...
     def set_memory_priority(self, priority: int) -> None: ...
-    def set_power_throttling(self) -> None: ...
+    def set_power_throttling(self, pid: int | None = None) -> None: ...
     def end_after(self, process: int) -> None: ...
     def open_job(self) -> int: ...
     def get_job_limit(self, job: int) -> int | None: ...
-    def set_job_limit(self, job: int, limit: int | None) -> None: ...
+    def set_job_limit(self, job: int, limit: int | None, *, ends: bool = False) -> None: ...
     def committed(self) -> int: ...
     def libraries(self, pid: int) -> set[str]: ...
     def affinity(self) -> int: ...
@@ -141,12 +143,16 @@ if not TYPE_CHECKING or sys.platform == "win32":
 
             _set_information(PROCESS_MEMORY_PRIORITY, structures.MemoryPriorityInformation(priority))
 
-        def set_power_throttling(self) -> None:
+        def set_power_throttling(self, pid: int | None = None) -> None:
             from . import structures
 
             speed = POWER_THROTTLING_EXECUTION_SPEED
             state = structures.PowerThrottlingState(Version=1, ControlMask=speed, StateMask=speed)
-            _set_information(PROCESS_POWER_THROTTLING, state)
+            if pid is None:
+                _set_information(PROCESS_POWER_THROTTLING, state)
+            else:
+                with _opened(_kernel32().OpenProcess(PROCESS_SET_INFORMATION, False, pid)) as handle:
+                    _set_information(PROCESS_POWER_THROTTLING, state, handle)
 
         def end_after(self, process: int) -> None:
             """End this process as soon as another does, of which `process` is a handle (``threadpoollegacyapiset.h``).
@@ -174,7 +180,8 @@ if not TYPE_CHECKING or sys.platform == "win32":
             limited = information.BasicLimitInformation.LimitFlags & JOB_OBJECT_LIMIT_PROCESS_MEMORY
             return int(information.ProcessMemoryLimit) if limited else None
 
-        def set_job_limit(self, job: int, limit: int | None) -> None:
+        def set_job_limit(self, job: int, limit: int | None, *, ends: bool = False) -> None:
+            """Limit what each process of a job commits; with `ends`, they end with the last handle on it."""
             import ctypes
 
             from . import structures
@@ -183,6 +190,8 @@ if not TYPE_CHECKING or sys.platform == "win32":
             if limit is not None:
                 information.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_PROCESS_MEMORY
                 information.ProcessMemoryLimit = limit
+            if ends:
+                information.BasicLimitInformation.LimitFlags |= JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE
             set_information = _kernel32().SetInformationJobObject
             size = ctypes.sizeof(information)
             _checked(set_information(job, JOB_OBJECT_EXTENDED_LIMIT_INFORMATION, ctypes.byref(information), size))
@@ -212,7 +221,7 @@ if not TYPE_CHECKING or sys.platform == "win32":
             raise ctypes.WinError(ctypes.get_last_error())
         return result
 
-    def _set_information(what: int, information: "ctypes.Structure") -> None:
+    def _set_information(what: int, information: "ctypes.Structure", process: int | None = None) -> None:
         import ctypes
 
         kernel32 = _kernel32()
@@ -220,7 +229,7 @@ if not TYPE_CHECKING or sys.platform == "win32":
         if set_information is None:
             raise ctypes.WinError(ERROR_CALL_NOT_IMPLEMENTED)
         size = ctypes.sizeof(information)
-        _checked(set_information(kernel32.GetCurrentProcess(), what, ctypes.byref(information), size))
+        _checked(set_information(process or kernel32.GetCurrentProcess(), what, ctypes.byref(information), size))
 
     def _job_information(job: int) -> "structures.ExtendedLimitInformation":
         import ctypes
@@ -234,16 +243,17 @@ if not TYPE_CHECKING or sys.platform == "win32":
         return information
 
     @contextlib.contextmanager
-    def _open_thread(tid: int, access: int = THREAD_QUERY_LIMITED_INFORMATION) -> Iterator[int]:
-        import ctypes
-
-        handle = _kernel32().OpenThread(access, False, tid)
-        if not handle:
-            raise ctypes.WinError(ctypes.get_last_error())
+    def _opened(handle: int | None) -> Iterator[int]:
+        handle = _checked(handle)
         try:
             yield handle
         finally:
             _kernel32().CloseHandle(handle)
+
+    def _open_thread(
+        tid: int, access: int = THREAD_QUERY_LIMITED_INFORMATION
+    ) -> contextlib.AbstractContextManager[int]:
+        return _opened(_kernel32().OpenThread(access, False, tid))
 
     @functools.cache
     def _kernel32() -> "ctypes.WinDLL":
@@ -259,6 +269,8 @@ if not TYPE_CHECKING or sys.platform == "win32":
         kernel32.GetCurrentThread.restype = wintypes.HANDLE
         kernel32.OpenThread.argtypes = (wintypes.DWORD, wintypes.BOOL, wintypes.DWORD)
         kernel32.OpenThread.restype = wintypes.HANDLE
+        kernel32.OpenProcess.argtypes = (wintypes.DWORD, wintypes.BOOL, wintypes.DWORD)
+        kernel32.OpenProcess.restype = wintypes.HANDLE
         kernel32.CloseHandle.argtypes = (wintypes.HANDLE,)
         kernel32.CloseHandle.restype = wintypes.BOOL
         kernel32.GetThreadPriority.argtypes = (wintypes.HANDLE,)
