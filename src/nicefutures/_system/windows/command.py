@@ -32,16 +32,18 @@ def become(command: list[str], level: str, *, efficiency: bool) -> int:
     for name in ("SIGINT", "SIGBREAK"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     job = end_together()
-    # A child inherits no class above BELOW_NORMAL.
-    with subprocess.Popen([program, *command[1:]], creationflags=CLASSES[priority]) as process:
-        with contextlib.suppress(NoSuchProcessError):  # done already
-            set_process(priority, process.pid)  # read back; Wine does not heed the flag
-        if efficiency:
-            with contextlib.suppress(OSError):  # done already: this process could be set
-                seam.system.set_power_throttling(process.pid)
-        status = process.wait()
-    # What the program leaves behind stays.
-    seam.system.set_job_limit(job, None)
+    try:
+        # A child inherits no class above BELOW_NORMAL.
+        with subprocess.Popen([program, *command[1:]], creationflags=CLASSES[priority]) as process:
+            with contextlib.suppress(NoSuchProcessError):  # done already
+                set_process(priority, process.pid)  # read back; Wine does not heed the flag
+            if efficiency:
+                with contextlib.suppress(OSError):  # done already: for this process it went well
+                    seam.system.set_power_throttling(process.pid)
+            status = process.wait()
+    finally:
+        # This process ends by itself, and what the program leaves behind stays.
+        seam.system.set_job_limit(job, None)
     # A crash is above 2**31, which sys.exit of older Pythons cannot pass on (python/cpython#125842); as a signed
     # number it is the same to Windows.
     return status - 2**32 if status >= 2**31 else status
