@@ -5,10 +5,11 @@ import sys
 
 def main() -> int:
     """Run the command line; return the exit status."""
-    if sys.argv[1:2] == ["run"]:  # the others import much that it does without
+    if sys.argv[1:2] != ["doctor"]:  # which has workers to end
         from ._signals import die_of_interrupts
 
         die_of_interrupts()
+    if sys.argv[1:2] == ["run"]:  # the others import much that it does without
         from ._tool.run import run
 
         return run(sys.argv[2:])

@@ -314,6 +314,7 @@ BAD, FULL = "nicefutures: write error: Bad file descriptor\n", "nicefutures: wri
         ("show --help >&-", BAD, 2),
         ("show >/dev/full", FULL, 2),
         ("--help >/dev/full", FULL, 2),
+        ("run --help >&-", BAD, 125),
         ("show >&- 2>&- <&-", "", 2),
         ("show 2>&- >/dev/null", "", 0),
         ("show 2147483647 2>&-", "", 2),
@@ -336,13 +337,13 @@ def test_no_output(line, stderr, status, unbuffered):
 
 @pytest.mark.every_python
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
-@pytest.mark.parametrize("command", ["show", "--help"])
+@pytest.mark.parametrize("command", [["show"], ["--help"], ["run", "--help"]], ids=" ".join)
 def test_nobody_reads(command, unbuffered):
     """A reader who has gone is no error to tell; the exit status is that of a program which SIGPIPE ends."""
     reader, writer = os.pipe()
     os.close(reader)
     result = subprocess.run(
-        [sys.executable, "-m", "nicefutures", command],
+        [sys.executable, "-m", "nicefutures", *command],
         stdout=writer, stderr=subprocess.PIPE, timeout=PATIENCE, env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )  # fmt: skip
     os.close(writer)

@@ -258,8 +258,14 @@ def test_becomes_the_program():
 
 @posix_only
 @pytest.mark.every_python
-@pytest.mark.parametrize("module", ["_tool.run", "_system", "_system.posix.command"])
-def test_interrupted_start(module):
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        *((module, ["run", "--", "echo", "ran"]) for module in ("_tool.run", "_system", "_system.posix.command")),
+        *((module, ["show"]) for module in ("_tool.cli", "_system")),
+    ],
+)
+def test_interrupted_start(module, arguments):
     """Ctrl-C while it starts ends it by that signal, without a word."""
     code = (
         "import os, signal, sys\n"
@@ -268,7 +274,7 @@ def test_interrupted_start(module):
         "    def find_spec(self, name, *_):\n"
         f"        if name == 'nicefutures.{module}': os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Interrupt())\n"
-        "sys.argv[1:] = ['run', '--', 'echo', 'ran']\n"
+        f"sys.argv[1:] = {arguments}\n"
         "main()"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)

@@ -66,8 +66,10 @@ def run(arguments: "Sequence[str]") -> int:
     try:
         options, program = _parse(arguments)
         if "help" in options:
-            print(_HELP, end="")
-            return 0
+            from .common import CANNOT_WRITE, put
+
+            status = put(_HELP.rstrip("\n"))
+            return FAILED if status == CANNOT_WRITE else status
         command = _find_command(program)
         level = _check_level(options.get("priority", "idle"))
         memory_limit = _check_memory_limit(options.get("memory_limit"))
