@@ -183,8 +183,16 @@ def test_wrong_type_of_threads(wrong):
         (256 * MIB, 256 * MIB),
         ("256 MiB", 256 * MIB),
         ("0.25GiB", 256 * MIB),
+        ("256m", 256 * MIB),
+        ("256M", 256 * MIB),
+        ("0.25g", 256 * MIB),
+        (" 256 Mi ", 256 * MIB),
+        ("0.25gib", 256 * MIB),
         ("300 MB", 300_000_000),
+        ("0.3gb", 300_000_000),
         ("300000 kB", 300_000_000),
+        ("300000000", 300_000_000),
+        ("300000000 B", 300_000_000),
     ],
 )
 def test_memory_limit_by_text(given, expected):
@@ -199,7 +207,28 @@ def test_memory_limit_by_fraction():
 
 
 @pytest.mark.parametrize(
-    "wrong", [0, -1, 1, "2 potatoes", "", "GiB", "-2 GiB", "2 G", "1 MiB", "9999 TiB", 1.5, 0.0, -0.5, float("nan")]
+    "wrong",
+    [
+        0,
+        -1,
+        1,
+        "2 potatoes",
+        "",
+        "GiB",
+        "-2 GiB",
+        "2 GG",
+        "512 Mbit",
+        "1e3 M",
+        "1,5 GB",
+        "0.25",
+        "50%",
+        "1 MiB",
+        "9999 TiB",
+        1.5,
+        0.0,
+        -0.5,
+        float("nan"),
+    ],
 )
 def test_wrong_memory_limit(wrong):
     """An amount that is none, or makes no sense, is refused with the value."""

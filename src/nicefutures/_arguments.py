@@ -12,14 +12,20 @@ from ._system import backend
 _MOST_THREADS: Final = 1024
 # A worker cannot do much with less than this, whatever it imports.
 _LEAST_MEMORY: Final = 16 * 2**20
+# A letter alone is a power of 1024, as Docker, systemd, Slurm and the JVM have it; with "B" and with "iB" as the SI and
+# the IEC have it.
 _UNITS: Final = {
+    "": 1,
     "B": 1,
     **{f"{prefix}B": 1000 ** (power + 1) for power, prefix in enumerate("KMGT")},
-    **{f"{prefix}IB": 1024 ** (power + 1) for power, prefix in enumerate("KMGT")},
+    **{f"{prefix}{unit}": 1024 ** (power + 1) for power, prefix in enumerate("KMGT") for unit in ("", "I", "IB")},
 }
-_MEMORY_HELP: Final = 'use bytes (an int), a text such as "2 GiB" or "500 MB", or a fraction of the memory such as 0.25'
-
-_SIZE_HELP: Final = 'use bytes (an int), a text such as "256 KiB" or "1 MB", or None to share nothing'
+_UNITS_HELP: Final = "M, Mi and MiB are 1024 * 1024 bytes, MB is 1000 * 1000, in any case, and so with K, G and T"
+_MEMORY_HELP: Final = (
+    'use bytes (an int), a text such as "2 GiB", "512m" or "1.5 GB", or a fraction of the memory such as 0.25 (a '
+    f"float); {_UNITS_HELP}"
+)
+_SIZE_HELP: Final = f'use bytes (an int), a text such as "256 KiB" or "1 MB", or None to share nothing; {_UNITS_HELP}'
 
 
 def check_max_workers(max_workers: Any) -> None:
@@ -148,12 +154,13 @@ def _to_bytes(value: Any) -> int:
 
 
 def _text_to_bytes(name: str, text: str, remedy: str) -> int:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text, re.ASCII | re.IGNORECASE)
     factor = match and _UNITS.get(match[2].upper())
-    if not match or not factor:
+    # "0.25" alone: of a byte, of a gigabyte, of the memory?
+    if not match or not factor or ("." in match[1] and factor == 1):
         msg = f"{name}={text!r} is no amount of memory: {remedy}"
         raise ValueError(msg)
-    return int(float(match[1]) * factor)
+    return round(float(match[1]) * int(factor))
 
 
 def check_chunksize(chunksize: Any) -> Any:

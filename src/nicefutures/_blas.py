@@ -6,6 +6,7 @@ libraries have one number for the process, OpenMP has one for each thread that c
 
 import functools
 import importlib.machinery
+import itertools
 import os
 import sys
 import threading
@@ -117,6 +118,56 @@ def set_threads(library: "LibController", threads: int) -> None:
     library.set_num_threads(threads)
     if let_go is not None:
         let_go(force=True)
+
+
+# So large a product is done by all threads of a library, and in its buffers.
+_SIDE: Final = 256
+_ROW_MAJOR, _AS_IT_IS = 101, 111  # CBLAS_LAYOUT, CBLAS_TRANSPOSE: cblas.h
+
+
+def make_buffers(seen: set[str]) -> None:
+    """Have each OpenBLAS make its threads and its buffers, which it does not survive to be refused later.
+
+    Parameters
+    ----------
+    seen : set of str
+        The files of those that have them, which grows.
+    """
+    import ctypes  # noqa: F401, now, and not in the middle of an import of somebody's
+
+    import threadpoolctl  # noqa: F401
+
+    new = [each for each in find_libraries() if each.internal_api == "openblas" and each.filepath not in seen]
+    for library in new:
+        seen.add(library.filepath)
+        _multiply(library)
+
+
+def _multiply(library: "LibController") -> None:
+    """Make a matrix product, whatever the function for that is called in this build."""
+    import ctypes
+
+    for prefix, suffix in itertools.product(("", "scipy_"), ("", "64_", "_64", "64")):
+        dgemm = getattr(library.dynlib, f"{prefix}cblas_dgemm{suffix}", None)
+        if dgemm is None:
+            continue
+        integer = ctypes.c_int64 if suffix else ctypes.c_int
+        matrix = (ctypes.c_void_p, integer)
+        dgemm.argtypes = (
+            *[ctypes.c_int] * 3,
+            *[integer] * 3,
+            ctypes.c_double,
+            *matrix,
+            *matrix,
+            ctypes.c_double,
+            *matrix,
+        )
+        dgemm.restype = None
+        square = (ctypes.c_double * (_SIDE * _SIDE))()
+        of_square = (square, _SIDE)
+        sides = (_SIDE, _SIDE, _SIDE)
+        dgemm(_ROW_MAJOR, _AS_IT_IS, _AS_IT_IS, *sides, 1.0, *of_square, *of_square, 0.0, *of_square)
+        return
 
 
 def names_blas(libraries: set[str]) -> bool:

@@ -1,26 +1,35 @@
 """A task that takes more memory than its worker may have fails alone."""
 
 import contextlib
+import importlib.util
+import itertools
 import multiprocessing
 import os
+import signal
 import warnings
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
+import hungry
+from asking import LINUX, WINDOWS
 from control_groups import remove_group
 from marks import linux_only, windows_only
-from nicefutures import LowPriorityProcessPoolExecutor, PriorityWarning
+from nicefutures import LowPriorityProcessPoolExecutor, PriorityWarning, WorkerCrashError
 from nicefutures._system import backend
 from nicefutures._threads.gil import has_gil
+from patience import PATIENCE
 from programs import run_python
 from tasks import identify, meet
-from using import as_bytes, data_limit, fill, hold, length, numpy_array, take
+from using import as_bytes, data_limit, fill, hold, kill_myself, length, numpy_array, take
 
 MIB = 2**20
 LIMIT = 256 * MIB
 # Enough where nothing is imported: small objects take their time.
 SMALL_LIMIT = 64 * MIB
+# Wine takes a limit and does not enforce it.
+takes_limit = pytest.mark.skipif(not (LINUX or WINDOWS), reason="no limit is taken here")
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -112,6 +121,190 @@ def test_inherited_memory():
         assert len(executor.submit(as_bytes, 50 * MIB).result()) == 50 * MIB
         assert isinstance(executor.submit(as_bytes, 2000 * MIB).exception(), MemoryError)
     assert len(ballast) == 200 * MIB
+
+
+def is_named(error, limit):
+    """Return whether an error names the limit."""
+    return f"{limit:,} bytes" in " ".join([str(error), *getattr(error, "__notes__", ())])
+
+
+@takes_limit
+@pytest.mark.parametrize(("module", "task"), [("numpy", hungry.product), ("scipy", hungry.linalg)])
+def test_blas_library(context, module, task):
+    """What a BLAS library reserves for itself does not count, however many threads it has."""
+    pytest.importorskip(module)
+    threads = 16 if LINUX else 1  # Windows has no memory that is reserved and does not count
+    with LowPriorityProcessPoolExecutor(
+        1, context, memory_limit=LIMIT, blas_threads=threads, on_failure="ignore"
+    ) as executor:
+        assert executor.submit(task, 10 * MIB).result(PATIENCE)
+
+
+@takes_limit
+@pytest.mark.parametrize("task", [pytest.param(hungry.leave, marks=linux_only), hungry.abort])
+def test_end_in_task(context, task):
+    """A library that ends its worker costs the task only, and the error names the limit: it may not have got memory."""
+    with LowPriorityProcessPoolExecutor(1, context, memory_limit=LIMIT, on_failure="ignore") as executor:
+        worker = executor.submit(identify).result()
+        error = executor.submit(task).exception(PATIENCE)
+        assert isinstance(error, WorkerCrashError)
+        assert is_named(error, LIMIT)
+        assert executor.submit(identify).result() != worker
+
+
+@linux_only
+def test_exit_of_library():
+    """It is said when that was `exit`, which would hang in the midst of a process."""
+    with LowPriorityProcessPoolExecutor(1, memory_limit=LIMIT) as executor:
+        assert "exit(), which compiled code called" in str(executor.submit(hungry.leave).exception())
+
+
+@linux_only
+def test_usual_end():
+    """A worker that has no task ends as any program does, with what its libraries do at its end."""
+    printed = run_python("""
+import ctypes, multiprocessing
+from nicefutures import *
+def write():
+    ctypes.CDLL(None).printf(b"from C, ")
+if __name__ == "__main__":
+    with LowPriorityProcessPoolExecutor(1, multiprocessing.get_context("spawn"), memory_limit="256m") as executor:
+        executor.submit(write).result()
+        (process,) = executor._processes.values()
+    print(process.exitcode)
+""")
+    assert printed.strip() == "from C, 0"
+
+
+@linux_only
+def test_break_by_kill():
+    """A worker that somebody kills breaks the pool, as without a limit."""
+    with LowPriorityProcessPoolExecutor(1, memory_limit=LIMIT) as executor:
+        error = executor.submit(kill_myself, signal.SIGKILL).exception()
+        assert type(error) is BrokenProcessPool
+        assert not is_named(error, LIMIT)
+
+
+@linux_only
+def test_idle_threads(context):
+    """The stacks of threads, which nobody has touched, do not count; nor do those that the C library keeps."""
+    with LowPriorityProcessPoolExecutor(1, context, memory_limit=SMALL_LIMIT) as executor:
+        for _ in range(2):
+            assert executor.submit(hungry.idle_threads, 30, 30 * MIB).result() == 30 * MIB
+        if has_gil():
+            assert is_named(executor.submit(hungry.idle_threads, 30, 3 * SMALL_LIMIT).exception(), SMALL_LIMIT)
+
+
+@linux_only
+@pytest.mark.skipif(not has_gil(), reason="without the GIL objects come out of gigabytes that are reserved")
+def test_thread_pool_in_task(context):
+    """A thread pool runs in a task; one for which there is no memory is an error that names the limit."""
+    with LowPriorityProcessPoolExecutor(1, context, memory_limit=SMALL_LIMIT) as executor:
+        assert executor.submit(hungry.thread_pool, 16, 0).result(PATIENCE) == 136
+        error = executor.submit(hungry.thread_pool, 4, 10 * MIB).exception(PATIENCE)
+        assert is_named(error, SMALL_LIMIT)
+        assert executor.submit(hungry.thread_pool, 16, 0).result(PATIENCE) == 136
+
+
+@linux_only
+def test_private_mapping():
+    """A mapping that is too much is the OSError that it always is, which names the limit."""
+    with LowPriorityProcessPoolExecutor(1, memory_limit=LIMIT) as executor:
+        error = executor.submit(hungry.mapping, 2 * LIMIT).exception()
+        assert isinstance(error, OSError)
+        assert is_named(error, LIMIT)
+        assert executor.submit(hungry.mapping, LIMIT // 2).result()
+
+
+@takes_limit
+@pytest.mark.parametrize(
+    ("text", "is_said"),
+    [("can't start new thread", True), ("[enforce fail] can't allocate memory", True), ("it does not converge", False)],
+)
+def test_errors_of_libraries(text, is_said):
+    """Errors that say that there was no memory name the limit, and no others do."""
+    with LowPriorityProcessPoolExecutor(1, memory_limit=LIMIT, on_failure="ignore") as executor:
+        assert is_named(executor.submit(hungry.raise_text, text).exception(), LIMIT) == is_said
+
+
+@linux_only
+@pytest.mark.skipif(not has_gil(), reason="without the GIL objects come out of gigabytes that are reserved")
+def test_interrupted_import(context, tmp_path):
+    """A worker in which memory ran out while it imported something is replaced: some modules come only once."""
+    (tmp_path / "wants_memory.py").write_text(f"DATA = bytes({2 * LIMIT})")
+    with LowPriorityProcessPoolExecutor(1, context, memory_limit=LIMIT) as executor:
+        worker = executor.submit(identify).result()
+        assert isinstance(executor.submit(hungry.import_in_full_memory, tmp_path, 2 * LIMIT).exception(), MemoryError)
+        assert executor.submit(identify).result() != worker
+
+
+@linux_only
+@pytest.mark.skipif(not has_gil(), reason="without the GIL what is reserved does not count")
+def test_leftovers(context):
+    """A worker that tasks have left no memory is replaced, with no more than one task's error."""
+    with LowPriorityProcessPoolExecutor(1, context, memory_limit=SMALL_LIMIT) as executor:
+        outcomes = [executor.submit(hungry.keep, 20 * MIB) for _ in range(8)]
+        errors = [each.exception() for each in outcomes]
+        assert all(each is None or is_named(each, SMALL_LIMIT) for each in errors)
+        assert any(errors)
+        assert not any(first and second for first, second in itertools.pairwise(errors))
+
+
+@linux_only
+def test_crash_in_chunk(context):
+    """Of a chunk the call that ends its worker is lost, and no other."""
+    with LowPriorityProcessPoolExecutor(1, context, memory_limit=LIMIT) as executor:
+        results = list(executor.map(hungry.leave_at, range(8), chunksize=4, return_exceptions=True))
+        assert [type(each) for each in results] == [*[int] * 5, WorkerCrashError, *[int] * 2]
+        assert is_named(results[5], LIMIT)
+
+
+@linux_only
+def test_subprocess():
+    """A task's subprocess has the limit for itself, and may lift it."""
+    with LowPriorityProcessPoolExecutor(1, memory_limit=LIMIT) as executor:
+        ours, theirs, lifted = executor.submit(hungry.ask_subprocess).result()
+        assert ours == theirs
+        assert lifted != theirs
+
+
+@linux_only
+@pytest.mark.skipif(not has_gil(), reason="without the GIL gigabytes are reserved")
+def test_own_limit():
+    """A limit that a task has set for itself stays as it is, whatever it starts and loads, and ends with the task."""
+    with LowPriorityProcessPoolExecutor(1, SPAWN, memory_limit=LIMIT) as executor:
+        assert executor.submit(hungry.limit_myself, LIMIT - 1).result() == LIMIT - 1
+        assert executor.submit(data_limit).result() >= LIMIT
+
+
+@linux_only
+@pytest.mark.skipif(not has_gil(), reason="without the GIL objects come out of gigabytes that are reserved")
+@pytest.mark.parametrize("runs", [1, pytest.param(10, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("module", "task"),
+    [
+        ("numpy", hungry.product),
+        ("scipy", hungry.linalg),
+        ("numba", hungry.compiled),
+        ("polars", hungry.column),
+        ("threading", hungry.threads),
+        ("mmap", hungry.mapping),
+    ],
+)
+def test_around_the_limit(context, module, task, runs):
+    """Near the limit a task succeeds, or its error names the limit; it does not hang, and the next one succeeds."""
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"no {module}")
+    for _ in range(runs):
+        with LowPriorityProcessPoolExecutor(1, context, memory_limit=LIMIT) as executor:
+            try:
+                for share in (0.5, 0.9, 1.01, 0.95):
+                    error = executor.submit(task, int(share * LIMIT)).exception(PATIENCE)
+                    assert error is None or is_named(error, LIMIT)
+                    assert executor.submit(identify).result(PATIENCE)
+            except TimeoutError:
+                executor.kill_workers()
+                raise
 
 
 @windows_only

@@ -28,6 +28,9 @@ class FakeKernel:
         self.proc = True
         self.files = {"/proc/self/oom_score_adj": "0", "/proc/self/statm": "9 8 7 6 0 4 0"}
         self.data_limit = (-1, -1)
+        self.stack_limit = 8 * 2**20
+        self.exit_signals = []
+        self.ignored = set()
 
     def add(self, tid, pid=OWN, **scheduling):
         self.state[tid] = Scheduling(Policy.SCHED_OTHER, 0, 0, 0)._replace(**scheduling)
@@ -119,6 +122,17 @@ class FakeKernel:
 
     def set_data_limit(self, limits):
         self.data_limit = limits
+
+    def get_stack_limit(self):
+        return self.stack_limit
+
+    def raise_at_exit(self, number):
+        if "exit" in self.forbidden:
+            refuse(self.forbidden["exit"])
+        self.exit_signals.append(number)
+
+    def set_signal(self, number, *, is_ignored):
+        (self.ignored.add if is_ignored else self.ignored.discard)(number)
 
     def affinity(self):
         refuse(errno.ENOSYS)
@@ -228,12 +242,16 @@ class FakeNice:
         self.last = 20
         self.ignores = False
         self.address_limit = (-1, -1)
+        self.stack_limit = 8 * 2**20
 
     def get_address_limit(self):
         return self.address_limit
 
     def set_address_limit(self, limits):
         self.address_limit = limits
+
+    def get_stack_limit(self):
+        return self.stack_limit
 
     def address_space(self):
         return 10**9

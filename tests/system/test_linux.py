@@ -424,6 +424,27 @@ def test_memory_limit(kernel):
     assert memory.unused() == 3 * 4096
 
 
+@pytest.mark.parametrize(("limit", "size"), [(2**20, 2**20), (-1, 8 * 2**20), (2**64 - 1, 8 * 2**20)])
+def test_stack_size(kernel, limit, size):
+    """A thread's stack is as large as RLIMIT_STACK says, whatever stands for no limit."""
+    kernel.stack_limit = limit
+    assert memory.stack_size() == size
+
+
+def test_exit_trap(kernel):
+    """What `exit` raises first is ignored, except while the trap is set."""
+    trap = memory.open_exit_trap()
+    trap.set()
+    assert not kernel.ignored
+    trap.unset()
+    trap.lay()
+    (number,) = kernel.ignored
+    assert kernel.exit_signals == [number] * 2
+    assert memory.is_trapped(-number)
+    kernel.forbidden["exit"] = errno.ENOMEM
+    memory.open_exit_trap()  # does without
+
+
 def test_without_affinity(kernel, monkeypatch):
     """A C library that has no affinity leaves Python's own count; a quota counts."""
     monkeypatch.setattr(accounting, "count_cpus", lambda: 4)

@@ -94,6 +94,7 @@ def test_memory_limit(nice):
     assert nice.address_limit == (10**8, 10**10)
     assert memory.in_use() == 10**9
     assert memory.unused() == 9 * 10**8
+    assert memory.stack_size() == 8 * 2**20
 
 
 @posix_only

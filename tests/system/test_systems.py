@@ -204,6 +204,8 @@ def test_memory(system):
     kills = memory.count_oom_kills()
     assert kills is None or kills >= 0
     assert memory.loaded_libraries(NOBODY) == set()
+    assert memory.stack_size() >= 0
+    assert not memory.is_trapped(0)
     try:
         limit = memory.open_limit()
     except OSError as error:

@@ -7,6 +7,8 @@ from typing import Final
 
 from .._system import backend
 
+_SIGKILL: Final = 9  # as multiprocessing has it on all systems
+
 # How a process of Windows ends that has not chosen its exit status ("NTSTATUS values" of [MS-ERREF]).
 _STATUS: Final = {
     0x40010004: "the debugger ended it",
@@ -55,8 +57,10 @@ def count_oom_kills_since(before: int | None) -> int:
     return 0 if kills is None or before is None else kills - before
 
 
-def describe_end(process: BaseProcess, kills_before: int | None, *, started: bool) -> str:
-    """Return how a process has ended, as a sentence; nothing if that is not known.
+def describe_end(
+    process: BaseProcess, kills_before: int | None, *, started: bool, memory_limit: int | None = None
+) -> str:
+    """Return how a process has ended, in a sentence or two.
 
     Parameters
     ----------
@@ -66,7 +70,28 @@ def describe_end(process: BaseProcess, kills_before: int | None, *, started: boo
         How many processes the kernel had killed for want of memory, before this one was started.
     started : bool
         Whether it came so far that it could take a task.
+    memory_limit : int or None
+        The limit that it may have met, if it was not killed.
     """
+    end = _describe_end(process, kills_before, started=started)
+    if memory_limit is None:
+        return end
+    return (
+        f"{end} Its memory_limit is {memory_limit:,} bytes: a library that is refused memory may end its process so "
+        "instead of raising a MemoryError."
+    )
+
+
+def _name_signal(exitcode: int) -> str:
+    if backend.memory.is_trapped(exitcode):
+        return "exit(), which compiled code called in the midst of its task"
+    try:
+        return signal.Signals(-exitcode).name
+    except ValueError:
+        return f"signal {-exitcode}"
+
+
+def _describe_end(process: BaseProcess, kills_before: int | None, *, started: bool) -> str:
     code = process.exitcode
     worker = f"Worker {process.pid}"
     if code is None:
@@ -80,12 +105,8 @@ def describe_end(process: BaseProcess, kills_before: int | None, *, started: boo
     if code >= 0:
         status = str(code) if code < 2**31 else f"{code:#x}"
         return f"{worker} ended with exit status {status}" + (f": {_STATUS[code]}." if code in _STATUS else ".")
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    if name != "SIGKILL":
-        return f"{worker} was ended by {name}."
+    if code != -_SIGKILL:
+        return f"{worker} was ended by {_name_signal(code)}."
     oom_kills = count_oom_kills_since(kills_before)
     if oom_kills > 0:  # on the whole machine: the kernel does not say which
         limit = backend.memory.limit_of_groups()

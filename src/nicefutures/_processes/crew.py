@@ -33,7 +33,7 @@ from .chunk import run_chunk
 from .ending import begin_to_end_tree, end_tree, wait_for
 from .importing import loads, unfinished_by_value
 from .interrupts import held_back
-from .message import Failure, Part, Question, Started, WorkerReport, is_answer, is_part
+from .message import Failure, Part, Question, Spent, Started, WorkerReport, is_answer, is_part
 from .once import Once, forget, forgotten
 from .pipes import End, close, end_of, here, hold, keep_from_children
 from .relay import Listener, Warned
@@ -43,7 +43,7 @@ from .transport.keeping import Epoch, Epochs
 from .transport.message import Message
 from .transport.parent import Packed, Transport
 from .transport.pickling import can_go_by_name, pickle_alone, pickle_plain
-from .worker import END, OnStart, run_task, serve
+from .worker import END, Demands, OnStart, run_task, serve
 
 OnCrash: TypeAlias = Literal["break", "fail", "retry"]
 # A call (the function, its arguments, and those with names), when it was submitted, and what `Crew.pack_now` has made
@@ -118,6 +118,12 @@ class Plan(NamedTuple):
         return self.context.get_start_method() == "fork"
 
     @property
+    def memory_limit(self) -> int | None:
+        """Bytes that a worker may use while a task runs."""
+        demands: Demands = self.arguments[0]
+        return demands.memory_limit
+
+    @property
     def leaves_main_out(self) -> bool:
         """Whether workers are not to import the main module."""
         return not self.forks and not self.is_main_known
@@ -186,6 +192,7 @@ class Worker:
     def __init__(self, plan: Plan, lifeline: Any) -> None:
         self.report: WorkerReport | None = None
         self.tasks = 0
+        self.is_spent = False
         self._has: set[bytes] = set()
         ours, theirs = plan.context.Pipe()
         self._end: End = end_of(ours)
@@ -332,7 +339,7 @@ class Crew:
         self._closed = False
         self._is_main_known = plan.is_main_known
         # Whether what becomes of a task is more than that it is done, or breaks the pool.
-        self._is_watchful = plan.on_crash != "break" or plan.task_timeout is not None
+        self._is_watchful = plan.on_crash != "break" or plan.task_timeout is not None or plan.memory_limit is not None
         self._failed_starts = 0
         self._lost = 0
         self.processes: dict[int, Any] = {}
@@ -616,12 +623,15 @@ class Crew:
     def _lose(self, worker: Worker, task: Task, call: Any, *, has_begun: bool) -> NoReturn:
         """Raise what becomes of a task whose worker has died."""
         self._take_back(worker, task)
-        if self._plan.on_crash == "break" or self.breakage.text is not None:
+        wait_for(worker.process, _PATIENCE)
+        # A library that is refused memory may end its process: that is an error of the task, as a MemoryError is.
+        has_limit = worker.report is not None and worker.report.has_memory_limit
+        limit = self._plan.memory_limit if has_limit and worker.process.exitcode not in (None, *_KILLED) else None
+        if (self._plan.on_crash == "break" and limit is None) or self.breakage.text is not None:
             self._break(worker)
             self.breakage.raise_if_broken()
-        wait_for(worker.process, _PATIENCE)
         self._forget(worker)
-        end = describe_end(worker.process, self._kills, started=True)
+        end = describe_end(worker.process, self._kills, started=True, memory_limit=limit)
         msg = f"{name_of(call)} did not come to its end, for its worker process has died. {end}"
         crash = WorkerCrashError(msg, worker.process.pid, worker.process.exitcode)
         try:
@@ -664,6 +674,8 @@ class Crew:
         kind = type(said)
         if kind is WorkerReport:
             worker.report = said
+        elif kind is Spent:
+            worker.is_spent = True
         elif kind is Shortfall:
             self._plan.warn(said)
         elif kind is Question:
@@ -731,7 +743,7 @@ class Crew:
 
     def _give_back(self, worker: Worker) -> None:
         worker.tasks += 1
-        if worker.tasks == self._plan.max_tasks:
+        if worker.is_spent or worker.tasks == self._plan.max_tasks:
             self._retire(worker)
         else:
             self._free.append(worker)

@@ -92,8 +92,10 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         a library that uses fewer is left alone. None: they are all left alone. It holds for libraries that a task
         loads as well.
     memory_limit : int, str, float or None, default None
-        How much memory a worker may use while a task runs: in bytes, as a text such as "2 GiB" or "500 MB", or as a
-        fraction of all the memory. A task that wants more ends with a MemoryError, and the worker goes on.
+        How much memory a worker may use while a task runs: in bytes, as a text such as "2 GiB", "512m" (1024 * 1024
+        each) or "500 MB" (1000 * 1000), or as a fraction of all the memory. A task that wants more ends with a
+        MemoryError, and the worker goes on. If a library ends the worker instead, the task ends with a
+        :class:`WorkerCrashError` that names the limit, and another worker takes its place, whatever `on_crash` is.
     efficiency : bool, optional
         Whether to keep the workers to efficient cores and clocks: EcoQoS on Windows, the efficiency cores on macOS.
         They take longer for it, on an idle machine too. Linux has no interface for it, so nothing happens there.
@@ -108,7 +110,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         What becomes of a task whose worker process dies: of a crash, killed by somebody, or by the kernel for want of
         memory. "break": it breaks the pool, and all tasks end with a BrokenProcessPool, as in the standard library.
         "fail": that task, or call of a chunk, ends with a :class:`WorkerCrashError`, and the others go on. "retry": it
-        runs again on another worker, and ends with that error after its third crash.
+        runs again on another worker, and ends with that error after its third crash. With a `memory_limit`, "break" is
+        for workers that are killed, and the others are as with "fail".
     task_timeout : float or None, default None
         Seconds that a task, or each call of a chunk, may run in its worker. One that takes longer is ended with its
         worker, and with the processes that it has started: it ends with a TimeoutError. How long it waits for a worker
@@ -140,8 +143,10 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
 
     The memory limit is RLIMIT_DATA on Linux, a job object on Windows, RLIMIT_AS on other systems; macOS enforces none.
     It is in force while a task runs. The task's arguments on their way in and its result on the way out are not
-    limited, nor is what is shared with other processes, or was reserved without being used when the task started.
-    What a forked worker has from its parent does not count. A worker's memory is limited, not the pool's.
+    limited, nor is what is shared with other processes. What a forked worker has from its parent does not count, nor
+    what has been reserved and not used: before the task started, by a library while it was loaded, or as the stack of a
+    :class:`threading.Thread`. A worker's memory is limited, not the pool's: on Linux each process that a task starts
+    has the same limit, for itself and for as long as it lives.
 
     Examples
     --------
@@ -198,7 +203,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         check_flag("relay_logs", relay_logs)
         self._relay_logs = relay_logs
         # Whether each call of a chunk is told of for itself.
-        self._tells = on_crash != "break" or task_timeout is not None
+        self._tells = on_crash != "break" or task_timeout is not None or limit is not None
         forked = mp_context.get_start_method() == "fork"
         if forked:
             _import_before_fork(cap)

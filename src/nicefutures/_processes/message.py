@@ -29,9 +29,12 @@ class WorkerReport(NamedTuple):
     ----------
     blas_threads : int or None
         How many threads its BLAS libraries use; None if it has none.
+    has_memory_limit : bool
+        Whether its tasks are limited, as was asked for.
     """
 
     blas_threads: int | None
+    has_memory_limit: bool
 
 
 class Question(NamedTuple):
@@ -66,6 +69,10 @@ class Failure(NamedTuple):
 
 class Started(NamedTuple):
     """What comes when a task has been unpickled, if its time is limited or a crash is not its end."""
+
+
+class Spent(NamedTuple):
+    """What comes before the answer to a task that has left too little of its worker for the next one."""
 
 
 class Part(NamedTuple):

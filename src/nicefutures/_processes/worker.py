@@ -128,7 +128,7 @@ def start_process(
     naming.here.is_main_known = demands.is_main_known
     naming.here.sent = None
     initialize(*on_start.open())
-    report(WorkerReport(blas_threads))  # it is ready
+    report(WorkerReport(blas_threads, has_memory_limit=_here.memory is not None))  # it is ready
 
 
 def serve(

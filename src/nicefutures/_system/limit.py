@@ -1,6 +1,16 @@
 """A limit that POSIX has for a process: ``getrlimit``, ``setrlimit``."""
 
+import threading
 from collections.abc import Callable
+from typing import Final
+
+_USUAL_STACK: Final = 8 * 2**20  # where there is no limit
+_HUGE: Final = 2**40  # RLIM_INFINITY is -1 on some systems, else huge
+
+
+def default_stack_size(limit: int) -> int:
+    """Return how many bytes a new thread's stack has at most, by RLIMIT_STACK."""
+    return threading.stack_size() or (limit if 0 < limit < _HUGE else _USUAL_STACK)
 
 
 class ResourceLimit:
@@ -19,7 +29,7 @@ class ResourceLimit:
 
     def hold(self, limit: int) -> None:
         self._before = self._get()
-        stricter = [each for each in self._before if each >= 0]  # RLIM_INFINITY is -1 on some systems, else huge
+        stricter = [each for each in self._before if each >= 0]
         self._ours = (min([limit, *stricter]), self._before[1])
         self._set(self._ours)
 

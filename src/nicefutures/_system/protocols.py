@@ -154,6 +154,22 @@ class MemoryLimit(Protocol):
         """Return whether the system says that what was put up last is."""
 
 
+class ExitTrap(Protocol):
+    """Ends this process at once if compiled code calls the C library's ``exit`` while a task runs.
+
+    Its handlers are for the end of a process: in the midst of one they may wait for ever.
+    """
+
+    def lay(self) -> None:
+        """Come before all handlers that there are so far."""
+
+    def set(self) -> None:
+        """Do so from now on; the calling thread is the main thread."""
+
+    def unset(self) -> None:
+        """Let it come to its end as usual."""
+
+
 class Memory(Protocol):
     """How much memory there is, who has it, and how it is limited."""
 
@@ -168,6 +184,15 @@ class Memory(Protocol):
 
     def unused(self) -> int:
         """Return how many of these bytes this process has reserved and not touched."""
+
+    def stack_size(self) -> int:
+        """Return how many bytes the stack of a new thread has, as a `MemoryLimit` counts it before it is touched."""
+
+    def open_exit_trap(self) -> ExitTrap:
+        """Make a trap for this process."""
+
+    def is_trapped(self, exitcode: int) -> bool:
+        """Return whether a process has ended in such a trap, by :attr:`multiprocessing.Process.exitcode`."""
 
     def open_limit(self) -> MemoryLimit:
         """Make a limit for this process; OSError where the system has none."""

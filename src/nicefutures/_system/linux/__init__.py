@@ -25,6 +25,8 @@ Some facts:
 * RLIMIT_DATA counts what a process may write to and does not share, mappings included, from Linux 4.7 on
   (setrlimit(2)); ``data`` in ``/proc/self/statm`` is that and the stack. Only the soft limit is changed here, so that
   it can be put back.
+* ``exit`` runs its handlers, the latest first (``__cxa_atexit``, Linux Standard Base), and in the midst of a process
+  some hang: OpenBLAS, which calls it for want of memory, waits there for threads that a forked child does not have.
 * Policy and nice rank a thread within its own task group only (autogroup, CPU cgroup: sched(7)).
 * The second number of ``/proc/<pid>/task/<tid>/schedstat`` is the time that the thread was ready to run and had no CPU,
   in ns (Documentation/scheduler/sched-stats.rst).

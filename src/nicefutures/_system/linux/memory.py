@@ -1,8 +1,13 @@
 """Memory: what the machine and the control groups give, what this process has, and its limit."""
 
-from ..limit import ResourceLimit
+import contextlib
+from typing import Final
+
+from ..limit import ResourceLimit, default_stack_size
 from . import seam
 from .cgroups import memory_limit
+
+_EXIT: Final = 64  # SIGRTMAX, which nobody else has a use for; by default a process that gets it ends (signal(7))
 
 
 def total() -> int:
@@ -22,6 +27,36 @@ def in_use() -> int:
 def unused() -> int:
     _, resident, file_backed, _, _, data, _ = map(int, seam.system.read_text("/proc/self/statm").split())
     return max(0, data - (resident - file_backed)) * seam.system.page_size()
+
+
+def stack_size() -> int:
+    return default_stack_size(seam.system.get_stack_limit())
+
+
+def open_exit_trap() -> "ExitTrap":
+    return ExitTrap()
+
+
+class ExitTrap:
+    """What ``exit`` does first is to raise a signal, which is ignored unless the trap is set."""
+
+    def __init__(self) -> None:
+        self.lay()
+        self.unset()
+
+    def lay(self) -> None:
+        with contextlib.suppress(ImportError, OSError):  # no ctypes, or no memory: as without a trap
+            seam.system.raise_at_exit(_EXIT)
+
+    def set(self) -> None:
+        seam.system.set_signal(_EXIT, is_ignored=False)
+
+    def unset(self) -> None:
+        seam.system.set_signal(_EXIT, is_ignored=True)
+
+
+def is_trapped(exitcode: int) -> bool:
+    return exitcode == -_EXIT
 
 
 def open_limit() -> ResourceLimit:

@@ -3,6 +3,7 @@
 import errno
 import functools
 import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Final, Protocol
@@ -35,6 +36,9 @@ class System(Protocol):
     def write_text(self, path: str, text: str) -> None: ...
     def get_data_limit(self) -> tuple[int, int]: ...
     def set_data_limit(self, limits: tuple[int, int]) -> None: ...
+    def get_stack_limit(self) -> int: ...
+    def raise_at_exit(self, number: int) -> None: ...
+    def set_signal(self, number: int, *, is_ignored: bool) -> None: ...
     def affinity(self) -> int: ...
     def page_size(self) -> int: ...
     def memory_pages(self) -> int: ...
@@ -143,6 +147,24 @@ if not TYPE_CHECKING or sys.platform == "linux":
             import resource
 
             resource.setrlimit(resource.RLIMIT_DATA, limits)
+
+        def get_stack_limit(self) -> int:
+            import resource
+
+            return resource.getrlimit(resource.RLIMIT_STACK)[0]
+
+        def raise_at_exit(self, number: int) -> None:
+            import ctypes  # for those who ask for a limit
+
+            libc = ctypes.CDLL(None)
+            at_exit = libc["__cxa_atexit"]  # void (*)(void *), its argument, whose it is
+            at_exit.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+            at_exit.restype = ctypes.c_int
+            if at_exit(ctypes.cast(libc["raise"], ctypes.c_void_p), number, None):
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+        def set_signal(self, number: int, *, is_ignored: bool) -> None:
+            signal.signal(number, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
 
         def affinity(self) -> int:
             return len(os.sched_getaffinity(0))

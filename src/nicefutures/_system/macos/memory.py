@@ -3,9 +3,30 @@
 import errno
 from typing import NoReturn
 
-from ..posix.memory import count_oom_kills, in_use, limit_of_groups, loaded_libraries, total, unused
+from ..posix.memory import (
+    count_oom_kills,
+    in_use,
+    is_trapped,
+    limit_of_groups,
+    loaded_libraries,
+    open_exit_trap,
+    stack_size,
+    total,
+    unused,
+)
 
-__all__ = ["count_oom_kills", "in_use", "limit_of_groups", "loaded_libraries", "open_limit", "total", "unused"]
+__all__ = [
+    "count_oom_kills",
+    "in_use",
+    "is_trapped",
+    "limit_of_groups",
+    "loaded_libraries",
+    "open_exit_trap",
+    "open_limit",
+    "stack_size",
+    "total",
+    "unused",
+]
 
 
 def open_limit() -> NoReturn:

@@ -1,10 +1,21 @@
 """The address space of this process, and its limit."""
 
-from ..limit import ResourceLimit
-from ..unknown.memory import count_oom_kills, limit_of_groups, loaded_libraries, total
+from ..limit import ResourceLimit, default_stack_size
+from ..unknown.memory import count_oom_kills, is_trapped, limit_of_groups, loaded_libraries, open_exit_trap, total
 from . import seam
 
-__all__ = ["count_oom_kills", "in_use", "limit_of_groups", "loaded_libraries", "open_limit", "total", "unused"]
+__all__ = [
+    "count_oom_kills",
+    "in_use",
+    "is_trapped",
+    "limit_of_groups",
+    "loaded_libraries",
+    "open_exit_trap",
+    "open_limit",
+    "stack_size",
+    "total",
+    "unused",
+]
 
 
 def in_use() -> int:
@@ -13,6 +24,10 @@ def in_use() -> int:
 
 def unused() -> int:
     return max(0, seam.system.address_space() - seam.system.resident())
+
+
+def stack_size() -> int:
+    return default_stack_size(seam.system.get_stack_limit())
 
 
 def open_limit() -> ResourceLimit:

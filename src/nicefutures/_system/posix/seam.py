@@ -12,6 +12,7 @@ class System(Protocol):
     def set_nice(self, pid: int, nice: int) -> None: ...
     def get_address_limit(self) -> tuple[int, int]: ...
     def set_address_limit(self, limits: tuple[int, int]) -> None: ...
+    def get_stack_limit(self) -> int: ...
     def address_space(self) -> int: ...
     def resident(self) -> int: ...
 
@@ -36,6 +37,11 @@ if not TYPE_CHECKING or sys.platform != "win32":
             import resource
 
             resource.setrlimit(resource.RLIMIT_AS, limits)
+
+        def get_stack_limit(self) -> int:
+            import resource
+
+            return resource.getrlimit(resource.RLIMIT_STACK)[0]
 
         def address_space(self) -> int:
             import psutil

@@ -24,6 +24,18 @@ def unused() -> int:
     return 0
 
 
+def stack_size() -> int:
+    return 0
+
+
+def open_exit_trap() -> "NoExitTrap":
+    return NoExitTrap()
+
+
+def is_trapped(exitcode: int) -> bool:
+    return False
+
+
 def open_limit() -> NoReturn:
     raise OSError(errno.ENOTSUP, "this system has no limit of a process's memory that is known here")
 
@@ -34,3 +46,11 @@ def count_oom_kills() -> int | None:
 
 def loaded_libraries(pid: int) -> set[str]:
     return set()
+
+
+class NoExitTrap:
+    """Where nothing is known to hang in ``exit``."""
+
+    def lay(self) -> None: ...
+    def set(self) -> None: ...
+    def unset(self) -> None: ...

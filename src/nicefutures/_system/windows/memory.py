@@ -1,9 +1,27 @@
 """What this process commits, and its limit: a job object."""
 
-from ..unknown.memory import count_oom_kills, limit_of_groups, total
+from ..unknown.memory import (
+    count_oom_kills,
+    is_trapped,
+    limit_of_groups,
+    open_exit_trap,
+    stack_size,
+    total,
+)
 from . import seam
 
-__all__ = ["count_oom_kills", "in_use", "limit_of_groups", "loaded_libraries", "open_limit", "total", "unused"]
+__all__ = [
+    "count_oom_kills",
+    "in_use",
+    "is_trapped",
+    "limit_of_groups",
+    "loaded_libraries",
+    "open_exit_trap",
+    "open_limit",
+    "stack_size",
+    "total",
+    "unused",
+]
 
 
 def in_use() -> int:
