@@ -80,12 +80,30 @@ def test_errors(tmp_path):
         start_process([str(tmp_path / "missing")])
 
 
+@pytest.mark.parametrize("how", ["after the main thread", "atexit"])
+def test_at_the_end(how):
+    """A process is started as by `subprocess.Popen` while the program ends."""
+    code = """
+import atexit, sys, threading, time
+from nicefutures import start_process
+def start():
+    time.sleep(0.3)
+    with start_process([sys.executable, "-c", "print('ran')"], priority="idle", stdout=-1, text=True) as process:
+        print(process.communicate()[0], end="")
+if sys.argv[1] == "atexit":
+    atexit.register(start)
+else:
+    threading.Thread(target=start).start()
+"""
+    assert run_python(code, how) == "ran\n"
+
+
 @linux_only
 def test_unprivileged(tmp_path):
     """Without a privilege the CPU's part of a level is not to be had from below, and that is said. The rest is."""
     printed = run_python(
         """
-import os, sys, warnings
+import os, psutil, sys, warnings
 from nicefutures import *
 from test_children import start_and_ask
 from nicefutures._system import backend
@@ -99,6 +117,11 @@ if __name__ == "__main__":
     assert warning.category is PriorityWarning and "root" in warning.message.remedy, warning
     assert os.path.basename(warning.filename) == "test_children.py", warning
     warnings.simplefilter("error")
+    try:
+        start_process(["sleep", "600"])
+        raise AssertionError
+    except PriorityWarning:
+        assert not psutil.Process().children()
     assert start_and_ask(priority="normal", on_failure="ignore") == said
     try:
         start_process(["touch", sys.argv[1]], priority="normal", on_failure="raise")

@@ -29,7 +29,8 @@ def start_process(
     -------
     subprocess.Popen
         The process, at the level, or as near as the system lets it be, and without what the worker has set for itself
-        besides: I/O, and on Linux whose memory is taken first.
+        besides: I/O, and on Linux whose memory is taken first. A memory limit, the environment and the group of
+        ``isolate="auto"`` stay.
 
     Raises
     ------
@@ -83,11 +84,11 @@ def start_process(
 
     try:
         backend.priority.start(level, popen, tell)
+        if missing and on_failure == "warn":
+            warn_of(missing[0], stacklevel=3)
     except BaseException:
         for process in started:
             with process:
                 process.kill()
         raise
-    if missing and on_failure == "warn":
-        warn_of(missing[0], stacklevel=3)
     return started[0]

@@ -12,7 +12,7 @@ from nicefutures import PriorityError, ProcessPriority, ThreadPriority
 from nicefutures._levels import NoSuchProcessError, NotPermittedError
 from nicefutures._system.linux import accounting, background, memory, priority, scheduling, seam, threads
 from nicefutures._system.linux.ioprio import IoprioCalls
-from nicefutures._system.linux.scheduling import IoClass, Policy, Scheduling
+from nicefutures._system.linux.scheduling import Io, IoClass, Policy, Scheduling
 from seams import OWN, FakeKernel, refuse
 
 every_thread_level = pytest.mark.parametrize("level", ThreadPriority, ids=lambda level: level.name)
@@ -107,6 +107,17 @@ def test_cannot_leave_idle(kernel):
     with pytest.raises(PriorityError, match="may not raise"):
         priority.set_process(ProcessPriority.NORMAL)
     assert priority.get_process() == ProcessPriority.IDLE
+
+
+def test_lower_with_io(kernel):
+    """What stays lower than asked keeps its I/O class, too; one that goes up to a low level does not."""
+    kernel.state[OWN] = kernel.state[OWN]._replace(nice=15, ioprio=Io.IDLE)
+    kernel.forbidden = {"nice": errno.EACCES}
+    assert priority.set_process(ProcessPriority.BELOW_NORMAL) is None
+    assert (kernel.state[OWN].nice, kernel.state[OWN].ioprio) == (15, Io.IDLE)
+    kernel.forbidden = {}
+    assert priority.set_process(ProcessPriority.BELOW_NORMAL) is None
+    assert (kernel.state[OWN].nice, kernel.state[OWN].ioprio) == (10, Io.BELOW_NORMAL)
 
 
 def test_one_thread_behind(kernel):

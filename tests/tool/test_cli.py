@@ -10,7 +10,7 @@ import pytest
 
 from asking import PROCESS, ask_threads
 from marks import linux_only, posix_only
-from nicefutures import ProcessPriority
+from nicefutures import ProcessPriority, get_process_priority
 from nicefutures._tool import levels
 from patience import PATIENCE
 from programs import unprivileged
@@ -34,6 +34,8 @@ def nicefutures(*arguments, stdin="", command=(), **options):
         (["set", "-p", "idle"], "PID"),
         (["set", "12"], "-p"),
         (["set", "-p", "idle", 2**31 - 1], "no process with the id"),
+        (["set", "--prio", "idle", 2**31 - 1], "'idle'"),
+        (["show", "--jso"], "--jso"),
         (["show", 2**31 - 1], "no process with the id"),
         (["stop"], "stop"),
         ([], "run"),
@@ -158,6 +160,8 @@ def test_show_and_set_zombie():
         result = nicefutures("set", meaning, "idle", process.pid)
         assert "has ended and waits for its parent" in result.stderr
         assert (result.stderr.count("\n"), result.returncode) == (1, 2)
+    with pytest.raises(ProcessLookupError, match="zombie"):
+        get_process_priority(process.pid)
     process.wait()
 
 

@@ -110,6 +110,19 @@ SHELL_TEXT = "echo shell $*\n"
 
 
 @posix_only
+@pytest.mark.parametrize("content", [b"#!/home/pythonista/bash\necho ran\n", b"\x7fELF\0\0"])
+def test_not_for_python(tmp_path, content):
+    """What may not be run, and is nothing for Python, is not handed to it."""
+    (tmp_path / "a").write_bytes(content)
+    result = run("./a", cwd=tmp_path)
+    assert (result.stdout, result.stderr, result.returncode) == (
+        "",
+        "nicefutures: run: cannot run './a': Permission denied\n",
+        126,
+    )
+
+
+@posix_only
 @pytest.mark.parametrize(
     ("name", "text", "executable", "who"),
     [
@@ -121,11 +134,13 @@ SHELL_TEXT = "echo shell $*\n"
         ("a", SHELL_TEXT, True, "shell"),
         ("a.sh", "#!/bin/sh\n" + SHELL_TEXT, True, "shell"),
         ("a.sh", "#! /usr/bin/env bash\n" + SHELL_TEXT, True, "shell"),
+        ("python", "#!/bin/sh -e\n" + SHELL_TEXT, True, "shell"),
+        ("a", "#!/usr/bin/env -i python3 -E\n" + PYTHON_TEXT, False, "python"),
     ],
 )
 @pytest.mark.parametrize("folder", ["", "./"])
 def test_file(tmp_path, name, text, executable, who, folder):
-    """A file without `--` goes to Python, unless the system runs it by itself as something else."""
+    """A file without `--` that may be run is a command, unless its name is one of Python's; others go to Python."""
     (tmp_path / name).write_text(text)
     (tmp_path / name).chmod(0o755 if executable else 0o644)
     result = run(folder + name, "x", cwd=tmp_path)

@@ -77,9 +77,13 @@ def _make_parser() -> _Parser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="run|set|show|doctor")
 
-    commands.add_parser("run", help="run a program at a priority")  # which reads its arguments itself
+    commands.add_parser(
+        "run", help="run a program at a priority", allow_abbrev=False
+    )  # which reads its arguments itself
 
-    set_ = commands.add_parser("set", help="set the priority of running processes, every thread included")
+    set_ = commands.add_parser(
+        "set", help="set the priority of running processes, every thread included", allow_abbrev=False
+    )
     level = set_.add_mutually_exclusive_group(required=True)
     level.add_argument("-p", "--priority", type=_level, metavar="LEVEL", help=_LEVELS)
     level.add_argument(
@@ -91,12 +95,14 @@ def _make_parser() -> _Parser:
     set_.add_argument("--tree", action="store_true", help="and all processes that they have started")
     set_.add_argument("pid", type=_pid, nargs="+", metavar="PID", help="process id")
 
-    show_ = commands.add_parser("show", help="show the priority of processes and of their threads")
+    show_ = commands.add_parser("show", help="show the priority of processes and of their threads", allow_abbrev=False)
     show_.add_argument("--json", action="store_true", help="for programs")
     show_.add_argument("--tree", action="store_true", help="and all processes that they have started")
     show_.add_argument("pid", type=_pid, nargs="*", metavar="PID", help="process id (default: this process)")
 
-    doctor = commands.add_parser("doctor", help="show what this machine offers, and measure whether lowering works")
+    doctor = commands.add_parser(
+        "doctor", help="show what this machine offers, and measure whether lowering works", allow_abbrev=False
+    )
     doctor.add_argument(
         "--isolate",
         choices=["auto", "off"],

@@ -171,7 +171,12 @@ def _check_blas_threads(text: str | None) -> int | None:
     from .._arguments import parse_blas_threads
 
     try:
-        cap = parse_blas_threads(int(text), 1)
+        number = int(text)
+    except ValueError:
+        msg = f"--blas-threads must be a number of threads, not {text!r}"
+        raise _RefusedError(msg) from None
+    try:
+        cap = parse_blas_threads(number, 1)
     except ValueError as error:
         raise _RefusedError(str(error)) from None
     return cap and cap.threads

@@ -9,11 +9,9 @@ import contextlib
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..._forks import keep_through_forks
 from ..._levels import ProcessPriority, Shortfall
 from . import seam
 
@@ -25,8 +23,6 @@ _OOM_SCORES: Final = {ProcessPriority.IDLE: 1000, ProcessPriority.BELOW_NORMAL: 
 
 # What this process had before.
 _before: int | None = None
-_starting: Final = threading.RLock()
-keep_through_forks(_starting)
 
 
 def set_background(priority: ProcessPriority) -> Shortfall | None:
@@ -55,22 +51,19 @@ def set_background(priority: ProcessPriority) -> Shortfall | None:
 
 def start_child(priority: ProcessPriority, popen: Callable[[], "subprocess.Popen[Any]"]) -> Shortfall | None:
     """Start a child whose memory the kernel takes when it would have taken it if this process had not been set."""
-    path = "/proc/self/oom_score_adj"
-    with _starting:
-        now: int | None = None
-        try:
-            now = int(seam.system.read_text(path))
-            before = now if _before is None else _before
-            # A child has what its parent has then. One may go down to what was last set with a privilege (proc(5)).
-            seam.system.write_text(path, str(max(before, _OOM_SCORES.get(priority, before))))
-        except OSError:  # as for this process itself, which has said so
-            pass
-        try:
-            popen()
-        finally:
-            if now is not None:
-                with contextlib.suppress(OSError):
-                    seam.system.write_text(path, str(now))
+    process = popen()
+    if _before is None and priority not in _OOM_SCORES:
+        return None
+    path = f"/proc/{process.pid}/oom_score_adj"
+    try:
+        before = int(seam.system.read_text(path)) if _before is None else _before
+        # One may go down to what was last set with a privilege (proc(5)).
+        seam.system.write_text(path, str(max(before, _OOM_SCORES.get(priority, before))))
+    except (FileNotFoundError, ProcessLookupError):  # it has ended already, or there is no /proc
+        return None
+    except OSError as error:
+        reason, remedy = f"the system forbids it ({error.strerror})", "Ask whoever runs this machine or container."
+        return Shortfall(f"oom_score_adj of process {process.pid}", "that of its parent", reason, remedy)
     return None
 
 

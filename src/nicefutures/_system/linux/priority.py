@@ -1,6 +1,7 @@
 """The level of a process, every thread of it, and of the calling thread."""
 
 import contextlib
+import functools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from ..common import (
     name_process,
     no_such_process,
     process_ended,
+    start_and_set,
 )
 from . import seam
 from .scheduling import (
@@ -66,13 +68,17 @@ def _put_process(priority: ProcessPriority, pid: int | None, *, cap: bool) -> Sh
 
 def get_process(pid: int | None = None) -> ProcessPriority:
     with _lookup(pid, f"the priority of {name_process(pid)}") as leader:
-        return nearest_process(seam.system.read(leader))
+        tids, _ = list_threads(leader)
+        return nearest_process(seam.system.read(tids[0]))
 
 
 def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], None]) -> None:
-    from concurrent.futures import ThreadPoolExecutor  # for who starts a process
-
     target = PROCESS_TARGETS[priority]
+    now = seam.system.read(_SELF)
+    if target.matches_cpu(now) and target.matches_io(now):  # what is started has what the thread has that starts it
+        popen()
+        return
+    errors: list[BaseException] = []
 
     def start_at_level() -> None:
         refusals = set_each({_SELF: target})
@@ -86,9 +92,21 @@ def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], N
             tell(shortfall)
         popen()
 
-    # A process has what the thread has that starts it. One of its own, for this one might not get back.
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(start_at_level).result()
+    def run() -> None:
+        try:
+            start_at_level()
+        except BaseException as error:  # noqa: BLE001, it is raised below
+            errors.append(error)
+
+    thread = threading.Thread(target=run)  # for this one might not get back
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError):  # the interpreter ends, or the memory does
+        start_and_set(popen, functools.partial(set_process, priority), tell)
+        return
+    thread.join()
+    if errors:
+        raise errors[0]
 
 
 def save_process() -> dict[int, Scheduling]:

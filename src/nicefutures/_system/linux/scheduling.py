@@ -94,7 +94,7 @@ class Target(NamedTuple):
         """Whether a thread that is scheduled by `now` is there, or lower where this asks for something low."""
         follows_nice = self.io == Io.BELOW_NORMAL and now.io_class == IoClass.NONE
         return (self.matches_cpu(now) or self.is_above(now)) and (
-            self.matches_io(now) or follows_nice or (self.io == Io.BELOW_NORMAL and _io_of(now.ioprio) == Io.IDLE)
+            self.matches_io(now) or follows_nice or self.is_above_io(now)
         )
 
     def is_above(self, now: Scheduling) -> bool:
@@ -104,6 +104,10 @@ class Target(NamedTuple):
         if now.bare_policy == Policy.SCHED_IDLE:
             return True
         return now.bare_policy in (Policy.SCHED_OTHER, Policy.SCHED_BATCH) and now.nice > self.nice
+
+    def is_above_io(self, now: Scheduling) -> bool:
+        """Whether this asks for something low, and a thread's I/O is lower still."""
+        return self.io == Io.BELOW_NORMAL and _io_of(now.ioprio) == Io.IDLE
 
     def matches_io(self, now: Scheduling) -> bool:
         """Whether its I/O priority has been set to that."""

@@ -89,6 +89,8 @@ def _set_one(tid: int, target: Target, refusals: Refusals) -> None:
         if "policy" in refusals and target.policy == Policy.SCHED_IDLE:
             with refusals.collect("nice"):
                 seam.system.set_nice(tid, LOWEST_NICE)
+    if target.is_above_io(now) and target.is_above(seam.system.read(tid)):
+        return  # all of it stays lower
     if target.io is not None and not target.matches_io(now):
         with refusals.collect("I/O class"):
             seam.system.set_ioprio(tid, target.io)

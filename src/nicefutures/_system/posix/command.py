@@ -37,9 +37,18 @@ def is_program(path: str) -> bool:
             line = file.readline(256)
     except OSError:  # a program may be run without being read
         line = b""
-    if line.startswith(b"#!"):
-        return b"python" not in line
-    return os.access(path, os.X_OK) and not line.startswith(b"PK\3\4")  # a zip file is Python's
+    if line.startswith(b"PK\3\4"):  # a zip file is Python's
+        return False
+    # What may not be run says so when it is tried, if it is nothing for Python.
+    return os.access(path, os.X_OK) or b"\0" in line or (line.startswith(b"#!") and not _names_python(line[2:]))
+
+
+def _names_python(interpreter: bytes) -> bool:
+    """Return whether Python reads a script, by the rest of its first line."""
+    names = [word.rpartition(b"/")[2] for word in interpreter.split() if not word.startswith(b"-") and b"=" not in word]
+    if names[:1] == [b"env"]:
+        del names[0]
+    return names[:1] == [] or names[0].startswith((b"python", b"pypy"))
 
 
 def lower_early(level: str) -> bool:
