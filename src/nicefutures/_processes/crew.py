@@ -194,21 +194,25 @@ class Worker:
         self.tasks = 0
         self.is_spent = False
         self._has: set[bytes] = set()
+        # Until the connections of here are gone: Python loses an interrupt that comes in their `__del__`.
+        with held_back(plan.context.get_start_method()) as is_held_back:
+            self._start(plan, lifeline, is_held_back=is_held_back)
+
+    def _start(self, plan: Plan, lifeline: Any, *, is_held_back: bool) -> None:
         ours, theirs = plan.context.Pipe()
         self._end: End = end_of(ours)
         try:
             keep_from_children(ours)
             keep_from_children(theirs)
             context: Any = plan.context
-            with held_back(plan.context.get_start_method()) as is_held_back:
-                arguments = (theirs, lifeline, is_held_back, *plan.arguments, plan.on_start)
-                self.process = context.Process(target=serve, args=arguments)
-                here.kept = (theirs,)
-                with (
-                    naming.pickling(is_main_known=plan.is_main_known),
-                    naming.main_left_out() if plan.leaves_main_out else contextlib.nullcontext(),
-                ):
-                    self.process.start()
+            arguments = (theirs, lifeline, is_held_back, *plan.arguments, plan.on_start)
+            self.process = context.Process(target=serve, args=arguments)
+            here.kept = (theirs,)
+            with (
+                naming.pickling(is_main_known=plan.is_main_known),
+                naming.main_left_out() if plan.leaves_main_out else contextlib.nullcontext(),
+            ):
+                self.process.start()
         except BaseException:
             self._end.close()
             raise
