@@ -20,7 +20,7 @@ from marks import forks_beside_threads
 from nicefutures import LowPriorityProcessPoolExecutor
 from nicefutures._processes import naming
 from nicefutures._processes.transport.pickling import pickle_whole
-from patience import PATIENCE
+from patience import PATIENCE, wait_until
 from programs import run_python
 from tasks import hold_until
 
@@ -361,8 +361,7 @@ def test_function_of_many_submits(context, tmp_path):
         factor = 2
         then = [executor.submit(use, number) for number in range(300)]
         assert [each.result(PATIENCE) for each in then] == list(range(0, 600, 2))
-        gc.collect()
-        assert not executor._crew._once
+        wait_until(lambda: gc.collect() >= 0 and not executor._crew._once)  # a worker's thread may still have the last
 
 
 def test_function_that_changes_meanwhile(context):
