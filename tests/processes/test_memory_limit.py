@@ -285,8 +285,9 @@ def test_own_limit():
     [
         ("numpy", hungry.product),
         ("scipy", hungry.linalg),
-        ("numba", hungry.compiled),
-        ("polars", hungry.column),
+        # Where these are, in one of the jobs.
+        pytest.param("numba", hungry.compiled, marks=pytest.mark.every_python),
+        pytest.param("polars", hungry.column, marks=pytest.mark.every_python),
         ("threading", hungry.threads),
         ("mmap", hungry.mapping),
     ],
