@@ -52,6 +52,11 @@ def test_failures(nice):
         priority.set_process(ProcessPriority.NORMAL)
     assert caught.value.in_force == "IDLE (nice 20)"
     assert priority.restore_process(0).in_force == "IDLE (nice 20)"
+    assert priority.set_process(ProcessPriority.BELOW_NORMAL) is None  # lower than that already
+    nice.nice[0] = 5
+    with pytest.raises(PriorityError, match="may not raise"):
+        priority.set_process(ProcessPriority.BELOW_NORMAL)
+    nice.nice[0] = 20
     nice.error = errno.EPERM
     with pytest.raises(NotPermittedError, match="another user"):
         priority.set_process(ProcessPriority.IDLE, 500)

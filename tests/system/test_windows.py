@@ -73,6 +73,20 @@ def test_thread_failure(win32, monkeypatch, what):
     assert priority.restore_thread(-2) is not None
 
 
+def test_lower_already(win32, monkeypatch):
+    """What stays below a low level that is asked for is there; what stays below NORMAL is not at NORMAL."""
+    priority.set_process(ProcessPriority.IDLE)
+    priority.set_thread(ThreadPriority.IDLE)
+    monkeypatch.setattr(win32, "set_class", lambda *_: None)
+    monkeypatch.setattr(win32, "set_thread_priority", lambda *_: None)
+    assert priority.set_process(ProcessPriority.BELOW_NORMAL) is None
+    assert priority.set_thread(ThreadPriority.BELOW_NORMAL) is None
+    with pytest.raises(PriorityError):
+        priority.set_process(ProcessPriority.NORMAL)
+    with pytest.raises(PriorityError):
+        priority.set_thread(ThreadPriority.NORMAL)
+
+
 @pytest.mark.parametrize(("value", "level"), [(-7, "LOWEST"), (5, "HIGHEST"), (12, "TIME_CRITICAL"), (-14, "IDLE")])
 def test_nearest(win32, value, level):
     """A foreign thread priority, as the REALTIME class has them, is the nearest member."""

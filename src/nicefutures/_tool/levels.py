@@ -2,25 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psutil
 
 from .._levels import NoSuchProcessError, PriorityError, ProcessPriority
 from .._system import backend
 from .._system.common import ProcessDescription, ProcessEndedError
 from .common import USAGE_ERROR, printable, put, put_json, say
 
-if TYPE_CHECKING:  # `run` does without it
-    import psutil
 
-
-def set_level(
-    priority: ProcessPriority, pids: Sequence[int | None], *, at_most: bool = False, tree: bool = False
-) -> int:
+def set_level(priority: ProcessPriority, pids: Sequence[int], *, at_most: bool, tree: bool) -> int:
     """Put processes at a level, or only what of them is above it; return the exit status."""
     put_at = backend.priority.cap_process if at_most else backend.priority.set_process
     status = 0
     for root in pids:
-        for pid in _growing_tree(root) if tree and root is not None else [root]:
+        for pid in _growing_tree(root) if tree else [root]:
             try:
                 shortfall = put_at(priority, pid)
             except PriorityError as error:
@@ -34,7 +31,7 @@ def set_level(
     return status
 
 
-def show(pids: Sequence[int], *, as_json: bool, tree: bool = False) -> int:
+def show(pids: Sequence[int], *, as_json: bool, tree: bool) -> int:
     """Show what processes have; return the exit status."""
     status = 0
     rows: dict[int, dict[str, Any]] = {}
@@ -76,8 +73,6 @@ def _growing_tree(root: int) -> Iterator[int]:
 
 def _tree(root: int) -> Iterator[tuple[int, int]]:
     """Yield a process and its descendants in the order of their tree, and how deep in it each is."""
-    import psutil
-
     parents = {}
     for process in _descendants(root):
         try:
@@ -94,9 +89,7 @@ def _tree(root: int) -> Iterator[tuple[int, int]]:
         left += [(child, depth + 1) for child in children[pid]]
 
 
-def _descendants(pid: int) -> "list[psutil.Process]":
-    import psutil
-
+def _descendants(pid: int) -> list[psutil.Process]:
     try:
         return psutil.Process(pid).children(recursive=True)
     except (psutil.Error, OSError):  # gone, hidden, or a system without the call
@@ -125,8 +118,6 @@ def _row(pid: int) -> dict[str, Any]:
 
 
 def _ask(pid: int, what: str) -> Any:
-    import psutil
-
     try:
         return getattr(psutil.Process(pid), what)()
     except (psutil.Error, OSError):  # gone, not ours to look at, or a system without the call

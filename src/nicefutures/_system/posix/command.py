@@ -48,7 +48,7 @@ def _names_python(interpreter: bytes) -> bool:
     names = [word.rpartition(b"/")[2] for word in interpreter.split() if not word.startswith(b"-") and b"=" not in word]
     if names[:1] == [b"env"]:
         del names[0]
-    return names[:1] == [] or names[0].startswith((b"python", b"pypy"))
+    return not names or names[0].startswith((b"python", b"pypy"))
 
 
 def lower_early(level: str) -> bool:
