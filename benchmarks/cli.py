@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 from .measuring.available import find_pythons, missing_parts, open_screen
 from .measuring.run import expected_s, run_suite
 from .record import load
-from .subjects.condition import Condition
+from .subjects.condition import FEEDINGS, Condition
 from .subjects.executors import EXECUTORS
 from .subjects.loads import TITLES
 from .suites.cell import Suite, make_cell
@@ -73,8 +73,8 @@ def _add_run(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
         help=f"measure a suite: {', '.join(SUITES)}",
-        description="Measure a suite. --ui, --load, --executor, --priority, --workers, --blas-threads, --foreign and "
-        "--switch-interval take several values each and replace the suite's own choice by every combination of them.",
+        description="Measure a suite. --ui, --load, --executor, --priority, --workers, --blas-threads, --foreign, "
+        "--switch-interval, --drawing and --feeding take several values each and replace the suite's own choice by every combination of them.",
     )
     parser.add_argument("suite", choices=SUITES, metavar="SUITE", help=", ".join(SUITES))
     parser.add_argument("--ui", nargs="+", choices=[*UIS], help=f"the window of the program: {', '.join(UIS)}")
@@ -85,6 +85,10 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--blas-threads", nargs="+", type=_positive, metavar="N", help="at most, in each process")
     parser.add_argument("--foreign", nargs="+", type=_count, metavar="N", help="busy processes beside it all")
     parser.add_argument("--switch-interval", nargs="+", type=_seconds, metavar="MS", help="of the interpreter, in ms")
+    parser.add_argument(
+        "--drawing", nargs="+", type=_seconds, metavar="MS", help="of the window, for each frame, in ms"
+    )
+    parser.add_argument("--feeding", nargs="+", choices=FEEDINGS, help=f"how tasks come: {', '.join(FEEDINGS)}")
     parser.add_argument("--python", nargs="+", default=[], metavar="PATH", help="further interpreters to measure with")
     parser.add_argument("--rounds", type=_positive, help="how often (default: the suite's)")
     parser.add_argument("--seconds", type=_seconds, help="length of a window (default: the suite's)")
@@ -183,6 +187,8 @@ def _axes(options: argparse.Namespace) -> Axes:
         options.ui,
         options.foreign,
         options.switch_interval,
+        options.drawing,
+        options.feeding,
     )
     for executor in options.executor or ():
         allowed = EXECUTORS[executor].priorities

@@ -27,6 +27,7 @@ from ..subjects.condition import NOTHING, Condition
 from ..subjects.executors import EXECUTORS, open_executor
 from ..subjects.loads import FIT
 from ..system import LINUX, usable_cpus
+from ..watching.heartbeat import paint_for
 from ..watching.levels import process_levels, thread_levels
 from ..watching.machine import ask_control, control_machine, pipe_of
 from ..watching.windows import UIS, RunWindow
@@ -90,7 +91,8 @@ def run_cell(condition: Condition, seconds: float, seed: int) -> dict[str, Any]:
 
 def _warm_up(executor: Executor, condition: Condition) -> dict[str, int]:
     """Run tasks until every worker has done one; return how many threads of them are at each level."""
-    processes, workers, load = EXECUTORS[condition.executor].processes, condition.workers, condition.load or ""
+    kind, load = EXECUTORS[condition.executor], condition.load or ""
+    processes, workers = kind.processes, kind.workers or condition.workers
     if load == FIT:
         warm_up(load)  # its optimizer runs in this process
     # Threads can wait for each other, so that each gets one of the tasks.
@@ -128,7 +130,12 @@ def _measure(
     foreign: "Sequence[subprocess.Popen[bytes]]",
 ) -> dict[str, Any]:
     """Measure one window."""
-    background = start_work(condition.load or "", executor, condition.workers, seed) if executor is not None else None
+    paint = paint_for(condition.drawing_ms)  # on a machine that is idle as yet
+    background = (
+        start_work(condition.load or "", executor, condition.workers, seed, condition.feeding, seconds + _SETTLE)
+        if executor is not None
+        else None
+    )
     try:
         time.sleep(_SETTLE)
         start = time.perf_counter_ns()
@@ -136,7 +143,7 @@ def _measure(
             pipe_of(foreground.stdin).write("go\n")
             pipe_of(foreground.stdin).flush()
         watched = _controller_ns()
-        schedule = run_window(seconds, _limit_of(executor)) if run_window is not None else None
+        schedule = run_window(seconds, _limit_of(executor), paint) if run_window is not None else None
         watched = _controller_ns() - watched
         seen = json.loads(pipe_of(foreground.stdout).readline()) if foreground is not None else None
         if schedule is None and seen is None:

@@ -5,10 +5,14 @@ import time
 from concurrent.futures import Executor, Future
 from typing import Any, Final, Protocol
 
+from .condition import CALLBACKS
 from .loads import FIT, LOADS, Load
 
 # Tasks per worker in the queue: no worker waits for the parent.
 _QUEUE_DEPTH: Final = 4
+# Tasks that are submitted at once, over those that one worker does in the time: not all may be done before its end, even
+# if several release the GIL or wait.
+_MORE_THAN_ENOUGH: Final = 3
 # Seconds from one task that tells how late it began to the next.
 _PROBE_PERIOD_S: Final = 0.25
 
@@ -42,12 +46,16 @@ class Tasks:
             self._futures.add(future)
         future.add_done_callback(self._collect)
 
+    def _go_on(self) -> None:
+        """Put the next one into the queue: one is done."""
+        self._submit()
+
     def _collect(self, future: Future[Any]) -> None:
         if not future.cancelled():
             self._done += [time.perf_counter_ns()] * self._load.units
             self._error = self._error or future.exception()
             if self._error is None:
-                self._submit()
+                self._go_on()
         with self._changed:
             self._futures.discard(future)
             self._changed.notify_all()
@@ -65,6 +73,45 @@ class Tasks:
         if self._error is not None:
             raise self._error
         return self._done
+
+
+class Fed(Tasks):
+    """The tasks of a load, submitted by a thread whenever one is done."""
+
+    def __init__(self, executor: Executor, load: Load, workers: int) -> None:
+        self._room = threading.Semaphore(workers * _QUEUE_DEPTH)
+        super().__init__(executor, load, 0)
+        self._thread = threading.Thread(target=self._feed, name="feeder", daemon=True)
+        self._thread.start()
+
+    def _feed(self) -> None:
+        while not self._stopped:
+            self._room.acquire()
+            self._submit()
+
+    def _go_on(self) -> None:
+        self._room.release()
+
+    def stop(self) -> list[int]:
+        """Stop, and return when each piece of work came back; what runs is waited for."""
+        self._stopped = True
+        self._room.release()
+        self._thread.join()
+        return super().stop()
+
+
+class AtOnce(Tasks):
+    """The tasks of a load, more than can be done, all submitted at first."""
+
+    def __init__(self, executor: Executor, load: Load, seconds: float) -> None:
+        super().__init__(executor, load, 0)
+        began = time.perf_counter()
+        load.task()
+        for _ in range(round(_MORE_THAN_ENOUGH * seconds / (time.perf_counter() - began))):
+            self._submit()
+
+    def _go_on(self) -> None:
+        pass
 
 
 class Endless:
@@ -146,14 +193,20 @@ class Fit:
         return self._done
 
 
-def start_work(load: str, executor: Executor, workers: int, seed: int) -> Background:
-    """Start a load of `LOADS`, or "fit"."""
+def start_work(
+    load: str, executor: Executor, workers: int, seed: int, feeding: str = CALLBACKS, seconds: float = 0.0
+) -> Background:
+    """Start a load of `LOADS`, or "fit". `seconds` is how long it has to last, if all tasks are submitted at once."""
     if load == FIT:
         return Fit(executor, seed)
     if load == "endless":
         return Endless(executor, LOADS[load], workers)
     if load == "late":
         return Late(executor, LOADS[load])
+    if feeding == "thread":
+        return Fed(executor, LOADS[load], workers)
+    if feeding == "at once":
+        return AtOnce(executor, LOADS[load], seconds)
     return Tasks(executor, LOADS[load], workers)
 
 

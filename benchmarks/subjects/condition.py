@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 NOTHING: Final = "nothing"
+CALLBACKS: Final = "callbacks"
+FEEDINGS: Final = (CALLBACKS, "thread", "at once")
 _SESSIONS: Final = {"other-session": "another session", "busy-session": "another session, busy"}
 
 
@@ -33,6 +35,10 @@ class Condition:
         Busy processes of normal priority beside it all.
     switch_ms : float or None
         The interpreter's switch interval in ms; None leaves it at Python's 5 ms.
+    drawing_ms : float
+        Python code that the window runs for each frame, in ms of an idle machine.
+    feeding : {"callbacks", "thread", "at once"}
+        How tasks come: each one that ends submits the next, a thread does, or all are submitted at first.
     python : str
         Label of the interpreter, "" for the one that runs the benchmarks.
     """
@@ -46,6 +52,8 @@ class Condition:
     foreground: str | None = None
     foreign: int = 0
     switch_ms: float | None = None
+    drawing_ms: float = 0.0
+    feeding: str = CALLBACKS
     python: str = ""
 
     @property
@@ -59,6 +67,8 @@ class Condition:
             _SESSIONS.get(self.foreground or ""),
             f"foreign {self.foreign}" if self.foreign else None,
             None if self.switch_ms is None else f"switch {self.switch_ms:g} ms",
+            f"drawing {self.drawing_ms:g} ms" if self.drawing_ms else None,
+            f"fed {self.feeding}" if self.feeding != CALLBACKS else None,
             f"Python {self.python}" if self.python else None,
         ]
         executor = f"{self.executor} {self.priority}" if self.priority else self.executor
@@ -79,4 +89,13 @@ class Condition:
 
     def without_background(self) -> "Condition":
         """Return the same with nothing in the background: what its rows are compared with as "alone"."""
-        return replace(self, executor=NOTHING, priority=None, load=None, workers=0, blas_threads=None, switch_ms=None)
+        return replace(
+            self,
+            executor=NOTHING,
+            priority=None,
+            load=None,
+            workers=0,
+            blas_threads=None,
+            switch_ms=None,
+            feeding=CALLBACKS,
+        )

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -100,6 +101,8 @@ class ExecutorKind:
         Whether the workers are processes.
     priorities : tuple of str
         Which it takes, the default first; none for an executor that has no priority.
+    workers : int or None
+        How many it has, whatever is asked for.
     needs : str
         The package that it comes from, if not every environment of the benchmarks has it.
     problem : str
@@ -110,6 +113,7 @@ class ExecutorKind:
     make: Callable[[int, str | None], Executor]
     processes: bool = True
     priorities: tuple[str, ...] = ()
+    workers: int | None = None
     needs: str = ""
     problem: str = ""
 
@@ -135,12 +139,20 @@ def _priority_thread(latency_target: float | None) -> Callable[[int, str | None]
     )
 
 
+def _one_by_hand(workers: int, priority: str | None) -> Executor:
+    """Return what a user can do without us for tasks that keep the GIL: one worker, and a short switch interval."""
+    del workers, priority
+    sys.setswitchinterval(0.001)
+    return ThreadPoolExecutor(1)
+
+
 STDLIB_PROCESS: Final = "stdlib-process"
 STDLIB_THREAD: Final = "stdlib-thread"
 LOW_PROCESS: Final = "low-process"
 # With its level only; and where the level counts against other sessions.
 LOW_LEVEL_ONLY: Final = "low-process-level"
 LOW_ISOLATED: Final = "low-process-isolated"
+BY_HAND: Final = "by-hand"
 # With its level only, as it is by default; and with a target for a window.
 PRIORITY_THREAD: Final = "priority-thread"
 AWARE_THREAD: Final = "aware-thread"
@@ -173,6 +185,7 @@ EXECUTORS: Final = {
         problem="" if LINUX else "only Linux ranks sessions apart",
     ),
     STDLIB_THREAD: ExecutorKind("ThreadPoolExecutor", lambda workers, _: ThreadPoolExecutor(workers), processes=False),
+    BY_HAND: ExecutorKind("ThreadPoolExecutor(1), switch interval 1 ms", _one_by_hand, processes=False, workers=1),
     PRIORITY_THREAD: ExecutorKind(
         "PriorityThreadPoolExecutor",
         _priority_thread(None),

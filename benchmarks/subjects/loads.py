@@ -57,6 +57,11 @@ def run_python_1ms() -> None:
     _compute(16_000)
 
 
+def run_python_10ms() -> None:
+    """Run 10 ms of bytecode."""
+    _compute(160_000)
+
+
 def run_python_50ms() -> None:
     """Run 50 ms of bytecode."""
     _compute(800_000)
@@ -107,6 +112,12 @@ def run_svd() -> None:
 def run_fft() -> None:
     """Transform a million points: releases the GIL."""
     np.fft.rfft(_random(1_048_576))
+
+
+def run_short_waits() -> None:
+    """Wait for 1 ms and run 2 ms of bytecode."""
+    time.sleep(0.001)
+    _compute(32_000)
 
 
 def run_waits() -> None:
@@ -178,9 +189,11 @@ LOADS: Final = {
     "svd": Load("SVD of 150 x 150", run_svd, holds_gil=False),
     "fft": Load("FFT of a million points", run_fft, holds_gil=False),
     "python-1ms": Load("pure Python, 1 ms", run_python_1ms, holds_gil=True),
+    "python-10ms": Load("pure Python, 10 ms", run_python_10ms, holds_gil=True),
     "python-50ms": Load("pure Python, 50 ms", run_python_50ms, holds_gil=True),
     "waits": Load("40 ms of waiting and 2 ms of Python", run_waits),
     "halves": Load("10 ms of waiting and 10 ms of Python", run_halves),
+    "short-waits": Load("1 ms of waiting and 2 ms of Python", run_short_waits),
     "endless": Load("pure Python that does not end", run_python, holds_gil=True),
     "late": Load("how late a task begins beside pure Python that does not end", run_python, holds_gil=True),
     "mixed": Load("pure Python and matrix products in turn", run_mixed),

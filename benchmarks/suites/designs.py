@@ -13,6 +13,7 @@ from typing import Final
 from ..subjects.condition import Condition
 from ..subjects.executors import (
     AWARE_THREAD,
+    BY_HAND,
     EXECUTORS,
     LOW_ISOLATED,
     LOW_LEVEL_ONLY,
@@ -31,9 +32,11 @@ THREAD_LEVELS: Final = ("idle", "lowest", "below_normal", "normal", "above_norma
 _LOWERED: Final = ("below_normal", "lowest", "idle")
 GIL_LOADS: Final = ("python", "ufuncs", "sorted", "quad")
 # What the limit of running workers is judged by.
+DRAWING_MS: Final = (0.3, 2.0, 5.0)
+DRAWING_LOADS: Final = ("python-1ms", "python-10ms", "python-50ms")
 AWARE_LOADS: Final = ("python-1ms", "python", "python-50ms", "ufuncs", "matmul", "exp", "svd", "fft", "mixed")
 # Tasks that wait, for which a limit might be too low, and tasks that do not end, for which others might wait.
-WAITING_LOADS: Final = ("waits", "halves")
+WAITING_LOADS: Final = ("waits", "halves", "short-waits")
 ENDLESS_LOADS: Final = ("endless", "late")
 _MANY_WORKERS: Final = 20
 # Who works beside a program in use: in its session, and in another one.
@@ -92,6 +95,8 @@ class Axes:
     ui: Sequence[str] | None = None
     foreign: Sequence[int] | None = None
     switch_ms: Sequence[float] | None = None
+    drawing_ms: Sequence[float] | None = None
+    feeding: Sequence[str] | None = None
 
     @property
     def chosen(self) -> dict[str, list[object]]:
@@ -112,23 +117,35 @@ def conditions_of(design: Design, axes: Axes, pythons: Sequence[str]) -> list[Co
 def _combine(design: Design, axes: Axes, pythons: Sequence[str]) -> list[Condition]:
     base = design.base
     combined: list[Condition] = []
-    for load, workers, blas, ui, foreign, switch, python in itertools.product(
+    for load, workers, blas, ui, foreign, switch, drawing, feeding, python in itertools.product(
         axes.load or design.loads,
         axes.workers or (base.workers,),
         axes.blas_threads or (base.blas_threads,),
         axes.ui or (base.ui,),
         axes.foreign or (base.foreign,),
         axes.switch_ms or (base.switch_ms,),
+        axes.drawing_ms or (base.drawing_ms,),
+        axes.feeding or (base.feeding,),
         ("", *pythons),
     ):
         condition = dataclasses.replace(
-            base, load=load, workers=workers, blas_threads=blas, ui=ui, foreign=foreign, switch_ms=switch, python=python
+            base,
+            load=load,
+            workers=workers,
+            blas_threads=blas,
+            ui=ui,
+            foreign=foreign,
+            switch_ms=switch,
+            drawing_ms=drawing,
+            feeding=feeding,
+            python=python,
         )
         combined.append(condition.without_background())
         for executor in axes.executor or design.executors:
             allowed = EXECUTORS[executor].priorities
             chosen = [priority for priority in axes.priority or allowed[:1] if priority in allowed] or allowed[:1]
-            combined.append(condition.with_executor(stdlib_of(executor)))
+            if feeding == base.feeding:  # the others are to compare ours with one worker
+                combined.append(condition.with_executor(stdlib_of(executor)))
             combined += [condition.with_executor(executor, priority) for priority in chosen or (None,)]
     return combined
 
@@ -194,6 +211,16 @@ def _make_ui(pythons: Sequence[str]) -> list[Condition]:
             dataclasses.replace(base, load=load).with_executor(*each) for load in ("python", "matmul") for each in _FOUR
         ]
         found += [dataclasses.replace(base, load="arrays").with_executor(*each) for each in _FOUR[:2]]
+    return found + _drawing(dataclasses.replace(_ui_base(), ui="thread", load="python-10ms"))
+
+
+def _drawing(base: Condition) -> list[Condition]:
+    """Return a window that draws in Python, beside pools of threads and one worker set up by hand."""
+    found = []
+    for drawing in DRAWING_MS:
+        place = dataclasses.replace(base, drawing_ms=drawing)
+        executors = ((STDLIB_THREAD, None), (BY_HAND, None), (AWARE_THREAD, "below_normal"))
+        found += [place.without_background(), *(place.with_executor(*each) for each in executors)]
     return found
 
 
@@ -221,6 +248,8 @@ def _make_gil(pythons: Sequence[str]) -> list[Condition]:
     aware += [dataclasses.replace(base, load=load, workers=_MANY_WORKERS) for load in WAITING_LOADS]
     aware += [dataclasses.replace(base, load=load) for load in ENDLESS_LOADS]
     aware += [dataclasses.replace(base, load="python", python=python) for python in pythons]
+    for load in DRAWING_LOADS:
+        found += _drawing(dataclasses.replace(base, load=load))
     for place in aware:
         found += [place.with_executor(STDLIB_THREAD), place.with_executor(AWARE_THREAD, "below_normal")]
     found += [

@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 PERIOD_NS: Final = 1_000_000_000 // 60
+# Of a loop in Python whose speed is measured: so many steps, and how often.
+_STEPS: Final = 20_000
+_TRIES: Final = 9
 
 
 def charge(frames: Sequence[tuple[int, int]], start: int, period: int, beats: int) -> list[int]:
@@ -59,6 +62,8 @@ class Schedule:
         Called after each beat that was shown; what it returns is in the result.
     period_ns : int
         From beat to beat, in ns.
+    paint : callable, optional
+        Called after `draw`: what a program does for a frame in Python. A beat counts as shown when that begins.
     """
 
     def __init__(
@@ -67,11 +72,13 @@ class Schedule:
         draw: Callable[[], object] | None = None,
         look: Callable[[], int] | None = None,
         period_ns: int = PERIOD_NS,
+        paint: Callable[[], object] | None = None,
     ) -> None:
         self._period = period_ns
         self._beats = max(1, round(seconds * 1e9 / period_ns))
         self._draw = draw
         self._look = look
+        self._paint = paint
         self._frames: list[tuple[int, int]] = []
         self._seen: list[tuple[int, int]] = []
         self._due = 0
@@ -101,6 +108,8 @@ class Schedule:
         if self._draw is not None:
             self._draw()
         self._frames.append((begun, time.perf_counter_ns()))
+        if self._paint is not None:
+            self._paint()
         if self._look is not None:
             self._seen.append((begun, self._look()))
         self._due = (begun - self._start) // self._period + 1
@@ -121,6 +130,27 @@ class Schedule:
             "cpu_share": round((time.thread_time_ns() - self._cpu_start) / elapsed, 5),
             "seen": self._seen,
         }
+
+
+def paint_for(ms: float) -> Callable[[], object] | None:
+    """Return Python code that takes so many ms here while the machine is idle; None for 0."""
+    if not ms:
+        return None
+    quickest = min(_time_of(_STEPS) for _ in range(_TRIES))
+    steps = round(_STEPS * ms / 1e3 / quickest)
+    return lambda: _run_steps(steps)
+
+
+def _time_of(steps: int) -> float:
+    began = time.perf_counter()
+    _run_steps(steps)
+    return time.perf_counter() - began
+
+
+def _run_steps(steps: int) -> None:
+    total = 0
+    for number in range(steps):
+        total += number * number % 7
 
 
 def beat_in_a_loop(schedule: Schedule) -> None:

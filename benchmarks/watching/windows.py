@@ -14,8 +14,9 @@ from ..system import LINUX
 from .heartbeat import Schedule, beat_in_a_loop
 
 Look: TypeAlias = Callable[[], int] | None
-# Takes seconds, and what to look at after each beat.
-RunWindow: TypeAlias = Callable[[float, Look], Schedule]
+Paint: TypeAlias = Callable[[], object] | None
+# Takes seconds, what to look at after each beat, and what the program does for each frame in Python.
+RunWindow: TypeAlias = Callable[[float, Look, Paint], Schedule]
 
 _WIDTH: Final = 320
 _HEIGHT: Final = 200
@@ -26,8 +27,8 @@ _STRIPES: Final = 40
 def open_thread() -> Iterator[RunWindow]:
     """Open a loop that sleeps: the plain heartbeat."""
 
-    def run(seconds: float, look: Look) -> Schedule:
-        schedule = Schedule(seconds, look=look)
+    def run(seconds: float, look: Look, paint: Paint) -> Schedule:
+        schedule = Schedule(seconds, look=look, paint=paint)
         beat_in_a_loop(schedule)
         return schedule
 
@@ -38,14 +39,14 @@ def open_thread() -> Iterator[RunWindow]:
 def open_asyncio() -> Iterator[RunWindow]:
     """Open an event loop with a timer."""
 
-    async def beat(seconds: float, look: Look) -> Schedule:
-        schedule = Schedule(seconds, look=look)
+    async def beat(seconds: float, look: Look, paint: Paint) -> Schedule:
+        schedule = Schedule(seconds, look=look, paint=paint)
         while not schedule.is_over:
             await asyncio.sleep(schedule.wait_ns() / 1e9)
             schedule.show()
         return schedule
 
-    yield lambda seconds, look: asyncio.run(beat(seconds, look))
+    yield lambda seconds, look, paint: asyncio.run(beat(seconds, look, paint))
 
 
 @contextlib.contextmanager
@@ -67,8 +68,8 @@ def open_tk() -> Iterator[RunWindow]:
             canvas.coords(stripe, 0, 5 * k, (7 * shown + 11 * k) % _WIDTH, 5 * k + 4)
         root.update_idletasks()
 
-    def run(seconds: float, look: Look) -> Schedule:
-        schedule = Schedule(seconds, draw, look)
+    def run(seconds: float, look: Look, paint: Paint) -> Schedule:
+        schedule = Schedule(seconds, draw, look, paint=paint)
 
         def beat() -> None:
             schedule.show()
@@ -112,8 +113,8 @@ def open_qt() -> Iterator[RunWindow]:
     window.show()
     application.processEvents()
 
-    def run(seconds: float, look: Look) -> Schedule:
-        schedule = Schedule(seconds, window.repaint, look)
+    def run(seconds: float, look: Look, paint: Paint) -> Schedule:
+        schedule = Schedule(seconds, window.repaint, look, paint=paint)
         timer = QTimer()
         timer.setTimerType(Qt.TimerType.PreciseTimer)
         timer.setSingleShot(True)

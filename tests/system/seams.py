@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+import time
 
 from nicefutures._system.linux.scheduling import Policy, Scheduling
 from nicefutures._system.macos.seam import Qos
@@ -96,10 +98,6 @@ class FakeKernel:
     def voluntary_switches(self):
         return 3
 
-    def run_state(self, tid):
-        self.read(tid)
-        return "R" if tid == OWN else "S"
-
     def executable(self):
         return "/usr/bin/python3.11"
 
@@ -190,6 +188,8 @@ class FakeWindows:
         return {11: r"C:\Env\numpy.libs\libopenblas.dll", 12: r"C:\Windows\System32\ntdll.dll"}.get(tid, "")
 
     def thread_cycles(self, tid):
+        if tid == threading.get_native_id():
+            return 2 * time.perf_counter_ns()
         if tid not in self.thread_priorities:
             refuse(errno.EINVAL)
         return 12_345
@@ -280,6 +280,7 @@ class FakeQos:
         self.error = None
         self.ignores = False
         self.io_policy = 0
+        self.cpu_times = {7: 5_000_000}
         self.background = 0
 
     def get_io_policy(self):
@@ -299,6 +300,11 @@ class FakeQos:
             refuse(self.error)
         if not self.ignores:
             self.background = int(value == 0x1000)
+
+    def thread_cpu_time(self, tid):
+        if tid not in self.cpu_times:
+            refuse(errno.ESRCH)
+        return self.cpu_times[tid]
 
     def get_qos(self, thread=None):
         return self.qos

@@ -305,12 +305,9 @@ def test_restore_refused(kernel):
 def test_activity(kernel):
     """What a thread does is told; of one that is gone, and by a kernel without statistics, nothing is."""
     kernel.add(7)
-    assert (accounting.thread_cpu_time(7), accounting.is_ready(7), accounting.is_ready(OWN)) == (
-        5_000_000,
-        False,
-        True,
-    )
-    assert (accounting.thread_cpu_time(8), accounting.is_ready(8)) == (None, False)
+    kernel.files["/proc/self/task/7/schedstat"] = "6000000 70000 12\n"
+    assert (accounting.thread_cpu_time(7), accounting.thread_cpu_delay(7)) == (5_000_000, 70_000)
+    assert (accounting.thread_cpu_time(8), accounting.thread_cpu_delay(8)) == (None, 0)
     assert accounting.thread_waits() == 3
     with accounting.cpu_delay() as delay:
         assert delay() == delay() == 0
@@ -369,13 +366,12 @@ def test_activity_of_the_system():
     while used()[0] <= 10 * used()[1] + 1_000_000 and time.monotonic() < deadline:
         time.sleep(0.05)
     computed, waited = used()
-    ready = accounting.is_ready(idle.native_id)
+    delays = [accounting.thread_cpu_delay(thread.native_id) for thread in (busy, idle)]
     ends.set()
     for thread in (busy, idle):
         thread.join()
     assert computed > 10 * waited
-    assert not ready
-    assert accounting.is_ready(threading.get_native_id())
+    assert all(delay >= 0 for delay in delays)
     while accounting.thread_cpu_time(busy.native_id) is not None and time.monotonic() < deadline:
         time.sleep(0.01)  # gone for Python, it is still on its way out for the system
     assert accounting.thread_cpu_time(busy.native_id) is None

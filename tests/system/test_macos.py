@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from nicefutures import PriorityError, ProcessPriority, ThreadPriority
-from nicefutures._system.macos import background, memory, priority, seam
+from nicefutures._system.macos import accounting, background, memory, priority, seam
 from nicefutures._system.macos.seam import Qos
 from seams import FakeQos
 
@@ -25,6 +25,11 @@ def test_thread_levels(qos):
         found[level.name] = qos.qos.qos_class
         assert priority.get_thread() == (ThreadPriority.IDLE if level == ThreadPriority.LOWEST else level)
     assert list(found.values()) == [0x09, 0x09, 0x11, 0x15, 0x19, 0x21]
+
+
+def test_activity(qos):
+    """CPU time is told by thread; of a thread that is gone, it is not."""
+    assert (accounting.thread_cpu_time(7), accounting.thread_cpu_time(8)) == (5_000_000, None)
 
 
 def test_thread_failures(qos):

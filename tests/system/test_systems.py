@@ -180,7 +180,7 @@ def test_accounting(system):
     accounting = system("accounting")
     assert accounting.usable_cpus() > 0
     assert accounting.thread_cpu_time(NOBODY) is None
-    assert accounting.is_ready(NOBODY) is False
+    assert accounting.thread_cpu_delay(NOBODY) == 0
     for number in (accounting.count_ready(), accounting.thread_waits()):
         assert number is None or number >= 0
     with accounting.cpu_delay() as delay:

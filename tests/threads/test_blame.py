@@ -13,8 +13,7 @@ from feeding import Feed
 from marks import linux_only, needs_gil
 from nicefutures import PriorityThreadPoolExecutor
 from nicefutures._threads import cpu_time
-from nicefutures._threads.controller import Controller
-from nicefutures._threads.regulator import Regulator
+from nicefutures._threads.stalls import Stalls
 from nicefutures._threads.stats import Stall
 from patience import wait_until
 from programs import run_python
@@ -66,15 +65,12 @@ def test_stall(beside, caplog):
     assert "LowPriorityProcessPoolExecutor" in record.message
 
 
-@needs_gil
 def test_times():
     """How often a call kept the GIL is counted, and the longest time is told."""
-    with PriorityThreadPoolExecutor(1, latency_target=0.005) as executor:
-        regulator = Regulator(executor._gate, 0.005, Controller())
-        for seconds in (0.2, 0.5, 0.3):
-            regulator.blame("task", seconds)
-        regulator.blame("other", 0.1)
-        assert regulator.stalls == [Stall("task", 0.5, 3), Stall("other", 0.1, 1)]
+    stalls = Stalls(0.005)
+    assert [stalls.add("task", seconds) for seconds in (0.2, 0.5, 0.3)] == [True, False, False]
+    stalls.add("other", 0.1)
+    assert stalls.worst == [Stall("task", 0.5, 3), Stall("other", 0.1, 1)]
 
 
 @needs_gil

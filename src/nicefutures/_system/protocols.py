@@ -126,16 +126,16 @@ class Accounting(Protocol):
         """
 
     def thread_cpu_time(self, tid: int) -> int | None:
-        """Return the CPU time that a thread of this process has used, in the unit of the system.
+        """Return the CPU time in ns that a thread of this process has used.
 
-        None if that is not known, or there is no such thread any more.
+        None if the system does not tell, or if there is no such thread any more.
         """
+
+    def thread_cpu_delay(self, tid: int) -> int:
+        """Return how long, in ns, a thread of this process has been ready to run and had no CPU; 0 if not known."""
 
     def thread_waits(self) -> int | None:
         """Return how often the calling thread has gone to wait for something so far; None where that is not known."""
-
-    def is_ready(self, tid: int) -> bool:
-        """Return whether a thread of this process runs or waits for a CPU; False where that is not known."""
 
     def pause(self, stop: threading.Lock, seconds: float) -> bool:
         """Wait for exactly `seconds`, or less if `stop` can be acquired meanwhile; return whether it was."""

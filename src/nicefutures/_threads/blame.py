@@ -6,13 +6,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from . import cpu_time
 from .gate import Worker
 from .regulator import PERIOD_S, Regulator
-from .tasks import Frames, Place, current_frames, is_in_task, name_task, place_of
+from .tasks import Frames, Place, current_frames, name_task, place_of
 
 _LOGGER: Final = logging.getLogger("nicefutures")
 
@@ -106,8 +106,8 @@ class Pools(Protocol):
 class Blame:
     """Remembers what threads have done lately, and finds the task that kept the GIL during a stall.
 
-    A call that has kept the GIL for long has to give it away as soon as it has ended, for others have asked for it: the
-    task is still there to be seen.
+    A call that has kept the GIL for long has to give it away as soon as it has ended, because others have asked for it:
+    the task is still there to be seen.
 
     Parameters
     ----------
@@ -120,36 +120,17 @@ class Blame:
         # The last of them may be from after a stall that began when the watcher was about to look.
         self._snapshots: deque[Snapshot] = deque([Snapshot(0, 0, {}, {})], maxlen=3)
 
-    def begin(self) -> None:
-        """Begin with what the threads have used so far. Workers have done nothing lately."""
-        self._record(cpu_time.read_each(tid for _, tid in self._other_threads()), {})
+    def begin(self, used: Mapping[int, int]) -> None:
+        """Begin with the CPU time that the threads have used so far. Workers have done nothing lately."""
+        self._snapshots.append(Snapshot(time.perf_counter_ns(), time.process_time_ns(), used, {}))
 
-    def remember(self, running: Iterable[Worker], places: Mapping[int, Place | None]) -> None:
-        """Take note of what is needed to tell, after a stall, which task it was.
-
-        Parameters
-        ----------
-        running : iterable of Worker
-            Those that have a task.
-        places : mapping of int to Place
-            Where in its code each thread is, by thread identifier.
-        """
-        before = self._snapshots[-1].places
-        # Who is where it was has at most computed without the GIL. (Most of many threads wait for something.)
-        moved = [worker.native_id for worker in running if before.get(worker.ident) != places.get(worker.ident)]
-        self._record(cpu_time.read_each([*moved, *(tid for _, tid in self._other_threads())]), places)
-
-    def _record(self, used: dict[int, int], places: Mapping[int, Place | None]) -> None:
-        known = self._snapshots[-1].used
-        workers = (worker.native_id for regulator in self._pools.regulators for worker in regulator.gate.workers)
-        used = {**{tid: known[tid] for tid in workers if tid in known}, **used}
+    def remember(self, used: Mapping[int, int]) -> None:
+        """Take note of where all threads are and of their CPU times: that tells, after a stall, which task it was."""
+        frames = current_frames()
+        places = {ident: place_of(frame) for ident, frame in frames.items()}
+        # This frame is among them: they would keep each other alive, and with them what is in all frames.
+        frames.clear()
         self._snapshots.append(Snapshot(time.perf_counter_ns(), time.process_time_ns(), used, places))
-
-    def _other_threads(self) -> list[tuple[int, int]]:
-        """Return the identifiers and native ids of the threads that are no workers."""
-        ours = {worker.ident for regulator in self._pools.regulators for worker in regulator.gate.workers}
-        threads = [(thread.ident, thread.native_id) for thread in threading.enumerate()]
-        return [(ident, tid) for ident, tid in threads if ident is not None and tid is not None and ident not in ours]
 
     def find_culprit(self, wait: Wait) -> None:
         """Tell the pool whose task kept the GIL all that time, if it was one."""
@@ -166,39 +147,37 @@ class Blame:
                 seconds = wait.seconds + wait.period_ns / 2e9 - sys.getswitchinterval()
                 _accuse(suspect.regulator, name_task(frames.get(suspect.worker.ident)), seconds)
         finally:
-            # This frame is among them: they would keep each other alive, and with them what is in the frames of all.
             frames.clear()
 
     def _find_suspect(self, wait: Wait, before: Snapshot, frames: Frames) -> Suspect | None:
         suspects = []
         for regulator in self._pools.regulators:
-            for worker in regulator.gate.workers if wait.seconds >= regulator.stall_s else ():
-                frame = frames.get(worker.ident)
-                # Who is where it was, and was not waiting for the GIL, was in a call that had released it.
-                moved = before.places.get(worker.ident) != place_of(frame)
-                if is_in_task(frame):
-                    used = cpu_time.read_each([worker.native_id]).get(worker.native_id, 0)
-                    computed = used - before.used.get(worker.native_id, 0) >= wait.ns // 2
-                    suspects.append(Suspect(computed, moved, worker, regulator))
+            for worker in regulator.gate.running if wait.seconds >= regulator.stalls.shortest_s else ():
+                # A thread that is where it was, and was not waiting for the GIL, was in a call that had released it.
+                moved = before.places.get(worker.ident) != place_of(frames.get(worker.ident))
+                used = cpu_time.read_each([worker.native_id]).get(worker.native_id, 0)
+                computed = used - before.used.get(worker.native_id, 0) >= wait.ns // 2
+                suspects.append(Suspect(computed, moved, worker, regulator))
         return max(suspects, key=lambda suspect: (suspect.computed, suspect.moved), default=None)
 
     def _may_have_kept_gil(self, suspect: Suspect, wait: Wait, before: Snapshot, frames: Frames) -> bool:
         """Return whether a task that did not compute may have kept the GIL: in a call that sleeps."""
-        others = self._other_threads()
+        ours = {worker.ident for regulator in self._pools.regulators for worker in regulator.gate.workers}
+        others = [(thread.ident, thread.native_id) for thread in threading.enumerate() if thread.ident not in ours]
         if cpu_time.TOLD:
             used = cpu_time.read_each(tid for _, tid in others)
             most = max((ticks - before.used.get(tid, 0) for tid, ticks in used.items()), default=0)
             return most < wait.ns // 10 and wait.was_for_gil
         if time.process_time_ns() - before.process_ns < wait.ns // 2:
             return suspect.moved
-        # Somebody has computed. If it cannot have been another thread, it was the task.
-        still = all(before.places.get(ident) == place_of(frames.get(ident)) for ident, _ in others)
+        # Some thread has computed. If it cannot have been another one, it was the task's.
+        still = all(before.places.get(ident) == place_of(frames.get(ident)) for ident, _ in others if ident is not None)
         return suspect.moved and still
 
 
 def _accuse(regulator: Regulator, name: str, seconds: float) -> None:
     """Let a pool know of the function that stalled the interpreter, and the log if it is new."""
-    if not regulator.blame(name, seconds):
+    if not regulator.stalls.add(name, seconds):
         return
     text = (
         "%s kept every other Python thread waiting for about %.0f ms: it does not release the GIL. "

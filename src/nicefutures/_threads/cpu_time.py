@@ -1,4 +1,4 @@
-"""The CPU time that each Python thread has used, as far as the system tells it."""
+"""The CPU time that Python threads have used, in ns, if the system tells."""
 
 import threading
 from collections.abc import Iterable
@@ -6,20 +6,20 @@ from typing import Final
 
 from .._system import backend
 
-# Whether the system tells of a thread how much CPU time it has used so far; macOS does not in a simple way.
+# Whether this system tells the CPU time of a thread.
 TOLD: Final = backend.accounting.thread_cpu_time(threading.get_native_id()) is not None
 
 
 def read_all() -> dict[int, int]:
-    """Return the CPU time of each Python thread, by native id, in the unit of the system; nothing if it does not tell.
+    """Return that of each Python thread, by native id; nothing if the system does not tell.
 
-    The thread that watches is none of them.
+    The thread that watches is not among them.
     """
     return read_each(thread.native_id for thread in threading.enumerate())
 
 
 def read_each(tids: Iterable[int | None]) -> dict[int, int]:
-    """Return the CPU time of each thread, without those of which it is not known."""
+    """Return that of each of these threads, without those of which it is not known."""
     if not TOLD:
         return {}
     times = {tid: backend.accounting.thread_cpu_time(tid) for tid in tids if tid is not None}

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .._arguments import check_chunksize, check_initializer, check_latency_target, check_max_workers, parse_blas_threads
-from .._blas import ThreadCap, shared_cap
+from .._blas import shared_cap
 from .._failure import WarnOnce, ignore, refuse
 from .._levels import OnFailure, Shortfall, ThreadPriority, parse_on_failure, parse_priority
 from .._map.buffered import MAP_NOTE, map_buffered
@@ -15,10 +15,11 @@ from .._map.results import count_items, with_size
 from .._system import backend
 from .._system.common import count_cpus
 from .controller import controller
-from .gate import Gate, are_green, put_before
+from .gate import Gate, are_green, put_before, take_back
 from .gil import has_gil
-from .regulator import Regulator, stats_of
+from .regulator import Regulator
 from .stats import PoolStats, Stall
+from .tasks import count_running
 from .worker import lift_thread, start_green_thread, start_thread
 
 if TYPE_CHECKING:
@@ -123,43 +124,44 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         on_shortfall: Callable[[Shortfall], None] = refuse if on_failure == "raise" else ignore
         if on_failure == "warn":
             on_shortfall = self._failure_warning = WarnOnce(depth=1)
-        self._gate = gate = Gate()
+        self._gate: Gate | None = None
         self._regulator: Regulator | None = None
+        self._submitted = self._ends = 0
         self._release_cap: Callable[[], object] | None = None
         # As many workers as the stdlib has by default.
         cap = parse_blas_threads(blas_threads, max(1, max_workers or min(32, count_cpus() + 4)))
+        # Where tasks may have to wait or to fail, or where the end of a worker counts. Other pools have the stdlib's queue.
+        gate = Gate() if target is not None or cap is not None or on_shortfall is refuse else None
         if are_green():
             initargs = (level, on_shortfall, initializer, initargs)
             super().__init__(max_workers, thread_name_prefix, start_green_thread, initargs)
         else:
             set_level = functools.partial(backend.priority.set_thread, level)
-            enroll: Callable[..., Any] | None = None  # where nothing has to be known of workers, it would cost time
-            if cap is not None:
-                enroll = functools.partial(_enroll_with_cap, gate, cap)
-            elif target is not None or on_shortfall is refuse:
-                enroll = gate.enroll
-            initargs = (set_level, on_shortfall, enroll, initializer, initargs)
+            hold_cap = None if cap is None else functools.partial(shared_cap.hold, cap, openmp=True)
+            enroll = None if gate is None else gate.enroll
+            initargs = (set_level, on_shortfall, enroll, hold_cap, initializer, initargs)
             super().__init__(max_workers, thread_name_prefix, start_thread, initargs)
         if cap is not None:
             self._release_cap = finalizer = weakref.finalize(self, shared_cap.hold(cap, openmp=False))
             finalizer.atexit = False
-        if put_before(self, gate) and target is not None:
-            self._regulator = Regulator(gate, target, controller)
-            self._ended = weakref.ref(self, gate.note_end)  # as the stdlib's workers have one
-            if level < ThreadPriority.BELOW_NORMAL:
-                gate.lift = functools.partial(lift_thread, level)
+        if gate is not None and put_before(self, gate):
+            self._gate = gate
+            if target is not None:
+                self._regulator = Regulator(gate, target, controller)
+                if level < ThreadPriority.BELOW_NORMAL:
+                    gate.lift = functools.partial(lift_thread, level)
 
     # --- what a submit does: here, for to override `submit` costs a tenth of its time
 
     def _adjust_thread_count(self) -> None:
         """Start a thread if none is idle, for a task that is in the queue; the stdlib's `submit` calls this."""
-        self._gate.count_task()
+        self._submitted += 1
         warning = self._failure_warning
         if warning is not None:
             if not self._threads:
                 warning.heed_filters()
             elif warning.is_pending:
-                self._gate.take_back()
+                take_back(self)
                 warning.raise_pending()
         # First, in this thread: a worker that started the one that watches would hand its level on.
         if not controller.awake and self._regulator is not None:
@@ -202,15 +204,14 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         return describe_threads(list(getattr(self, "_threads", ())))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        self._gate.count_end()
-        if cancel_futures:
-            self._gate.set_emptying(True)
+        self._ends += 1
+        if cancel_futures and self._gate is not None:
+            self._gate.set_draining(True)
         try:
             super().shutdown(wait, cancel_futures=cancel_futures)
         finally:
-            if cancel_futures:
-                self._gate.set_emptying(False)
-            self._gate.prune()
+            if cancel_futures and self._gate is not None:
+                self._gate.set_draining(False)
         if self._release_cap is not None:
             self._release_cap()  # the workers that are left still hold it
         if wait and self._failure_warning is not None:
@@ -223,9 +224,15 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
 
         Without a `latency_target` nobody measures how long a thread waits.
         """
-        if self._regulator is not None:
-            return self._regulator.stats
-        return stats_of(self._gate, [thread.ident for thread in list(getattr(self, "_threads", ()))])
+        # The queue has a None for each `shutdown` so far, upon which the workers end.
+        pending = max(self._work_queue.qsize() - self._ends, 0) if hasattr(self, "_work_queue") else 0
+        if self._gate is not None:
+            running, limit, lifted = len(self._gate.running), self._gate.limit, self._gate.lifted
+        else:
+            running = count_running(thread.ident for thread in list(getattr(self, "_threads", ())))
+            limit, lifted = self._max_workers, False
+        p50, p99 = (None, None) if self._regulator is None else controller.gil_wait_percentiles
+        return PoolStats(limit, running, p50, p99, max(self._submitted - pending - running, 0), lifted)
 
     def stalls(self) -> list[Stall]:
         """Return the functions that kept every other Python thread waiting for more than about ten times the target.
@@ -236,9 +243,4 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
             The worst few, the worst first. They keep the GIL in a single call: run them in a process pool. Empty
             without a `latency_target`.
         """
-        return self._regulator.stalls if self._regulator is not None else []
-
-
-def _enroll_with_cap(gate: Gate, cap: ThreadCap, refusal: Shortfall | None) -> Callable[[], None] | None:
-    """Make the calling thread a worker that holds the cap until it ends."""
-    return gate.enroll(refusal, shared_cap.hold(cap, openmp=True))
+        return [] if self._regulator is None else self._regulator.stalls.worst

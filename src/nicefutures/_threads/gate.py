@@ -1,32 +1,28 @@
-"""The work queue of a thread pool, and a gate before it that lets only so many workers through to take tasks.
+"""The work queue of a thread pool that limits how many of its workers run tasks at a time.
 
-The stdlib's executor, its futures and its worker loop stay as they are. While as many workers may run as there are, the
-queue is a plain :class:`queue.SimpleQueue`: a task costs what it costs there, and nothing of ours runs. When fewer may
-run, a worker that is one too many waits before it takes a task, not with a task in its hands, and those who are through
-take one task after the other without a change of threads. So tasks start in the order of submission, and a result is
-never held back.
+The stdlib's executor, its futures and its worker loop stay as they are; its queue is replaced by a :class:`Gate`. A
+worker that is one too many waits before it takes a task, never with a task in its hands. So tasks start in the order of
+submission, and no result is held back. The workers inside the gate take one task after the other without a change of
+threads.
 """
 
 import contextlib
-import functools
 import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from .._levels import PriorityError, Shortfall
 
-try:  # not what gevent and eventlet put in its place in `queue`: their threads must not wait in C
+if TYPE_CHECKING:
+    from .regulator import Regulator
+
+try:  # not the class that gevent and eventlet put into `queue`: their threads must not wait in C
     from _queue import SimpleQueue
 except ImportError:
     from queue import SimpleQueue
-
-# If for so long nothing is taken, although something waits, the gate has to open, in ns. The tasks that ran when it
-# became narrow and share the GIL take longer to come to an end: so much more for them.
-_STARVING_NS: Final = 150_000_000
-_DRAINING_NS: Final = 100_000_000
 
 
 class Worker:
@@ -34,284 +30,146 @@ class Worker:
 
     Attributes
     ----------
-    at_leave : callable or None
-        Called when it is one no more, in its thread.
-    thread : threading.Thread
-        The thread, and ...
-    ident : int
-        ... what Python knows it by.
+    ident, native_id : int
+        The thread's, for Python and for the system.
     lifted : bool
         Whether it is at a higher level than its own.
     refusal : Shortfall or None
         Why its tasks fail: it is not at its level.
+    at_end : callable or None
+        Called in its thread when it is told to end.
     """
 
-    __slots__ = ("at_leave", "ident", "lifted", "refusal", "thread")
+    __slots__ = ("at_end", "ident", "lifted", "native_id", "refusal")
 
-    def __init__(self, ident: int, at_leave: Callable[[], None] | None, refusal: Shortfall | None) -> None:
-        self.ident = ident
-        self.at_leave = at_leave
+    def __init__(self, refusal: Shortfall | None, at_end: Callable[[], None] | None) -> None:
+        self.at_end = at_end
+        self.ident = threading.get_ident()
+        self.native_id = threading.get_native_id()
         self.refusal = refusal
-        self.thread = threading.current_thread()
         self.lifted = False
-
-    @property
-    def native_id(self) -> int:
-        """The thread's, in the system."""
-        return self.thread.native_id or 0
-
-    @property
-    def needs_us(self) -> bool:
-        """Whether its tasks may not come straight from the queue, or its end has to be seen in time."""
-        return self.lifted or self.refusal is not None or self.at_leave is not None
-
-
-class Watch(Protocol):
-    """Who wants to know whether there are workers."""
-
-    def begin(self) -> None:
-        """Take notice of the first worker."""
-
-    def end_soon(self) -> None:
-        """Take notice that the workers go, one after the other: who wants to know when they have gone calls `prune`."""
-
-    def end(self) -> None:
-        """Take notice that the last worker has gone."""
-
-
-class _Nobody:
-    def begin(self) -> None: ...
-    def end_soon(self) -> None: ...
-    def end(self) -> None: ...
 
 
 class Gate(SimpleQueue[Any]):
-    """A work queue for the workers that are enrolled; others use it as they would any queue.
+    """A work queue that limits the workers enrolled with it; for other threads it is a plain queue.
 
     Attributes
     ----------
     width : int
         How many workers the pool may have.
     limit : int
-        How many workers may be through the gate: at work, or waiting for it.
-    watch : Watch
-        Who is told of the first worker and the last.
+        How many workers may be inside the gate: running a task, or waiting for one.
+    regulator : Regulator or None
+        Is told of the first worker and of the last.
     taken_at : int
-        When a task was taken last, while the gate is narrow, in ns of `time.perf_counter_ns`.
+        When a task was taken last, in ns of `time.perf_counter_ns`.
     lifted : bool
-        Whether workers shall be at a higher level than their own, from their next task on.
+        Whether workers should be at a higher level than their own, from their next task on.
     lift : callable or None
         Puts the calling worker there, or back; returns False if it cannot.
-    ends : bool
-        Whether no more tasks come, so that the workers go.
     """
 
-    # Here, for a pool that is shut down by a `__del__` at the interpreter's end finds no names of modules any more.
+    # Here, because a pool that a `__del__` shuts down at the interpreter's end no longer finds names of modules.
     _get_ident: Final = staticmethod(threading.get_ident)
-    _wide: ClassVar[type["Gate"]]
-    _narrow: ClassVar[type["Gate"]]
 
-    # Here, for to set them costs time that a pool for a few tasks only does not have.
-    width = limit = 0
-    watch: Watch = _Nobody()
-    lifted = ends = False
+    width = limit = taken_at = 0
+    regulator: "Regulator | None" = None
+    lifted = False
     lift: Callable[[bool], bool] | None = None
-    taken_at = 0
-    _submitted = 0
-    _drained = 0  # by who shut the pool down
-    _nones = 0  # how many are in the queue
-    _emptier: int | None = None
+    _drainer: int | None = None
 
     def __init__(self) -> None:
-        self._forget_workers()
+        self.reset_after_fork()
 
-    def _forget_workers(self) -> None:
-        # Reentrant, for the garbage collector may end a pool, this one too, wherever it likes.
+    def reset_after_fork(self) -> None:
+        """Begin without workers, and with all of them allowed in."""
+        self.limit, self.lifted, self._drainer = self.width, False, None
+        # Reentrant, because the garbage collector may end a pool, also this one, at any point.
         self._lock = threading.RLock()
+        self._new: dict[int, Worker] = {}
         self._workers: dict[int, Worker] = {}
+        self._running: dict[int, Worker] = {}
         self._parked: list[threading.Lock] = []
 
     # --- for the workers
 
-    def enroll(
-        self, refusal: Shortfall | None = None, at_leave: Callable[[], None] | None = None
-    ) -> Callable[[], None] | None:
-        """Make the calling thread a worker: what it gets from now on is limited.
+    def enroll(self, refusal: Shortfall | None, at_end: Callable[[], None] | None) -> None:
+        """Let the calling thread be a worker, once it asks for its first task.
 
         Parameters
         ----------
-        refusal : Shortfall, optional
-            Why all its tasks shall end with a PriorityError.
-        at_leave : callable, optional
-            Called when it is one no more, in that thread.
-
-        Returns
-        -------
-        callable or None
-            To be called when the thread ends.
+        refusal : Shortfall or None
+            Why all its tasks end with a PriorityError.
+        at_end : callable or None
+            Called in this thread when it is told to end: later, it is none of `threading`'s any more.
         """
-        ident = self._get_ident()
-        worker = Worker(ident, at_leave, refusal)
-        with self._lock:
-            first = not self._workers
-            self._workers[ident] = worker
-            if refusal is not None or at_leave is not None:
-                self._choose_class()
-        if first:
-            self.watch.begin()
-        return None if at_leave is None else functools.partial(self._leave, worker)
+        self._new[self._get_ident()] = Worker(refusal, at_end)
 
-    def _leave(self, worker: Worker) -> None:
-        """Let a worker go, and another through."""
-        with self._lock:
-            if self._workers.get(worker.ident) is not worker:
-                return
-            del self._workers[worker.ident]
-            self._admit()
-            last = not self._workers
-        try:
-            if worker.at_leave is not None:
-                worker.at_leave()
-        finally:
-            if last:
-                self.watch.end()
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return the next item, as `queue.SimpleQueue.get` does; a worker waits until it may take one."""
+        worker = self._come_back(parks=True)
+        return self._take(worker, super().get(block, timeout))
 
-    # --- for the executor
+    def get_nowait(self) -> Any:
+        """Return the next item, or raise `queue.Empty`. A worker for which there is an item waits until it may take it.
 
-    def count_task(self) -> None:
-        """Count a task that has been submitted. The executor's lock is held."""
-        self._submitted += 1
-
-    def take_back(self) -> None:
-        """Drop the task that was submitted last, unless a worker has it. The executor's lock is held."""
-        items = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                items.append(SimpleQueue.get_nowait(self))
-        self._submitted -= bool(items)
-        for item in items[:-1]:
-            self.put(item)
-
-    def count_end(self) -> None:
-        """Count a None that is put into the queue, upon which workers go."""
-        self._nones += 1
-        self.note_end()
-
-    def note_end(self, _: object = None) -> None:
-        """Take note that no more tasks come. No lock is taken: the garbage collector may call this anywhere."""
-        self.ends = True
-        self.watch.end_soon()
-
-    def prune(self) -> None:
-        """Let the workers go whose threads have ended. That they tell so themselves would cost each of them time."""
-        with self._lock:
-            gone = [worker for worker in self._workers.values() if not worker.thread.is_alive()]
-            for worker in gone:
-                del self._workers[worker.ident]
-            last = bool(gone) and not self._workers
-            self._admit()
-        if last:
-            self.watch.end()
-
-    def set_emptying(self, empties: bool) -> None:
-        """Let the calling thread take whatever is in the queue, even if it is a worker, or no more."""
-        with self._lock:
-            self._emptier = self._get_ident() if empties else None
-            self._choose_class()
-
-    def tasks_done(self, running: int) -> int:
-        """Return how many tasks have been done so far if so many are running."""
-        with self._lock:
-            return max(self._submitted - self._drained - max(self.qsize() - self._nones, 0) - running, 0)
-
-    # --- for the regulator
-
-    @property
-    def workers(self) -> list[Worker]:
-        """All workers, those included that wait."""
-        return list(self._workers.values())
-
-    @property
-    def is_holding_back(self) -> bool:
-        """Whether a worker waits before the gate, and a task behind it."""
-        return bool(self._parked) and not self.empty()
-
-    @property
-    def is_starving(self) -> bool:
-        """Whether nothing has been taken for so long that this has to end, although that is so."""
-        return self.is_holding_back and time.perf_counter_ns() - self.taken_at >= _STARVING_NS
-
-    def set_limit(self, limit: int, lifted: bool = False) -> None:
-        """Let so many workers through: more of them now, fewer of them as they come back for their next task."""
-        with self._lock:
-            if type(self) is self._wide:
-                self.taken_at = time.perf_counter_ns() + _DRAINING_NS
-            self.limit, self.lifted = limit, lifted
-            self._choose_class()
-            self._admit()
-
-    def unpark(self) -> None:
-        """Let those who wait before the gate wait behind it: the limit stays, but nobody looks whether it is right.
-
-        So nobody waits for a turn that does not come when the interpreter's end puts a None into the queue.
+        The stdlib's worker that finds nothing here counts as idle, and no thread is started for the next task. A worker
+        that has to wait for its turn is not idle.
         """
-        with self._lock:
-            while self._parked:
-                self._parked.pop().release()
+        worker = self._come_back(parks=not self.empty())
+        return self._take(worker, super().get_nowait())
 
-    def reset_after_fork(self) -> None:
-        """Begin anew in a forked child, which has none of the workers."""
-        self.limit, self.lifted = self.width, False
-        self.taken_at, self._emptier = 0, None
-        self._forget_workers()
-        self._choose_class()
-
-    # --- with the lock held
-
-    def _choose_class(self) -> None:
-        narrow = self.limit < self.width or self.lifted or self._emptier is not None
-        narrow = narrow or any(worker.needs_us for worker in self._workers.values())
-        self.__class__ = self._narrow if narrow else self._wide
-
-    def _admit(self) -> None:
-        while self._parked and self._through < self.limit:
-            # The one that came last: its data are still in the caches.
-            self._parked.pop().release()
-
-    @property
-    def _through(self) -> int:
-        return len(self._workers) - len(self._parked)
-
-    # --- for a worker that takes its tasks while the gate is narrow; meanwhile it may become wide
-
-    def _worker_here(self) -> Worker | None:
-        """Return the worker that this thread is; None if it may take what it likes."""
+    def _come_back(self, parks: bool) -> Worker | None:
+        """Return the worker that this thread is, once there is room for it; None for a thread that is not limited."""
         ident = self._get_ident()
-        return None if ident == self._emptier else self._workers.get(ident)
+        worker = None if ident == self._drainer else self._workers.get(ident) or self._begin(ident)
+        if worker is not None:
+            self._running.pop(ident, None)
+            if parks and self._inside > self.limit:
+                self._park()
+        return worker
+
+    def _begin(self, ident: int) -> Worker | None:
+        worker = self._new.pop(ident, None)
+        if worker is not None:
+            with self._lock:
+                first = not self._workers
+                self._workers[ident] = worker
+            if first and self.regulator is not None:
+                self.regulator.begin()
+        return worker
 
     def _park(self) -> None:
-        """Wait until there is room."""
         turn = threading.Lock()
         with self._lock:
-            if self._through <= self.limit:
+            if self._inside <= self.limit:
                 return
             self._parked.append(turn)
             turn.acquire()
-        turn.acquire()  # released by `_admit`
+        turn.acquire()  # `_admit` releases it
 
     def _take(self, worker: Worker | None, item: Any) -> Any:
         if worker is None:
-            if item is not None and self._get_ident() == self._emptier:
-                self._drained += 1
-        elif item is None:
+            return item
+        if item is None:
             self._leave(worker)
-        else:
-            self.taken_at = time.perf_counter_ns()
-            if worker.lifted is not self.lifted:
-                self._lift(worker)
-            if worker.refusal is not None:
-                return _RefusedItem(item.future, worker.refusal)
-        return item
+            return None
+        self.taken_at = time.perf_counter_ns()
+        self._running[worker.ident] = worker
+        if worker.lifted is not self.lifted:
+            self._lift(worker)
+        return item if worker.refusal is None else _RefusedItem(item.future, worker.refusal)
+
+    def _leave(self, worker: Worker) -> None:
+        """Let a worker go that has been told to end, and another one in, which is to end as well."""
+        with self._lock:
+            self._workers.pop(worker.ident, None)
+            last = not self._workers
+            self._admit()
+        if worker.at_end is not None:
+            worker.at_end()
+        if last and self.regulator is not None:
+            self.regulator.end()
 
     def _lift(self, worker: Worker) -> None:
         lifted = self.lifted
@@ -321,35 +179,54 @@ class Gate(SimpleQueue[Any]):
             self.lift = None
             self.lifted = False
 
+    # --- for the executor
 
-class _NarrowGate(Gate):
-    """A gate with a `get` of ours. One that does not let all workers through becomes one, for as long as that is so."""
+    def set_draining(self, drains: bool) -> None:
+        """Let the calling thread take whatever is in the queue, even if it is a worker."""
+        self._drainer = self._get_ident() if drains else None
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Return the next item, as `queue.SimpleQueue.get` does; a worker waits until it may take one."""
-        worker = self._worker_here()
-        if worker is not None and self._through > self.limit:
-            self._park()
-        # Not `super()`: meanwhile the gate may have become wide.
-        return self._take(worker, SimpleQueue.get(self, block, timeout))
+    # --- for the regulator
 
-    def get_nowait(self) -> Any:
-        """Return the next item, or raise `queue.Empty`. A worker that there is an item for waits until it may take it.
+    @property
+    def workers(self) -> list[Worker]:
+        """All workers."""
+        return list(self._workers.values())
 
-        The stdlib's worker that finds nothing here counts as idle, and no thread is started for the next task. One that
-        has to wait for its turn is not idle.
-        """
-        worker = self._worker_here()
-        if worker is not None and self._through > self.limit and not self.empty():
-            self._park()
-        return self._take(worker, SimpleQueue.get_nowait(self))
+    @property
+    def running(self) -> list[Worker]:
+        """The workers that run a task."""
+        return list(self._running.values())
 
+    @property
+    def is_holding_back(self) -> bool:
+        """Whether a worker waits outside the gate, and a task behind it."""
+        return bool(self._parked) and not self.empty()
 
-Gate._wide, Gate._narrow = Gate, _NarrowGate  # noqa: SLF001, its own
+    def set_limit(self, limit: int) -> None:
+        """Let in up to `limit` workers: more of them now, fewer of them when they come back for their next task."""
+        with self._lock:
+            self.limit = limit
+            self._admit()
+
+    def let_in(self) -> None:
+        """Let all workers in that wait now. The limit stays: it counts when they come back."""
+        with self._lock:
+            while self._parked:
+                self._parked.pop().release()
+
+    # --- with the lock held
+
+    def _admit(self) -> None:
+        while self._parked and self._inside < self.limit:
+            self._parked.pop().release()  # the one that came last: its data are still in the caches
+
+    @property
+    def _inside(self) -> int:
+        return len(self._workers) - len(self._parked)
 
 
 class _RefusedItem:
-    """A task that ends at once, for its worker is not at its level."""
+    """A task that ends at once, because its worker is not at its level."""
 
     def __init__(self, future: Future[Any], refusal: Shortfall) -> None:
         self._future = future
@@ -365,7 +242,7 @@ class _RefusedItem:
 
 
 def are_green() -> bool:
-    """Return whether what are threads for Python now are none for the system: gevent's or eventlet's."""
+    """Return whether gevent or eventlet has replaced Python's threads by its own, which the system does not know."""
     return queue.SimpleQueue is not SimpleQueue
 
 
@@ -376,3 +253,25 @@ def put_before(executor: ThreadPoolExecutor, gate: Gate) -> bool:
         return False
     executor._work_queue = gate  # noqa: SLF001
     return True
+
+
+def take_back(executor: ThreadPoolExecutor) -> None:
+    """Drop the task that was submitted last, unless a worker has it. The executor's lock is held."""
+    work_queue: Any = executor._work_queue  # noqa: SLF001
+    if not isinstance(work_queue, SimpleQueue):
+        return
+    mark, items = _Mark(), list[Any]()
+    work_queue.put(mark)
+    with contextlib.suppress(queue.Empty):  # a worker has the mark, and the task before it
+        while not items or items[-1] is not mark:
+            items.append(SimpleQueue.get_nowait(work_queue))
+        del items[-2:]  # the mark, and the task if it is still there
+    for item in items:
+        work_queue.put(item)
+
+
+class _Mark:
+    """Stands behind the last task; a worker that takes it has nothing to do."""
+
+    def run(self, *_: object) -> None:
+        """Do nothing."""

@@ -39,18 +39,20 @@ class _Release:
 def start_thread(
     set_level: Callable[[], Shortfall | None],
     on_failure: Callable[[Shortfall], None],
-    enroll: Callable[[Shortfall | None], Callable[[], None] | None] | None,
+    enroll: Callable[[Shortfall | None, Callable[[], None] | None], None] | None,
+    hold_cap: Callable[[], Callable[[], None]] | None,
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
 ) -> None:
-    """Initialize a worker thread; `enroll`, if any, is called last, and what it returns, if anything, at the end.
+    """Initialize a worker thread.
 
-    If `on_failure` is :func:`nicefutures._failure.refuse` and something is missing, `enroll` gets that, and the
-    initializer does not run.
+    `hold_cap` limits BLAS threads until the function that it returns is called, when the thread ends. `enroll`, called
+    last, gets that function, and the shortfall if `on_failure` is :func:`nicefutures._failure.refuse` and something is
+    missing; then the initializer does not run.
     """
     release = backend.priority.release_thread
     steps = [] if release is None else [release]
-    if steps:
+    if steps or hold_cap is not None:
         _here.release = _Release(steps)
     shortfall = attempt(set_level)
     refusal = shortfall if on_failure is refuse else None
@@ -58,11 +60,11 @@ def start_thread(
         on_failure(shortfall)
     if initializer is not None and refusal is None:
         initializer(*initargs)
-    leave = None if enroll is None else enroll(refusal)
-    if leave is not None:
-        steps.insert(0, leave)
-        if release is None:
-            _here.release = _Release(steps)
+    end_cap = None if hold_cap is None else hold_cap()
+    if end_cap is not None:
+        steps.insert(0, end_cap)
+    if enroll is not None:
+        enroll(refusal, end_cap)
 
 
 def start_green_thread(

@@ -378,7 +378,8 @@ class _LoweredThreadPoolExecutor(ThreadPoolExecutor):
         start_thread(
             functools.partial(backend.priority.set_thread, self._priority),
             self._note,
-            lambda _: functools.partial(self.before.pop, tid, None),
+            None,
+            lambda: functools.partial(self.before.pop, tid, None),
             None,
             (),
         )

@@ -9,7 +9,7 @@ from ..unknown.accounting import pause
 from . import seam
 from .cgroups import cpu_quota
 
-__all__ = ["count_ready", "cpu_delay", "is_ready", "pause", "thread_cpu_time", "thread_waits", "usable_cpus"]
+__all__ = ["count_ready", "cpu_delay", "pause", "thread_cpu_delay", "thread_cpu_time", "thread_waits", "usable_cpus"]
 
 
 def usable_cpus() -> float:
@@ -46,12 +46,12 @@ def thread_cpu_time(tid: int) -> int | None:
         return None
 
 
+def thread_cpu_delay(tid: int) -> int:
+    try:
+        return int(seam.system.read_text(f"/proc/self/task/{tid}/schedstat").split()[1])
+    except OSError:  # it has ended, or as above
+        return 0
+
+
 def thread_waits() -> int | None:
     return seam.system.voluntary_switches()
-
-
-def is_ready(tid: int) -> bool:
-    try:
-        return seam.system.run_state(tid) == "R"
-    except OSError:
-        return False

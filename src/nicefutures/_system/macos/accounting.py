@@ -1,5 +1,13 @@
-"""macOS tells a program nothing simple of other threads."""
+"""CPUs, and how much of them each thread uses."""
 
-from ..unknown.accounting import count_ready, cpu_delay, is_ready, pause, thread_cpu_time, thread_waits, usable_cpus
+from ..unknown.accounting import count_ready, cpu_delay, pause, thread_cpu_delay, thread_waits, usable_cpus
+from . import seam
 
-__all__ = ["count_ready", "cpu_delay", "is_ready", "pause", "thread_cpu_time", "thread_waits", "usable_cpus"]
+__all__ = ["count_ready", "cpu_delay", "pause", "thread_cpu_delay", "thread_cpu_time", "thread_waits", "usable_cpus"]
+
+
+def thread_cpu_time(tid: int) -> int | None:
+    try:
+        return seam.system.thread_cpu_time(tid)
+    except OSError:
+        return None

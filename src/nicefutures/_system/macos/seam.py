@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 IOPOL_TYPE_DISK: Final = 0  # <sys/resource.h>
 IOPOL_SCOPE_PROCESS: Final = 0
 PRIO_DARWIN_PROCESS: Final = 4  # <sys/resource.h>
+# Of a thread by the id that pthread_threadid_np gives; a ``struct proc_threadinfo``, <sys/proc_info.h>.
+PROC_PIDTHREADID64INFO: Final = 15
+_THREAD_INFO_SIZE: Final = 112
 
 
 class Qos(NamedTuple):
@@ -30,6 +33,7 @@ class System(Protocol):
     def set_io_policy(self, policy: int) -> None: ...
     def get_darwin_background(self) -> int: ...
     def set_darwin_background(self, value: int) -> None: ...
+    def thread_cpu_time(self, tid: int) -> int: ...
 
 
 if not TYPE_CHECKING or sys.platform != "win32":
@@ -60,6 +64,16 @@ if not TYPE_CHECKING or sys.platform != "win32":
 
         def set_darwin_background(self, value: int) -> None:
             os.setpriority(PRIO_DARWIN_PROCESS, 0, value)
+
+        def thread_cpu_time(self, tid: int) -> int:
+            import ctypes
+
+            times = (ctypes.c_uint64 * (_THREAD_INFO_SIZE // 8))()
+            size = _library().proc_pidinfo(os.getpid(), PROC_PIDTHREADID64INFO, tid, times, _THREAD_INFO_SIZE)
+            if size != _THREAD_INFO_SIZE:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+            return times[0] + times[1]  # the first fields: user and system time in ns
 
     system: System = _LibSystem()
 else:
@@ -93,6 +107,8 @@ def _library() -> "ctypes.CDLL":
     library.getiopolicy_np.restype = ctypes.c_int
     library.setiopolicy_np.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int)
     library.setiopolicy_np.restype = ctypes.c_int
+    library.proc_pidinfo.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int)
+    library.proc_pidinfo.restype = ctypes.c_int
     return library
 
 

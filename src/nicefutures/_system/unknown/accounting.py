@@ -24,12 +24,12 @@ def thread_cpu_time(tid: int) -> int | None:
     return None
 
 
+def thread_cpu_delay(tid: int) -> int:
+    return 0
+
+
 def thread_waits() -> int | None:
     return None
-
-
-def is_ready(tid: int) -> bool:
-    return False
 
 
 def pause(stop: threading.Lock, seconds: float) -> bool:

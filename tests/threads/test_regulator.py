@@ -1,0 +1,132 @@
+"""How many workers may run follows from what their tasks do, as the system tells it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from nicefutures._threads import regulator as module
+from nicefutures._threads.gate import Gate
+from nicefutures._threads.regulator import Beat, Regulator
+
+pytestmark = pytest.mark.every_python
+
+OTHER = 99
+
+
+class Pool:
+    """A regulator of a pool that has as many tasks as it may run, and time that passes as a test says."""
+
+    def __init__(self, monkeypatch, width=4):
+        self.delays = {}
+        accounting = SimpleNamespace(thread_cpu_delay=lambda tid: self.delays.get(tid, 0))
+        monkeypatch.setattr(module, "backend", SimpleNamespace(accounting=accounting))
+        self.gate = Gate()
+        self.gate.width = width
+        self.gate.reset_after_fork()
+        self.regulator = Regulator(self.gate, 0.005, SimpleNamespace())
+        self.running = None
+
+    @property
+    def limit(self):
+        return self.gate.limit
+
+    def beat(self, seconds, *, each=0.0, total=None, other=0.0, free=False, told=True, delayed=0.0, running=None):
+        """Let tasks run that use so many CPUs each, `total` together at most; other threads use some as well."""
+        for _ in range(round(seconds / 0.01)):
+            count = min(running or self.limit, self.limit)
+            used = each if total is None else min(each, total / count)
+            workers = {tid: SimpleNamespace(native_id=tid) for tid in range(count)}
+            self.gate._workers = self.gate._running = workers
+            used_s = {**{tid: used * 0.01 for tid in workers}, OTHER: other * 0.01} if told else {}
+            for tid in workers:
+                self.delays[tid] = self.delays.get(tid, 0) + round(delayed * 1e7)
+            self.regulator.beat(Beat(0.01, free, used_s))
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    return Pool(monkeypatch)
+
+
+@pytest.mark.parametrize("drawing", [0.0, 0.02, 0.12, 0.3, 0.7])
+def test_python(pool, drawing):
+    """Of tasks that need the GIL one runs at a time, whatever a window uses of it."""
+    pool.beat(2, each=1, total=1 - drawing, other=drawing)
+    assert pool.limit == 1
+    assert pool.regulator.interval_s == pytest.approx(0.001)
+
+
+def test_releases_gil(pool):
+    """Tasks that release the GIL run as wide as there are workers, within about a tenth of a second."""
+    pool.beat(0.11, each=1, total=2, free=True)
+    assert pool.limit == 4
+    pool.beat(2, each=1, total=2)
+    assert pool.limit == 4
+
+
+def test_turns_to_python(pool):
+    """Such tasks that turn to Python run one at a time within a tenth of a second."""
+    pool.beat(0.5, each=1, total=2, free=True)
+    pool.beat(0.1, each=1, total=1)
+    assert pool.limit == 1
+
+
+@pytest.mark.parametrize(("demand", "needed"), [(0.05, 18), (0.5, 2), (0.67, 2)])
+def test_waits_some_of_the_time(monkeypatch, demand, needed):
+    """Workers come in until the GIL is busy, and a few more at most."""
+    pool = Pool(monkeypatch, width=20)
+    for _ in range(40):
+        busy = min(pool.limit * demand, 1.0)
+        pool.beat(0.05, each=demand, total=1, free=busy < 0.9)
+    assert needed <= pool.limit <= 2 * needed
+
+
+def test_waits_no_more(pool):
+    """Workers that waited and turn to Python run one at a time again."""
+    pool.beat(0.5, each=0.4, total=1, free=True)
+    assert pool.limit > 1
+    pool.beat(3, each=1, total=1)
+    assert pool.limit == 1
+
+
+def test_others_keep_the_gil(pool):
+    """A task that uses no CPU waits, whoever keeps the GIL."""
+    pool.beat(0.5, each=0.0, other=1)
+    assert pool.limit == 4
+
+
+def test_no_cpu(pool):
+    """A worker that has the GIL and no CPU is not idle, however much of the CPU other programs use."""
+    pool.beat(2, each=0.45, delayed=0.55, free=False)
+    assert pool.limit == 1
+    pool.beat(2, each=0.45, delayed=0.55, free=True)
+    assert pool.limit == 1
+
+
+def test_not_told(pool):
+    """Where CPU times are not told, one task runs at a time; the gate lets more in when none is taken for long."""
+    pool.beat(1, told=False)
+    assert pool.limit == 1
+
+
+def test_lifted(pool):
+    """Workers below BELOW_NORMAL are lifted while their tasks keep the GIL, and only then."""
+    pool.gate.lift = lambda lifted: True
+    pool.beat(0.2, each=1, total=1)
+    assert pool.gate.lifted
+    pool.beat(0.2, each=1, total=2, free=True)
+    assert not pool.gate.lifted
+
+
+def test_starving(pool):
+    """Whoever waits outside the gate is let in if nothing is taken for 0.15 s, and no sooner."""
+    pool.gate.put("task")
+    parked = []
+    pool.gate._parked = parked
+    turn = SimpleNamespace(release=lambda: parked.clear())
+    parked.append(turn)
+    pool.beat(0.14, each=1, total=1)
+    assert parked
+    pool.beat(0.03, each=1, total=1)
+    assert parked == []
+    assert pool.limit == 1
