@@ -74,7 +74,8 @@ def _add_run(commands: Any) -> None:
         "run",
         help=f"measure a suite: {', '.join(SUITES)}",
         description="Measure a suite. --ui, --load, --executor, --priority, --workers, --blas-threads, --foreign, "
-        "--switch-interval, --drawing and --feeding take several values each and replace the suite's own choice by every combination of them.",
+        "--switch-interval, --drawing and --feeding take several values each and replace the suite's own choice by all "
+        "combinations of them.",
     )
     parser.add_argument("suite", choices=SUITES, metavar="SUITE", help=", ".join(SUITES))
     parser.add_argument("--ui", nargs="+", choices=[*UIS], help=f"the window of the program: {', '.join(UIS)}")

@@ -1,4 +1,4 @@
-"""What was hoped for, and whether it came true."""
+"""Targets, and whether they are reached."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,5 +40,5 @@ class Target:
 
 
 def target_table(title: str, rows: Sequence[Sequence[Value]]) -> Table:
-    """Return a table of what was hoped for."""
-    return Table(title, (Column("what"), Column("measured", 2), Column("hoped for"), Column("met")), rows)
+    """Return a table of targets."""
+    return Table(title, (Column("what"), Column("measured", 2), Column("target"), Column("met")), rows)

@@ -5,13 +5,13 @@ import time
 from concurrent.futures import Executor, Future
 from typing import Any, Final, Protocol
 
-from .condition import CALLBACKS
+from .condition import AT_ONCE, CALLBACKS
 from .loads import FIT, LOADS, Load
 
 # Tasks per worker in the queue: no worker waits for the parent.
 _QUEUE_DEPTH: Final = 4
-# Tasks that are submitted at once, over those that one worker does in the time: not all may be done before its end, even
-# if several release the GIL or wait.
+# Tasks that are submitted at once, over those that one worker does in the time: not all may be done before its end,
+# even if several release the GIL or wait.
 _MORE_THAN_ENOUGH: Final = 3
 # Seconds from one task that tells how late it began to the next.
 _PROBE_PERIOD_S: Final = 0.25
@@ -205,7 +205,7 @@ def start_work(
         return Late(executor, LOADS[load])
     if feeding == "thread":
         return Fed(executor, LOADS[load], workers)
-    if feeding == "at once":
+    if feeding == AT_ONCE:
         return AtOnce(executor, LOADS[load], seconds)
     return Tasks(executor, LOADS[load], workers)
 

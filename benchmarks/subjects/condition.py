@@ -5,7 +5,8 @@ from typing import Any, Final
 
 NOTHING: Final = "nothing"
 CALLBACKS: Final = "callbacks"
-FEEDINGS: Final = (CALLBACKS, "thread", "at once")
+AT_ONCE: Final = "at once"
+FEEDINGS: Final = (CALLBACKS, "thread", AT_ONCE)
 _SESSIONS: Final = {"other-session": "another session", "busy-session": "another session, busy"}
 
 

@@ -41,7 +41,7 @@ def longest_stall(executor, seconds):
 
 @pytest.fixture(params=[True, False] if cpu_time.TOLD else [False], ids=lambda told: "told" if told else "not told")
 def tells_cpu_time(request, monkeypatch):
-    """Whether the system tells of a thread how much CPU time it has used; macOS does not."""
+    """Whether the system tells of a thread how much CPU time it has used."""
     monkeypatch.setattr(cpu_time, "TOLD", request.param)
 
 

@@ -18,7 +18,7 @@ from marks import linux_only, needs_gil, posix_only
 from nicefutures import PriorityThreadPoolExecutor
 from nicefutures._threads import cpu_time
 from nicefutures._threads.controller import controller
-from nicefutures._threads.gate import put_before, take_back
+from nicefutures._threads.gate import put_before
 from nicefutures._threads.gil import has_gil
 from patience import PATIENCE, wait_until
 from programs import run_python
@@ -336,6 +336,74 @@ def test_other_queue():
     with executor:
         assert executor.submit(int, "1").result() == 1
     assert gate.workers == controller.regulators == []
+
+
+@pytest.mark.parametrize("target", [None, 0.005])
+def test_take_back(target):
+    """A task whose submit raises is not done, and no other task is lost, whatever workers take meanwhile."""
+    done, release = [], threading.Event()
+    with PriorityThreadPoolExecutor(1, latency_target=target) as executor:
+        executor.submit(release.wait, PATIENCE)
+        futures = [executor.submit(done.append, name) for name in "ab"]
+        executor._failure_warning._raised = RuntimeWarning("from a filter")
+        with pytest.raises(RuntimeWarning, match="from a filter"):
+            executor.submit(done.append, "refused")
+        futures += [executor.submit(done.append, "c")]
+        release.set()
+        for future in futures:
+            future.result(PATIENCE)
+    assert done == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("target", [None, 0.005])
+def test_tasks_done_of_cancelled(target):
+    """Tasks that a shutdown cancels are not among those that were done."""
+    release = threading.Event()
+    executor = PriorityThreadPoolExecutor(1, latency_target=target)
+    first = executor.submit(release.wait, PATIENCE)
+    wait_until(first.running)
+    futures = [executor.submit(int) for _ in range(20)]
+    executor.shutdown(wait=False, cancel_futures=True)
+    release.set()
+    executor.shutdown()
+    executor.shutdown(cancel_futures=True)
+    assert all(future.cancelled() for future in futures)
+    assert executor.stats().tasks_done == 1
+
+
+def test_interrupted_wake(monkeypatch):
+    """A Ctrl-C in the middle of a submit does not leave the pool without the thread that watches it."""
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with PriorityThreadPoolExecutor(2, latency_target=0.005) as executor:
+        if not has_gil():
+            pytest.skip("nothing watches")
+        wait_until(lambda: not controller.awake)
+        with monkeypatch.context() as patched:
+            patched.setattr(cpu_time, "read_all", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                executor.submit(int)
+        together = threading.Barrier(2)
+        for future in [executor.submit(together.wait, PATIENCE) for _ in range(2)]:
+            future.result(PATIENCE)
+
+
+@needs_gil
+def test_lost_thread(monkeypatch):
+    """If the thread that watches fails, all workers may run, and the next task starts another."""
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    monkeypatch.setattr("sys.unraisablehook", lambda _: None)
+    with PriorityThreadPoolExecutor(4, latency_target=0.005) as executor:
+        executor.submit(int).result(PATIENCE)
+        with monkeypatch.context() as patched:
+            patched.setattr(executor._regulator, "beat", None)
+            executor.submit(time.sleep, 0.1).result(PATIENCE)
+            wait_until(lambda: executor.stats().limit == 4)
+        wait_until(lambda: controller.watcher is None or executor.submit(int).result(PATIENCE))
+        executor.submit(int).result(PATIENCE)
+        wait_until(lambda: controller.watcher is not None)
 
 
 # --- what it costs

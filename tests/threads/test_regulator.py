@@ -37,7 +37,7 @@ class Pool:
             used = each if total is None else min(each, total / count)
             workers = {tid: SimpleNamespace(native_id=tid) for tid in range(count)}
             self.gate._workers = self.gate._running = workers
-            used_s = {**{tid: used * 0.01 for tid in workers}, OTHER: other * 0.01} if told else {}
+            used_s = {**dict.fromkeys(workers, used * 0.01), OTHER: other * 0.01} if told else {}
             for tid in workers:
                 self.delays[tid] = self.delays.get(tid, 0) + round(delayed * 1e7)
             self.regulator.beat(Beat(0.01, free, used_s))
@@ -97,10 +97,31 @@ def test_others_keep_the_gil(pool):
 
 def test_no_cpu(pool):
     """A worker that has the GIL and no CPU is not idle, however much of the CPU other programs use."""
-    pool.beat(2, each=0.45, delayed=0.55, free=False)
+    pool.beat(2, each=0.45, delayed=0.55)
     assert pool.limit == 1
-    pool.beat(2, each=0.45, delayed=0.55, free=True)
+
+
+def test_starved(pool):
+    """A worker below BELOW_NORMAL that holds the GIL and gets no CPU at all is lifted, and no other comes in."""
+    pool.gate.lift = lambda lifted: True
+    pool.beat(1, each=0.001, delayed=0.99)
     assert pool.limit == 1
+    assert pool.gate.lifted
+
+
+def test_releases_gil_without_cpu(pool):
+    """Tasks that release the GIL run as wide as there are workers if other programs leave them no CPU."""
+    pool.beat(2, each=0.3, delayed=0.6, free=True)
+    assert pool.limit == 4
+
+
+def test_without_demand(monkeypatch):
+    """No more workers may come in than there were tasks for: later tasks may be of another kind."""
+    pool = Pool(monkeypatch, width=32)
+    pool.beat(2, each=1, free=True, running=1)
+    assert pool.limit <= 3
+    pool.beat(2, each=0.3, free=True, running=1)
+    assert pool.limit <= 3
 
 
 def test_not_told(pool):
@@ -119,13 +140,13 @@ def test_lifted(pool):
 
 
 def test_starving(pool):
-    """Whoever waits outside the gate is let in if nothing is taken for 0.15 s, and no sooner."""
+    """Workers outside the gate are let in if nothing is taken for some 0.2 s, and no sooner."""
     pool.gate.put("task")
     parked = []
     pool.gate._parked = parked
-    turn = SimpleNamespace(release=lambda: parked.clear())
+    turn = SimpleNamespace(release=parked.clear)
     parked.append(turn)
-    pool.beat(0.14, each=1, total=1)
+    pool.beat(0.2, each=1, total=1)
     assert parked
     pool.beat(0.03, each=1, total=1)
     assert parked == []

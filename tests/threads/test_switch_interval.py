@@ -8,6 +8,7 @@ import pytest
 from feeding import Feed
 from marks import needs_gil
 from nicefutures import PriorityThreadPoolExecutor
+from nicefutures._threads.controller import controller
 from nicefutures._threads.gil import SwitchInterval
 from patience import wait_until
 from tasks import compute
@@ -55,6 +56,54 @@ def test_switch_interval_of_the_user():
             wait_until(lambda: sys.getswitchinterval() != before)
             sys.setswitchinterval(0.003)
         assert sys.getswitchinterval() == pytest.approx(0.003)
+    finally:
+        sys.setswitchinterval(before)
+
+
+@needs_gil
+@pytest.mark.parametrize("shut_down", [False, True])
+def test_switch_interval_of_a_library(shut_down):
+    """A library that sets it while the pool works, and restores it when the pool is idle, leaves no short one."""
+    before = sys.getswitchinterval()
+    executor = PriorityThreadPoolExecutor(2, latency_target=0.005)
+    try:
+        with Feed(executor, functools.partial(compute, 0.002)):
+            wait_until(lambda: sys.getswitchinterval() == pytest.approx(0.001))
+            saved = sys.getswitchinterval()
+            sys.setswitchinterval(0.02)
+        if shut_down:
+            executor.shutdown()
+        wait_until(lambda: not controller.awake)
+        assert sys.getswitchinterval() == pytest.approx(0.02)
+        sys.setswitchinterval(saved)
+        wait_until(lambda: sys.getswitchinterval() == before)
+    finally:
+        executor.shutdown()
+        sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize("set_meanwhile", [0.02, 0.0001])
+def test_look_again(set_meanwhile):
+    """As long as a value of the program's stands, it is looked at again, less and less often, and never changed."""
+    before = sys.getswitchinterval()
+    interval = SwitchInterval()
+    try:
+        interval.shorten(0.001)
+        sys.setswitchinterval(set_meanwhile)
+        pauses = []
+        for _ in range(12):
+            interval.put_back()
+            pauses.append(interval.recheck_s)
+            interval.shorten(0.001)  # the pool works again meanwhile
+            assert sys.getswitchinterval() == pytest.approx(set_meanwhile)
+        assert pauses == sorted(pauses)
+        assert (pauses[0], pauses[-1]) == (0.25, 60.0)
+        sys.setswitchinterval(before)
+        interval.shorten(0.001)
+        assert interval.recheck_s is None
+        assert sys.getswitchinterval() == pytest.approx(0.001)
+        interval.put_back()
+        assert sys.getswitchinterval() == before
     finally:
         sys.setswitchinterval(before)
 

@@ -166,7 +166,7 @@ class Blame:
         others = [(thread.ident, thread.native_id) for thread in threading.enumerate() if thread.ident not in ours]
         if cpu_time.TOLD:
             used = cpu_time.read_each(tid for _, tid in others)
-            most = max((ticks - before.used.get(tid, 0) for tid, ticks in used.items()), default=0)
+            most = max((now - before.used.get(tid, 0) for tid, now in used.items()), default=0)
             return most < wait.ns // 10 and wait.was_for_gil
         if time.process_time_ns() - before.process_ns < wait.ns // 2:
             return suspect.moved

@@ -1,7 +1,7 @@
 """Watches all pools of the process with one thread, which measures waits for the GIL and CPU times of threads.
 
 The thread sleeps while no task runs. It may also wake up late because it has no CPU: Linux tells how long a thread was
-ready to run and did not, and that is subtracted from a long wait.
+ready to run and did not, and that is subtracted.
 """
 
 import _thread
@@ -23,12 +23,9 @@ from .regulator import PERIOD_S, Beat, Regulator
 
 _PERIOD_NS: Final = round(PERIOD_S * 1e9)
 # What share of a core this thread may use. A beat costs 0.1 to 0.3 ms, more where there are hundreds of threads; then
-# the beats are further apart.
-_OWN_SHARE: Final = 0.03
-# To ask Linux for how long this thread had no CPU gives the GIL away, and takes it from a worker once more. So that is
-# asked every so many beats only, and when this thread waited for so long that a task may be to blame.
-_ASK_BEATS: Final = 50
-_ASK_NS: Final = 10_000_000
+# the beats are further apart, but not so far that they say nothing of the present.
+_OWN_SHARE: Final = 0.02
+_LONGEST_PERIOD_NS: Final = 5 * _PERIOD_NS
 # Seconds without a task after which this thread sleeps, and for which it stays when the last pool has gone: the next
 # one may come soon, for example where each call has its own.
 _PATIENCE_S: Final = 0.1
@@ -46,11 +43,14 @@ class _Counters(NamedTuple):
 
 
 def _read_counters() -> _Counters:
-    return _Counters(time.perf_counter_ns(), backend.accounting.thread_waits(), time.thread_time_ns())
+    # Windows counts `thread_time_ns` in ticks of 15.6 ms.
+    used = backend.accounting.thread_cpu_time(threading.get_native_id())
+    waits = backend.accounting.thread_waits()
+    return _Counters(time.perf_counter_ns(), waits, time.thread_time_ns() if used is None else used)
 
 
 class Watcher:
-    """The thread that watches. For `threading` it is none, so nobody finds one more there than with the stdlib's pool.
+    """The thread that watches. `threading` does not know it: a program finds as many threads as with the stdlib's pool.
 
     Attributes
     ----------
@@ -67,6 +67,7 @@ class Watcher:
             lock.acquire()
         self._random = random.Random()  # noqa: S311, and not the one whose state is the program's
         self._woken_at = 0
+        self._soonest_ns = 0  # of all beats: so late they are by themselves
         self._used: dict[int, int] = {}
         self._blame = Blame(controller)
 
@@ -101,23 +102,27 @@ class Watcher:
     def _run(self) -> None:
         self.tid = threading.get_native_id()
         try:
-            while self._stopping.locked():
-                counters = _read_counters()
-                recheck_s = self._controller.interval.recheck_s
-                timeout = recheck_s if recheck_s is not None else -1 if self._controller.regulators else _LINGER_S
-                if not self._work.acquire(timeout=timeout):
-                    if self._controller.gone(self):
-                        return
-                elif self._woken_at:
-                    self._watch(counters)
-                    self._woken_at = 0
-                    self._controller.rest()
+            self._watch_pools()
         finally:
+            self._controller.lose(self)
             self._ended.release()
+
+    def _watch_pools(self) -> None:
+        while self._stopping.locked():
+            counters = _read_counters()
+            recheck_s = self._controller.interval.recheck_s
+            timeout = recheck_s if recheck_s is not None else -1 if self._controller.regulators else _LINGER_S
+            if not self._work.acquire(timeout=timeout):
+                if self._controller.gone(self):
+                    return
+            elif self._woken_at:
+                self._watch(counters)
+                self._woken_at = 0
+                self._controller.rest()
 
     def _watch(self, before: _Counters) -> None:
         """Beat until no task has run for a while. `before` is from when this thread went to sleep."""
-        quiet_s, period, cost, beats = 0.0, 0, 0, 0
+        quiet_s, period, cost = 0.0, 0, 0
         with backend.accounting.cpu_delay() as delay:
             # The first beat is due at once: the task that woke this thread may have taken the GIL before it got there.
             before, delayed = before._replace(at=self._woken_at), delay()
@@ -127,20 +132,22 @@ class Watcher:
                 if backend.accounting.pause(self._stopping, max(due - time.perf_counter_ns(), 0) / 1e9):
                     self._stopping.release()
                     return
-                now, beats = _read_counters(), beats + 1
+                now = _read_counters()
                 waited = max(now.at - due, 0)
-                free = waited < sys.getswitchinterval() * 5e8  # beside Python code it waits for an interval at least
-                if waited >= _ASK_NS or beats % _ASK_BEATS == 0:
-                    # That this thread had no CPU is not the fault of the thread that has the GIL.
-                    delayed, since = delay(), delayed
-                    waited = max(waited - (delayed - since), 0)
+                # Beside Python code it waits for an interval at least. Timers are late by themselves.
+                half = round(max(sys.getswitchinterval(), 0.001) * 5e8)
+                self._soonest_ns = min(self._soonest_ns or half, waited, half)
+                free = waited - self._soonest_ns < half
+                # That this thread had no CPU is not the fault of the thread that has the GIL.
+                delayed, since = delay(), delayed
+                waited = max(waited - (delayed - since), 0)
                 tried = None if now.waits is None or before.waits is None else now.waits - before.waits
                 own, elapsed_s = now.used - before.used, max(now.at - before.at, 1) / 1e9
                 busy = self._beat(Wait(waited, period, own, tried), elapsed_s, free)
                 quiet_s = 0.0 if busy else quiet_s + elapsed_s
                 before = now
                 cost += (own - cost) // 8
-                period = max(_PERIOD_NS, round(cost / _OWN_SHARE))
+                period = min(max(_PERIOD_NS, round(cost / _OWN_SHARE)), _LONGEST_PERIOD_NS)
                 # Beats must not keep step with tasks.
                 period = round(period * self._random.uniform(0.7, 1.3))
 
@@ -204,13 +211,17 @@ class Controller:
     # --- for the thread that submits a task
 
     def wake(self) -> None:
-        """Look, because there is a task. No lock is taken except to start the thread: callers may hold one."""
+        """Look, because there is a task. No lock of ours is taken except to start the thread: callers may hold one."""
         self.awake = True
-        watcher = self.watcher or self._start()
-        if watcher is None:
+        try:
+            watcher = self.watcher or self._start()
+            if watcher is not None:
+                watcher.wake()
+            else:
+                self.awake = False
+        except BaseException:  # Ctrl-C; the next task wakes it
             self.awake = False
-        else:
-            watcher.wake()
+            raise
 
     # --- for the workers
 
@@ -243,19 +254,29 @@ class Controller:
         for regulator in pools:
             regulator.rest()
         # A task that was submitted before `awake` was set did not call `wake`.
-        if not all(regulator.gate.empty() for regulator in pools):
+        if any(regulator.gate.running or not regulator.gate.empty() for regulator in pools):
             self.wake()
 
     def gone(self, watcher: Watcher) -> bool:
         """Let the thread end if there is nothing to watch."""
         with self._lock:
+            if self.watcher is not watcher:
+                return True  # it is being stopped
             if not self.awake:
                 self.interval.put_back()
             self.watcher = None
-            # A caller of `wake` has set `awake` before that line, or waits for this lock after it.
+            # A caller of `wake` either set `awake` before that line, or finds no watcher and waits for this lock.
             if self.regulators or self.awake or self.interval.recheck_s is not None:
                 self.watcher = watcher
             return self.watcher is None
+
+    def lose(self, watcher: Watcher) -> None:
+        """Let all workers of all pools in if the thread ends without having been told to: nothing watches them."""
+        with self._lock:
+            if self.watcher is watcher:
+                self.watcher, self.awake = None, False
+                for regulator in self.regulators:
+                    regulator.open()
 
     def set_interval(self, busy: list[Regulator]) -> None:
         """Make the switch interval as short as the most demanding of the pools at work needs it."""
@@ -284,13 +305,16 @@ class Controller:
         try:
             new.start()
         except RuntimeError:  # no more threads, or the interpreter ends
-            self.watcher = None
-            for regulator in list(self.regulators):
-                regulator.open()
+            self.lose(new)
+        except BaseException:  # Ctrl-C
+            self.lose(new)
+            raise
         return self.watcher
 
-    def _stop(self) -> None:
+    def _stop(self, *, unless_needed: bool = False) -> None:
         with self._lock:
+            if unless_needed and self.regulators:
+                return
             watcher, self.watcher = self.watcher, None
             self.awake = False
         if watcher is not None and not sys.is_finalizing():
@@ -298,8 +322,8 @@ class Controller:
 
     def _before_fork(self) -> None:
         """Without a pool there is no other thread: a fork must not warn of one, and the child must not lack it."""
-        if self.watcher is not None and not self.regulators and threading.get_native_id() != self.watcher.tid:
-            self._stop()
+        if self.watcher is not None and threading.get_native_id() != self.watcher.tid:
+            self._stop(unless_needed=True)
 
     def _after_fork(self) -> None:
         """In the child there is neither a worker nor a thread that watches."""

@@ -11,7 +11,7 @@ TOLD: Final = backend.accounting.thread_cpu_time(threading.get_native_id()) is n
 
 
 def read_all() -> dict[int, int]:
-    """Return that of each Python thread, by native id; nothing if the system does not tell.
+    """Return the CPU time of each Python thread, by native id; nothing if the system does not tell.
 
     The thread that watches is not among them.
     """
@@ -19,7 +19,7 @@ def read_all() -> dict[int, int]:
 
 
 def read_each(tids: Iterable[int | None]) -> dict[int, int]:
-    """Return that of each of these threads, without those of which it is not known."""
+    """Return the CPU time of each of these threads, without those of which it is not known."""
     if not TOLD:
         return {}
     times = {tid: backend.accounting.thread_cpu_time(tid) for tid in tids if tid is not None}

@@ -15,7 +15,7 @@ from .._map.results import count_items, with_size
 from .._system import backend
 from .._system.common import count_cpus
 from .controller import controller
-from .gate import Gate, are_green, put_before, take_back
+from .gate import Gate, are_green, drain, put_before, take_back
 from .gil import has_gil
 from .regulator import Regulator
 from .stats import PoolStats, Stall
@@ -44,10 +44,10 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         PriorityWarning per executor says what is in force, why, and what would help. "raise": its
         tasks end with a PriorityError that says so. "ignore": it works all the same.
     latency_target : float or None, default None
-        Seconds that another Python thread, the one that draws your window say, may have to wait for the GIL because of
-        this pool; 0.005 keeps a window smooth. The pool measures that wait, and lets one worker run where that keeps
-        the GIL as busy as all of them do, for the GIL lets one run at a time anyway. None: all workers run, whatever
-        their tasks do, as in the standard library's pool.
+        Seconds that another Python thread, for example the one that draws your window, may have to wait for the GIL
+        because of this pool; 0.005 keeps a window smooth. As long as its tasks need the GIL, the pool runs one of them
+        at a time. Tasks that release the GIL or wait use all workers. None: all workers run, whatever their tasks do,
+        as in the standard library's pool.
     blas_threads : int, "auto" or None, default None
         How many threads a BLAS library may use for each call, from now until the executor is shut down. It holds for
         **the whole process**: a BLAS library has one number, so calls from other threads, the main one included, get as
@@ -70,15 +70,15 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
 
     Notes
     -----
-    **With a latency target**, while tasks run, a thread of the library's wakes every 20 ms or so, and measures how
-    long it waits for the GIL. Where threads queue for it because of the pool's tasks, one of those runs at a time, if
-    it keeps the GIL busy alone; tasks that wait for something as well run as wide as there are workers. A task that
-    would have begun at once in the standard library's pool waits for about a quarter of a second at most, whatever runs
-    before it. The interpreter's switch interval is a fifth of the target while one task runs at a time, but 1 ms at
-    least, unless it is shorter already, and is put back when the pool is idle or shut down. On a free-threaded build
-    without the GIL there is nothing to do, and none of this happens. A single call that keeps the GIL for long cannot
-    be interrupted: `stalls` names such functions. It is not the default, for tasks that both compute in Python and
-    wait may do a tenth less than in the standard library's pool.
+    **With a latency target**, a thread of the library's wakes every 10 ms or so while tasks run. It measures how long
+    it waits for the GIL, and how much CPU time each thread uses. One worker runs, and more come in because of what the
+    tasks do: they use more than one CPU together, or wait. A task that would have begun at once in the standard
+    library's pool waits for about a quarter of a second at most, whatever runs before it. The interpreter's switch
+    interval is a fifth of the target while tasks run, but 1 ms at least, unless it is shorter already, and is put back
+    when the pool is idle or shut down. On a free-threaded build without the GIL there is nothing to do, and none of
+    this happens. A single call that keeps the GIL for long cannot be interrupted: `stalls` names such functions. It is
+    not the default, because tasks that both compute in Python and wait may do a tenth less than in the standard
+    library's pool.
 
     **The GIL does not know of priorities.** A thread that runs Python code holds the GIL. At a low priority it gets
     less of the CPU, so beside other busy programs it holds the GIL for *longer*, and every other Python thread waits
@@ -130,7 +130,8 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         self._release_cap: Callable[[], object] | None = None
         # As many workers as the stdlib has by default.
         cap = parse_blas_threads(blas_threads, max(1, max_workers or min(32, count_cpus() + 4)))
-        # Where tasks may have to wait or to fail, or where the end of a worker counts. Other pools have the stdlib's queue.
+        # Other pools keep the stdlib's queue: none of their tasks has to wait or to fail, none of their workers to be
+        # seen off.
         gate = Gate() if target is not None or cap is not None or on_shortfall is refuse else None
         if are_green():
             initargs = (level, on_shortfall, initializer, initargs)
@@ -151,7 +152,7 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
                 if level < ThreadPriority.BELOW_NORMAL:
                     gate.lift = functools.partial(lift_thread, level)
 
-    # --- what a submit does: here, for to override `submit` costs a tenth of its time
+    # --- what a submit does: here, because overriding `submit` costs a tenth of its time
 
     def _adjust_thread_count(self) -> None:
         """Start a thread if none is idle, for a task that is in the queue; the stdlib's `submit` calls this."""
@@ -161,7 +162,8 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
             if not self._threads:
                 warning.heed_filters()
             elif warning.is_pending:
-                take_back(self)
+                take_back()
+                self._submitted -= 1
                 warning.raise_pending()
         # First, in this thread: a worker that started the one that watches would hand its level on.
         if not controller.awake and self._regulator is not None:
@@ -204,14 +206,12 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         return describe_threads(list(getattr(self, "_threads", ())))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        self._ends += 1
-        if cancel_futures and self._gate is not None:
-            self._gate.set_draining(True)
-        try:
-            super().shutdown(wait, cancel_futures=cancel_futures)
-        finally:
-            if cancel_futures and self._gate is not None:
-                self._gate.set_draining(False)
+        if cancel_futures:
+            super().shutdown(wait=False)
+            self._submitted -= drain(self)
+            self._ends = 0
+        self._ends += 1  # which is put into the queue for the workers
+        super().shutdown(wait)
         if self._release_cap is not None:
             self._release_cap()  # the workers that are left still hold it
         if wait and self._failure_warning is not None:

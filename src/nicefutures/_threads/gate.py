@@ -7,7 +7,9 @@ threads.
 """
 
 import contextlib
+import functools
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -76,14 +78,13 @@ class Gate(SimpleQueue[Any]):
     regulator: "Regulator | None" = None
     lifted = False
     lift: Callable[[bool], bool] | None = None
-    _drainer: int | None = None
 
     def __init__(self) -> None:
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
         """Begin without workers, and with all of them allowed in."""
-        self.limit, self.lifted, self._drainer = self.width, False, None
+        self.limit, self.lifted = self.width, False
         # Reentrant, because the garbage collector may end a pool, also this one, at any point.
         self._lock = threading.RLock()
         self._new: dict[int, Worker] = {}
@@ -101,7 +102,7 @@ class Gate(SimpleQueue[Any]):
         refusal : Shortfall or None
             Why all its tasks end with a PriorityError.
         at_end : callable or None
-            Called in this thread when it is told to end: later, it is none of `threading`'s any more.
+            Called in this thread when it is told to end; not later, when `threading` no longer knows the thread.
         """
         self._new[self._get_ident()] = Worker(refusal, at_end)
 
@@ -122,7 +123,7 @@ class Gate(SimpleQueue[Any]):
     def _come_back(self, parks: bool) -> Worker | None:
         """Return the worker that this thread is, once there is room for it; None for a thread that is not limited."""
         ident = self._get_ident()
-        worker = None if ident == self._drainer else self._workers.get(ident) or self._begin(ident)
+        worker = self._workers.get(ident) or self._begin(ident)
         if worker is not None:
             self._running.pop(ident, None)
             if parks and self._inside > self.limit:
@@ -178,12 +179,6 @@ class Gate(SimpleQueue[Any]):
         else:
             self.lift = None
             self.lifted = False
-
-    # --- for the executor
-
-    def set_draining(self, drains: bool) -> None:
-        """Let the calling thread take whatever is in the queue, even if it is a worker."""
-        self._drainer = self._get_ident() if drains else None
 
     # --- for the regulator
 
@@ -255,23 +250,23 @@ def put_before(executor: ThreadPoolExecutor, gate: Gate) -> bool:
     return True
 
 
-def take_back(executor: ThreadPoolExecutor) -> None:
-    """Drop the task that was submitted last, unless a worker has it. The executor's lock is held."""
+def take_back() -> None:
+    """Cancel the task of the `submit` whose caller is the caller of this function, unless a worker has begun it."""
+    future = sys._getframe(2).f_locals.get("f")  # noqa: SLF001, nothing else tells which one it is
+    if isinstance(future, Future):
+        future.cancel()
+
+
+def drain(executor: ThreadPoolExecutor) -> int:
+    """Cancel all tasks in an executor's work queue; return how many. The executor has been shut down."""
     work_queue: Any = executor._work_queue  # noqa: SLF001
-    if not isinstance(work_queue, SimpleQueue):
-        return
-    mark, items = _Mark(), list[Any]()
-    work_queue.put(mark)
-    with contextlib.suppress(queue.Empty):  # a worker has the mark, and the task before it
-        while not items or items[-1] is not mark:
-            items.append(SimpleQueue.get_nowait(work_queue))
-        del items[-2:]  # the mark, and the task if it is still there
-    for item in items:
-        work_queue.put(item)
-
-
-class _Mark:
-    """Stands behind the last task; a worker that takes it has nothing to do."""
-
-    def run(self, *_: object) -> None:
-        """Do nothing."""
+    # Not a gate's own method: to it, a worker that shuts its pool down comes for its next task.
+    simple = isinstance(work_queue, SimpleQueue)
+    take = functools.partial(SimpleQueue.get_nowait, work_queue) if simple else work_queue.get_nowait
+    cancelled = 0
+    with contextlib.suppress(queue.Empty):
+        while True:
+            item = take()
+            if item is not None:
+                cancelled += item.future.cancel()
+    return cancelled

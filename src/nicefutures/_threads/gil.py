@@ -33,7 +33,7 @@ class SwitchInterval:
     def shorten(self, seconds: float) -> None:
         """Make it `seconds` unless it is shorter already."""
         now = sys.getswitchinterval()
-        if self._before is None:
+        if self._before is None or now == self._before:
             if now <= seconds:
                 return
             self._before = now

@@ -1,16 +1,15 @@
-"""Decides how many workers of a pool may run tasks, from what the tasks do: it sees that from outside.
+"""Decides how many workers of a pool may run tasks, from how the tasks use the GIL and the CPU.
 
 The GIL lets one thread at a time run Python code. With k such threads, a window that wakes up waits for about k switch
-intervals, and k - 1 of the threads are of no use. So of the tasks that need the GIL one runs at a time. Further
-workers are let in beside those that do not need it:
+intervals, and k - 1 of the threads are of no use. So one worker runs, and more are let in only because
 
-* the tasks release the GIL, because together the workers use more than one CPU, or
-* a thread that wakes up now and then seldom waits for the GIL, so the tasks release it or wait for something, or
-* a worker uses no CPU for a while, so its task waits, whatever other threads of the program do, or
-* all Python threads together leave some of one CPU unused, so the tasks wait some of the time.
+* together the workers use more than one CPU: the tasks release the GIL, or
+* one worker uses a CPU, and the watching thread seldom waits for the GIL: the task releases it, or
+* a worker uses no CPU for a while: its task waits, even if other threads keep the GIL busy, or
+* all Python threads together leave some of one CPU unused: the tasks wait some of the time.
 
-A count of the threads that queue for the GIL cannot tell more, because the GIL is not handed over in order: beside four
-threads the waits are spread as widely as their mean is long. CPU times do not have that noise.
+How long the watching thread waits for the GIL does not tell how many threads queue for it, because the GIL is not
+handed over in order: the waits vary as much as their mean. CPU times do not have that noise.
 
 The figures below were measured on two CPUs with Python 3.11, 3.13 and 3.14, beside a window that draws for 0, 2 or 5 ms
 a frame, with tasks of pure Python, products, ``exp``, and tasks that wait between pieces of Python (docs/latency.md).
@@ -43,8 +42,9 @@ _FREE: Final = 0.6
 _NO_CPU: Final = 0.01
 # Seconds without a sign that one more worker is of use, until one fewer is tried.
 _CALM_S: Final = 0.5
-# Seconds without a task taken, although one waits and workers do too, until they are let in.
-_STARVING_S: Final = 0.15
+# Seconds without a task taken, although one waits and workers do too, until they are let in: a task should not wait for
+# the limit longer than a quarter of a second. With less, tasks of 0.1 s beside a window that draws would count.
+_STARVING_S: Final = 0.22
 
 
 class Beat(NamedTuple):
@@ -67,14 +67,14 @@ class Beat(NamedTuple):
 
 
 class _Window:
-    """What the beats since a time saw together."""
+    """What a few beats saw together."""
 
-    def __init__(self, delays: Mapping[int, int] | None = None) -> None:
+    def __init__(self) -> None:
         self.beats = self.free = 0
         self.elapsed_s = 0.0
         self.used_s: Counter[int] = Counter()  # floats add up as well
-        # How long each thread had been ready to run and had no CPU when it began, in ns; None: not read.
-        self.delays = delays
+        # At the beginning: for how long each thread had been ready to run without a CPU, in ns; None: not read.
+        self.delays: Mapping[int, int] | None = None
 
     def add(self, beat: Beat) -> None:
         self.beats += 1
@@ -82,11 +82,10 @@ class _Window:
         self.elapsed_s += beat.elapsed_s
         self.used_s.update(beat.used_s)
 
-    def cpus(self, workers: Iterable[Worker]) -> float:
-        return sum(self.used_s[worker.native_id] for worker in workers) / self.elapsed_s
-
-    def is_idle(self, worker: Worker) -> bool:
-        return bool(self.used_s) and self.used_s[worker.native_id] < _NO_CPU * self.elapsed_s
+    def cpus(self, workers: Iterable[Worker] | None) -> float:
+        """Return how many CPUs these workers used, or all threads."""
+        used_s = self.used_s.values() if workers is None else [self.used_s[worker.native_id] for worker in workers]
+        return sum(used_s) / self.elapsed_s
 
     def read_delays(self) -> dict[int, int]:
         busy = [tid for tid, used_s in self.used_s.items() if used_s > _NO_CPU * self.elapsed_s]
@@ -147,27 +146,33 @@ class Regulator:
                 self._judge(window, running)
 
     def _judge(self, window: _Window, running: list[Worker]) -> None:
-        # Workers take turns: what those used that have no task just now is the pool's as well.
+        # Workers take turns, so the CPU time of those that have no task now counts as well.
         ours, free = window.cpus(self.gate.workers), window.free / _WINDOW
         if ours >= _MORE_THAN_ONE:
-            self._more = 0
+            self._more, self.gate.lifted = 0, False
             self._set(self.gate.width)
             return
-        idle = 1 - sum(window.used_s.values()) / window.elapsed_s if window.used_s else 0.0
-        self._calm_s += window.elapsed_s
-        waiting = sum(map(window.is_idle, running))
+        all_threads = window.cpus(None)
+        idle = 1 - all_threads if window.used_s else 0.0
+        seems_idle = free >= _FREE * idle  # or it has no CPU
+        waiting = sum(window.cpus([worker]) < _NO_CPU for worker in running) if window.used_s and seems_idle else 0
         tasks = len(running) - waiting
-        if tasks == 1 and free >= _FREE and ours > 1 - 2 * _SPARE:
+        self._calm_s += window.elapsed_s
+        if len(running) < self.gate.limit:
+            pass  # more would not come
+        elif tasks == 1 and free >= _FREE and ours > 1 - 2 * _SPARE:
             self._let_more_in(1)
-        elif self._more or (tasks * idle > _SPARE and free >= _FREE * idle):
-            # It may only look idle: a thread that is ready for the GIL has no CPU yet. From here on that is told.
+        elif self._more or (tasks * idle > _SPARE and seems_idle):
+            # A thread that could go on may have no CPU yet. For how long is known from the second such window on.
             self._window.delays = delays = window.read_delays()
             if window.delays is not None:
                 before = window.delays
-                idle -= sum(now - before.get(tid, now) for tid, now in delays.items()) / 1e9 / window.elapsed_s
-                if tasks * idle > _SPARE and free >= _FREE * idle:
-                    # As many as use the rest of the CPU if they are like those that run, but no jump to the sky.
-                    self._let_more_in(1 + round(tasks * min(idle / max(ours, _NO_CPU), 2.0)))
+                delayed = sum(now - before.get(tid, now) for tid, now in delays.items()) / 1e9 / window.elapsed_s
+                if tasks * (idle - delayed) > _SPARE and seems_idle:
+                    # As many as would use the rest of the CPU if their tasks are like those that run, and one more.
+                    self._let_more_in(1 + round(tasks * min((idle - delayed) / ours, 2.0)))
+                elif tasks and free >= _FREE and ours + delayed > 1 - 2 * _SPARE:
+                    self._let_more_in(1)  # they release the GIL, and other programs leave them no CPU
         if self._calm_s >= _CALM_S:
             self._more -= -(-self._more // 8)
             self._calm_s = 0.0
@@ -182,10 +187,10 @@ class Regulator:
     def _end_starving(self, beat: Beat) -> None:
         """Let all workers in if nothing has been taken for long: the tasks that run may wait for the next, or not end.
 
-        A beat counts for two at most: where other programs leave no CPU, tasks do not get on either.
+        A beat counts for three at most: where other programs leave no CPU, tasks do not get on either.
         """
         vain = self.gate.is_holding_back and self.gate.taken_at == self._taken_at
-        self._vain_s = self._vain_s + min(beat.elapsed_s, 2 * PERIOD_S) if vain else 0.0
+        self._vain_s = self._vain_s + min(beat.elapsed_s, 3 * PERIOD_S) if vain else 0.0
         self._taken_at = self.gate.taken_at
         if self._vain_s >= _STARVING_S:
             self._vain_s = 0.0

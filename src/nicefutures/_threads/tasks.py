@@ -1,4 +1,4 @@
-"""What the threads of a pool are doing, seen from their stacks: nothing has to be noted down, task by task."""
+"""The tasks of threads, seen from their stacks."""
 
 import concurrent.futures.thread
 import contextlib
