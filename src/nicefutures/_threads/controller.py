@@ -154,7 +154,8 @@ class Watcher:
     def _beat(self, wait: Wait, elapsed_s: float, found_free: bool) -> list[Regulator]:
         """Take note of a wait for the GIL; return the pools that are at work."""
         regulators = list(self._controller.regulators)
-        if regulators and wait.seconds >= min(regulator.stalls.shortest_s for regulator in regulators):
+        stalled = any(wait.seconds >= regulator.stalls.shortest_s for regulator in regulators)
+        if stalled:
             self._blame.find_culprit(wait)
         before, self._used = self._used, cpu_time.read_all()
         busy = [regulator for regulator in regulators if regulator.gate.running or not regulator.gate.empty()]
@@ -166,7 +167,8 @@ class Watcher:
             beat = Beat(elapsed_s, found_free, used_s)
             for regulator in busy:
                 regulator.beat(beat)
-            self._blame.remember(self._used)
+            # After a stall its task is still where the next one like it may be.
+            (self._blame.begin if stalled else self._blame.remember)(self._used)
             self._controller.set_interval(busy)
         return busy
 
