@@ -385,9 +385,9 @@ def test_interrupted_wake(monkeypatch):
             patched.setattr(cpu_time, "read_all", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 executor.submit(int)
-        together = threading.Barrier(2)
-        for future in [executor.submit(together.wait, PATIENCE) for _ in range(2)]:
-            future.result(PATIENCE)
+        future = executor.submit(time.sleep, 0.05)
+        assert controller.awake
+        future.result(PATIENCE)
 
 
 @needs_gil
