@@ -14,12 +14,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from .._levels import PriorityError, Shortfall
-
-if TYPE_CHECKING:
-    from .regulator import Regulator
 
 try:  # not the class that gevent and eventlet put into `queue`: their threads must not wait in C
     from _queue import SimpleQueue
@@ -52,6 +49,16 @@ class Worker:
         self.lifted = False
 
 
+class Watch(Protocol):
+    """Is told whether there are workers."""
+
+    def begin(self) -> None:
+        """Take notice of the first worker."""
+
+    def end(self) -> None:
+        """Take notice that the last worker has gone."""
+
+
 class Gate(SimpleQueue[Any]):
     """A work queue that limits the workers enrolled with it; for other threads it is a plain queue.
 
@@ -61,7 +68,7 @@ class Gate(SimpleQueue[Any]):
         How many workers the pool may have.
     limit : int
         How many workers may be inside the gate: running a task, or waiting for one.
-    regulator : Regulator or None
+    regulator : Watch or None
         Is told of the first worker and of the last.
     taken_at : int
         When a task was taken last, in ns of `time.perf_counter_ns`.
@@ -75,7 +82,7 @@ class Gate(SimpleQueue[Any]):
     _get_ident: Final = staticmethod(threading.get_ident)
 
     width = limit = taken_at = 0
-    regulator: "Regulator | None" = None
+    regulator: Watch | None = None
     lifted = False
     lift: Callable[[bool], bool] | None = None
 

@@ -17,14 +17,11 @@ a frame, with tasks of pure Python, products, ``exp``, and tasks that wait betwe
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from .._system import backend
 from .gate import Gate, Worker
 from .stalls import Stalls
-
-if TYPE_CHECKING:
-    from .controller import Controller
 
 # From one beat of the watching thread to the next, and how many are a window: a change is seen within 0.1 s.
 PERIOD_S: Final = 0.010
@@ -92,6 +89,16 @@ class _Window:
         return {tid: backend.accounting.thread_cpu_delay(tid) for tid in busy}
 
 
+class Watching(Protocol):
+    """Watches all pools: the controller."""
+
+    def add(self, regulator: "Regulator") -> None:
+        """Watch for a pool."""
+
+    def remove(self, regulator: "Regulator") -> None:
+        """Watch no more for a pool."""
+
+
 class Regulator:
     """Sets the limit of one pool's gate.
 
@@ -101,14 +108,14 @@ class Regulator:
         The pool's.
     target : float
         Seconds that another thread may have to wait for the GIL because of this pool.
-    controller : Controller
+    controller : Watching
         Watches all pools.
     """
 
     _more = _taken_at = 0
     _calm_s = _vain_s = 0.0
 
-    def __init__(self, gate: Gate, target: float, controller: "Controller") -> None:
+    def __init__(self, gate: Gate, target: float, controller: Watching) -> None:
         self.gate = gate
         # A window waits for one interval, and for the CPU. Windows rounds less than 1 ms down to nothing
         # (Python/condvar.h).
