@@ -138,8 +138,7 @@ class Regulator:
     def interval_s(self) -> float:
         """The switch interval that the pool needs, in s.
 
-        A short one cuts up what tasks do between two waits: 20 workers with 40 ms of waiting and 2 ms of Python do 0.86
-        of the work with 1 ms.
+        A short one cuts up what tasks do between two waits, so it is longer while such tasks run.
         """
         return self._interval_s * (1 + self._more)
 
