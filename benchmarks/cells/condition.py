@@ -40,6 +40,8 @@ _SETTLE: Final = 0.2
 _PATIENCE: Final = 60.0
 # Seconds that a warm-up task goes on, so that no worker takes them all.
 _PAUSE: Final = 0.02
+# Seconds between the warm-up and the work: a pool that regards how its tasks wait is to forget those that met.
+_REST: Final = 0.3
 
 
 def run_cell(condition: Condition, seconds: float, seed: int) -> dict[str, Any]:
@@ -108,6 +110,7 @@ def _warm_up(executor: Executor, condition: Condition) -> dict[str, int]:
     levels = Counter[str]()
     for each in seen.values():
         levels.update(each)
+    time.sleep(_REST)
     return dict(levels)
 
 

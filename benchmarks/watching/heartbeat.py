@@ -4,6 +4,8 @@ The method is jHiccup's: a stall is charged to every beat that it swallowed. Pla
 processes that are measured.
 """
 
+import functools
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -12,6 +14,8 @@ PERIOD_NS: Final = 1_000_000_000 // 60
 # Of a loop in Python whose speed is measured: so many steps, and how often.
 _STEPS: Final = 20_000
 _TRIES: Final = 9
+# From one look at the CPU time to the next: about 0.02 ms.
+_STEPS_AT_ONCE: Final = 200
 
 
 def charge(frames: Sequence[tuple[int, int]], start: int, period: int, beats: int) -> list[int]:
@@ -133,18 +137,30 @@ class Schedule:
 
 
 def paint_for(ms: float) -> Callable[[], object] | None:
-    """Return Python code that takes so many ms here while the machine is idle; None for 0."""
+    """Return Python code that needs so many ms of the CPU; None for 0.
+
+    By CPU time, because a machine that others use as well may become slower by half from one second to the next, and a
+    window that draws for longer than a frame is late by itself. Windows counts the CPU time of a thread in ticks of
+    15.6 ms; there the code does so many steps as it can do in that time while the machine is idle.
+    """
     if not ms:
         return None
-    quickest = min(_time_of(_STEPS) for _ in range(_TRIES))
-    steps = round(_STEPS * ms / 1e3 / quickest)
-    return lambda: _run_steps(steps)
+    if sys.platform == "win32":
+        quickest = min(_time_of(_STEPS) for _ in range(_TRIES))
+        return functools.partial(_run_steps, round(_STEPS * ms / 1e3 / quickest))
+    return functools.partial(_run_for, round(ms * 1e6))
 
 
 def _time_of(steps: int) -> float:
     began = time.perf_counter()
     _run_steps(steps)
     return time.perf_counter() - began
+
+
+def _run_for(cpu_ns: int) -> None:
+    until = time.thread_time_ns() + cpu_ns
+    while time.thread_time_ns() < until:
+        _run_steps(_STEPS_AT_ONCE)
 
 
 def _run_steps(steps: int) -> None:

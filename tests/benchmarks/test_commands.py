@@ -15,7 +15,7 @@ from records import LATE, PYTHON, ROOT, record_of
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--colour"], "allowed: --blas-threads, --executor, --foreign"),
+        (["--colour"], "allowed: --blas-threads, --drawing, --executor"),
         (["run", "destkop"], "(choose from"),
         (["rum", "gil"], "invalid choice: 'rum'"),
         (["run", "gil", "--load", "pyton"], "invalid choice: 'pyton'"),

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from nicefutures._threads import regulator as module
-from nicefutures._threads.gate import Gate
+from nicefutures._threads.gate import Gate, Worker
 from nicefutures._threads.regulator import Beat, Regulator
 
 pytestmark = pytest.mark.every_python
@@ -24,7 +24,9 @@ class Pool:
         self.gate.width = width
         self.gate.reset_after_fork()
         self.regulator = Regulator(self.gate, 0.005, SimpleNamespace())
-        self.running = None
+        self.workers = [Worker(None, None) for _ in range(width)]
+        for tid, worker in enumerate(self.workers):
+            worker.native_id = tid
 
     @property
     def limit(self):
@@ -35,7 +37,7 @@ class Pool:
         for _ in range(round(seconds / 0.01)):
             count = min(running or self.limit, self.limit)
             used = each if total is None else min(each, total / count)
-            workers = {tid: SimpleNamespace(native_id=tid) for tid in range(count)}
+            workers = {tid: self.workers[tid] for tid in range(count)}
             self.gate._workers = self.gate._running = workers
             used_s = {**dict.fromkeys(workers, used * 0.01), OTHER: other * 0.01} if told else {}
             for tid in workers:
@@ -73,19 +75,23 @@ def test_turns_to_python(pool):
 
 @pytest.mark.parametrize(("demand", "needed"), [(0.05, 18), (0.5, 2), (0.67, 2)])
 def test_waits_some_of_the_time(monkeypatch, demand, needed):
-    """Workers come in until the GIL is busy, and a few more at most."""
+    """Workers come in until the GIL is busy, and a few more at most; that fewer would do is tried now and then."""
     pool = Pool(monkeypatch, width=20)
-    for _ in range(40):
+    limits = []
+    for _ in range(80):
         busy = min(pool.limit * demand, 1.0)
         pool.beat(0.05, each=demand, total=1, free=busy < 0.9)
-    assert needed <= pool.limit <= 2 * needed
+        limits.append(pool.limit)
+    settled = limits[20:]
+    assert max(settled) <= 2 * needed
+    assert sum(limit >= needed for limit in settled) >= 0.7 * len(settled)
 
 
 def test_waits_no_more(pool):
     """Workers that waited and turn to Python run one at a time again."""
     pool.beat(0.5, each=0.4, total=1, free=True)
     assert pool.limit > 1
-    pool.beat(3, each=1, total=1)
+    pool.beat(0.6, each=1, total=1)
     assert pool.limit == 1
 
 
@@ -119,9 +125,9 @@ def test_without_demand(monkeypatch):
     """No more workers may come in than there were tasks for: later tasks may be of another kind."""
     pool = Pool(monkeypatch, width=32)
     pool.beat(2, each=1, free=True, running=1)
-    assert pool.limit <= 3
+    assert pool.limit <= 4
     pool.beat(2, each=0.3, free=True, running=1)
-    assert pool.limit <= 3
+    assert pool.limit <= 4
 
 
 def test_not_told(pool):
@@ -140,14 +146,14 @@ def test_lifted(pool):
 
 
 def test_starving(pool):
-    """Workers outside the gate are let in if nothing is taken for some 0.2 s, and no sooner."""
+    """Workers outside the gate are let in if nothing is taken for a quarter of a second, and no sooner."""
     pool.gate.put("task")
     parked = []
     pool.gate._parked = parked
     turn = SimpleNamespace(release=parked.clear)
     parked.append(turn)
-    pool.beat(0.2, each=1, total=1)
+    pool.beat(0.24, each=1, total=1)
     assert parked
-    pool.beat(0.03, each=1, total=1)
+    pool.beat(0.02, each=1, total=1)
     assert parked == []
     assert pool.limit == 1

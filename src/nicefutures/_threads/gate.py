@@ -24,6 +24,10 @@ except ImportError:
     from queue import SimpleQueue
 
 
+# In the queue: the worker that takes it is to ask again whether it may be inside.
+_COME_BACK: Final = object()
+
+
 class Worker:
     """A worker thread of a pool.
 
@@ -115,8 +119,11 @@ class Gate(SimpleQueue[Any]):
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Return the next item, as `queue.SimpleQueue.get` does; a worker waits until it may take one."""
-        worker = self._come_back(parks=True)
-        return self._take(worker, super().get(block, timeout))
+        while True:
+            worker = self._come_back(parks=True)
+            item = super().get(block, timeout)
+            if item is not _COME_BACK:
+                return self._take(worker, item)
 
     def get_nowait(self) -> Any:
         """Return the next item, or raise `queue.Empty`. A worker for which there is an item waits until it may take it.
@@ -124,8 +131,11 @@ class Gate(SimpleQueue[Any]):
         The stdlib's worker that finds nothing here counts as idle, and no thread is started for the next task. A worker
         that has to wait for its turn is not idle.
         """
-        worker = self._come_back(parks=not self.empty())
-        return self._take(worker, super().get_nowait())
+        while True:
+            worker = self._come_back(parks=not self.empty())
+            item = super().get_nowait()
+            if item is not _COME_BACK:
+                return self._take(worker, item)
 
     def _come_back(self, parks: bool) -> Worker | None:
         """Return the worker that this thread is, once there is room for it; None for a thread that is not limited."""
@@ -209,6 +219,9 @@ class Gate(SimpleQueue[Any]):
         with self._lock:
             self.limit = limit
             self._admit()
+            # Those that wait inside for a task are to wait outside, so that they do not all take the next ones.
+            for _ in range(self._inside - max(limit, len(self._running)) if self.empty() else 0):
+                self.put(_COME_BACK)
 
     def let_in(self) -> None:
         """Let all workers in that wait now. The limit stays: it counts when they come back."""
@@ -274,6 +287,6 @@ def drain(executor: ThreadPoolExecutor) -> int:
     with contextlib.suppress(queue.Empty):
         while True:
             item = take()
-            if item is not None:
+            if item is not None and item is not _COME_BACK:
                 cancelled += item.future.cancel()
     return cancelled

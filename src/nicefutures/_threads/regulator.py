@@ -23,9 +23,11 @@ from .._system import backend
 from .gate import Gate, Worker
 from .stalls import Stalls
 
-# From one beat of the watching thread to the next, and how many are a window: a change is seen within 0.1 s.
+# From one beat of the watching thread to the next, how many are a window at least, and how long it is: a change is seen
+# within 0.1 s, also where the beats are far apart.
 PERIOD_S: Final = 0.010
-_WINDOW: Final = 5
+_BEATS: Final = 3
+_WINDOW_S: Final = 0.050
 # CPUs that the workers use together. Products and exp in two workers: 1.4 to 2.0; pure Python in four: 0.7 to 1.07.
 _MORE_THAN_ONE: Final = 1.25
 # Idle share of one CPU, times the tasks that run. Pure Python: up to 0.05 in 90 % of the windows. 10 ms of waiting and
@@ -37,11 +39,13 @@ _FREE: Final = 0.6
 # Share of a window below which a worker used no CPU. A task that waits used up to 0.005, one that queues for the GIL
 # beside three others 0.25.
 _NO_CPU: Final = 0.01
-# Seconds without a sign that one more worker is of use, until one fewer is tried.
-_CALM_S: Final = 0.5
+# Seconds without a sign that one more worker is of use, until one fewer is tried: at first, and at most if the sign
+# comes again each time.
+_CALM_S: Final = 0.1
+_LONGEST_CALM_S: Final = 0.8
 # Seconds without a task taken, although one waits and workers do too, until they are let in: a task should not wait for
 # the limit longer than a quarter of a second. With less, tasks of 0.1 s beside a window that draws would count.
-_STARVING_S: Final = 0.22
+_STARVING_S: Final = 0.25
 
 
 class Beat(NamedTuple):
@@ -70,10 +74,16 @@ class _Window:
         self.beats = self.free = 0
         self.elapsed_s = 0.0
         self.used_s: Counter[int] = Counter()  # floats add up as well
+        self.running: set[Worker] = set()  # at all of the beats
         # At the beginning: for how long each thread had been ready to run without a CPU, in ns; None: not read.
         self.delays: Mapping[int, int] | None = None
 
-    def add(self, beat: Beat) -> None:
+    @property
+    def is_over(self) -> bool:
+        return self.elapsed_s >= (_WINDOW_S if self.beats >= _BEATS else 2 * _WINDOW_S)
+
+    def add(self, beat: Beat, running: Iterable[Worker]) -> None:
+        self.running = self.running.intersection(running) if self.beats else set(running)
         self.beats += 1
         self.free += beat.found_free
         self.elapsed_s += beat.elapsed_s
@@ -114,6 +124,8 @@ class Regulator:
 
     _more = _taken_at = 0
     _calm_s = _vain_s = 0.0
+    _patience_s = _CALM_S
+    _has_tried_fewer = False
 
     def __init__(self, gate: Gate, target: float, controller: Watching) -> None:
         self.gate = gate
@@ -123,6 +135,7 @@ class Regulator:
         self.stalls = Stalls(target)
         self._controller = controller
         self._window = _Window()
+        self._waiting: set[Worker] = set()
         gate.limit = 1
         gate.regulator = self
 
@@ -146,23 +159,33 @@ class Regulator:
         """Set the limit from what this beat saw, and those before it."""
         self._end_starving(beat)
         if running := self.gate.running:
-            self._window.add(beat)
-            if self._window.beats == _WINDOW:
+            self._window.add(beat, running)
+            if self._window.is_over:
                 window, self._window = self._window, _Window()
                 self._judge(window, running)
+            elif self._waiting:
+                # They may all go on at once, so this is not left for the end of the window.
+                much = 10 * _NO_CPU * beat.elapsed_s
+                self._waiting = {each for each in self._waiting if beat.used_s.get(each.native_id, 0.0) < much}
+                self._set(min(self._rule, self.gate.limit))
+
+    @property
+    def _rule(self) -> int:
+        return 1 + self._more + 2 * len(self._waiting)
 
     def _judge(self, window: _Window, running: list[Worker]) -> None:
         # Workers take turns, so the CPU time of those that have no task now counts as well.
-        ours, free = window.cpus(self.gate.workers), window.free / _WINDOW
+        ours, free = window.cpus(self.gate.workers), window.free / window.beats
         if ours >= _MORE_THAN_ONE:
-            self._more, self.gate.lifted = 0, False
+            self._more, self._waiting, self.gate.lifted = 0, set(), False
             self._set(self.gate.width)
             return
         all_threads = window.cpus(None)
         idle = 1 - all_threads if window.used_s else 0.0
         seems_idle = free >= _FREE * idle  # or it has no CPU
-        waiting = sum(window.cpus([worker]) < _NO_CPU for worker in running) if window.used_s and seems_idle else 0
-        tasks = len(running) - waiting
+        told = window.used_s and seems_idle
+        self._waiting = {each for each in window.running if window.cpus([each]) < _NO_CPU} if told else set()
+        tasks = len(running) - len(self._waiting)
         self._calm_s += window.elapsed_s
         if len(running) < self.gate.limit:
             pass  # more would not come
@@ -179,14 +202,17 @@ class Regulator:
                     self._let_more_in(1 + round(tasks * min((idle - delayed) / ours, 2.0)))
                 elif tasks and free >= _FREE and ours + delayed > 1 - 2 * _SPARE:
                     self._let_more_in(1)  # they release the GIL, and other programs leave them no CPU
-        if self._calm_s >= _CALM_S:
-            self._more -= -(-self._more // 8)
-            self._calm_s = 0.0
-        limit = 1 + self._more + 2 * waiting
-        self.gate.lifted = limit == 1 and self.gate.lift is not None
-        self._set(limit)
+        if self._more and self._calm_s >= self._patience_s:
+            self._more -= -(-self._more // 4)
+            self._calm_s, self._patience_s = 0.0, max(self._patience_s / 2, _CALM_S)
+            self._has_tried_fewer = True
+        self.gate.lifted = self._rule == 1 and self.gate.lift is not None
+        self._set(self._rule)
 
     def _let_more_in(self, count: int) -> None:
+        if self._has_tried_fewer:
+            self._patience_s = min(4 * self._patience_s, _LONGEST_CALM_S)
+            self._has_tried_fewer = False
         self._more = min(self._more + count, self.gate.width)
         self._calm_s = 0.0
 
@@ -208,8 +234,10 @@ class Regulator:
             self.gate.set_limit(limit)
 
     def rest(self) -> None:
-        """Forget the last beats: no task runs. The limit stays, because the next tasks may be of the same kind."""
-        self._window = _Window()
+        """Forget what the last tasks did: no task runs, and the next ones may be of another kind."""
+        self._window, self._waiting = _Window(), set()
+        self._more, self._vain_s, self._patience_s, self._has_tried_fewer = 0, 0.0, _CALM_S, False
+        self._set(1)
 
     def open(self) -> None:
         """Let all workers in: nothing watches."""
