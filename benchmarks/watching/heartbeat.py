@@ -5,10 +5,11 @@ processes that are measured.
 """
 
 import functools
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+from ..system import WINDOWS
 
 PERIOD_NS: Final = 1_000_000_000 // 60
 # Of a loop in Python whose speed is measured: so many steps, and how often.
@@ -145,7 +146,7 @@ def paint_for(ms: float) -> Callable[[], object] | None:
     """
     if not ms:
         return None
-    if sys.platform == "win32":
+    if WINDOWS:
         quickest = min(_time_of(_STEPS) for _ in range(_TRIES))
         return functools.partial(_run_steps, round(_STEPS * ms / 1e3 / quickest))
     return functools.partial(_run_for, round(ms * 1e6))

@@ -56,6 +56,27 @@ def test_setter(loops):
         executor.submit(endless.end).result(PATIENCE)
 
 
+def test_begins_anew():
+    """After a rest, workers that had all been let in do not all take the next tasks."""
+    meeting = threading.Barrier(4)
+    running, most = set(), []
+
+    def count():
+        running.add(threading.get_ident())
+        most.append(len(running))
+        compute(0.001)
+        running.discard(threading.get_ident())
+
+    with PriorityThreadPoolExecutor(4, latency_target=0.005) as executor:
+        for met in [executor.submit(meeting.wait, PATIENCE) for _ in range(4)]:
+            met.result(PATIENCE)
+        wait_until(lambda: executor.stats().limit == 1 and executor._gate.qsize() == 0)
+        wait_until(lambda: len(executor._gate._parked) == 3)
+        for counted in [executor.submit(count) for _ in range(8)]:
+            counted.result(PATIENCE)
+    assert max(most) == 1
+
+
 def test_services():
     """Endless tasks that are started one after the other all run."""
     with busy_pool(6) as (executor, endless):
