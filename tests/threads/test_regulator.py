@@ -130,6 +130,15 @@ def test_without_demand(monkeypatch):
     assert pool.limit <= 4
 
 
+def test_new_workers(pool):
+    """Workers that have only just taken a task, and used no CPU as yet, are no error and no flood."""
+    for number in range(40):
+        worker = pool.workers[number % 4]
+        pool.gate._workers = pool.gate._running = {worker.native_id: worker}
+        pool.regulator.beat(Beat(0.02, True, {worker.native_id: 0.0, OTHER: 0.0}))
+    assert 1 <= pool.limit <= 4
+
+
 def test_not_told(pool):
     """Where CPU times are not told, one task runs at a time; the gate lets more in when none is taken for long."""
     pool.beat(1, told=False)

@@ -39,8 +39,8 @@ _FREE: Final = 0.6
 # Share of a window below which a worker used no CPU. A task that waits used up to 0.005, one that queues for the GIL
 # beside three others 0.25.
 _NO_CPU: Final = 0.01
-# Seconds without a sign that one more worker is of use, until one fewer is tried: at first, and at most if the sign
-# comes again each time.
+# Seconds without a sign that one more worker is of use, until fewer are tried. The second is the longest, where each
+# trial was followed by the sign.
 _CALM_S: Final = 0.1
 _LONGEST_CALM_S: Final = 0.8
 # Seconds without a task taken, although one waits and workers do too, until they are let in: a task should not wait for
@@ -199,7 +199,7 @@ class Regulator:
                 delayed = sum(now - before.get(tid, now) for tid, now in delays.items()) / 1e9 / window.elapsed_s
                 if tasks * (idle - delayed) > _SPARE and seems_idle:
                     # As many as would use the rest of the CPU if their tasks are like those that run, and one more.
-                    self._let_more_in(1 + round(tasks * min((idle - delayed) / ours, 2.0)))
+                    self._let_more_in(1 + round(tasks * min((idle - delayed) / max(ours, _NO_CPU), 2.0)))
                 elif tasks and free >= _FREE and ours + delayed > 1 - 2 * _SPARE:
                     self._let_more_in(1)  # they release the GIL, and other programs leave them no CPU
         if self._more and self._calm_s >= self._patience_s:
