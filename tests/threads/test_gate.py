@@ -262,6 +262,7 @@ def test_fork(gated):
     assert exit_status_of(pid) == 3
 
 
+@needs_gil
 @posix_only
 def test_fork_beside_workers():
     """A child drops what the workers of its parent had, whatever lock one of them held when it was forked."""
@@ -326,6 +327,7 @@ def test_broken():
             executor.submit(int)
 
 
+@needs_gil
 def test_other_queue():
     """A pool whose queue somebody has replaced works, unlimited, and leaves nothing."""
     executor = PriorityThreadPoolExecutor(2, latency_target=0.005)

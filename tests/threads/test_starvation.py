@@ -56,6 +56,7 @@ def test_setter(loops):
         executor.submit(endless.end).result(PATIENCE)
 
 
+@needs_gil
 def test_begins_anew():
     """After a rest, workers that had all been let in do not all take the next tasks."""
     meeting = threading.Barrier(4)
