@@ -33,16 +33,16 @@ _MORE_THAN_ONE: Final = 1.25
 # Idle share of one CPU, times the tasks that run. Pure Python: up to 0.05 in 90 % of the windows. 10 ms of waiting and
 # 10 ms of Python: 0.2 to 0.4 in one worker, up to 0.2 in three; 1 ms of waiting and 2 ms of Python: 0.15 to 0.3 in one.
 _SPARE: Final = 0.1
-# Share of beats that found the GIL free. Products and exp in one worker: 0.64 to 0.97, pure Python: 0 to 0.14. Where a
-# CPU is idle for some share because tasks wait, it is about as large.
-_FREE: Final = 0.6
+# Share of the last beats, about eight, that found the GIL free. Products and exp in one worker: 0.64 to 0.97, pure
+# Python: 0 to 0.14. Where a CPU is idle for some share because tasks wait, it is about as large.
+_FREE: Final = 0.5
 # Share of a window below which a worker used no CPU. A task that waits used up to 0.005, one that queues for the GIL
 # beside three others 0.25.
 _NO_CPU: Final = 0.01
 # Seconds without a sign that one more worker is of use, until fewer are tried. The second is the longest, where each
 # trial was followed by the sign.
 _CALM_S: Final = 0.1
-_LONGEST_CALM_S: Final = 0.8
+_LONGEST_CALM_S: Final = 1.6
 # Seconds without a task taken, although one waits and workers do too, until they are let in: a task should not wait for
 # the limit longer than a quarter of a second. With less, tasks of 0.1 s beside a window that draws would count.
 _STARVING_S: Final = 0.25
@@ -71,7 +71,7 @@ class _Window:
     """What a few beats saw together."""
 
     def __init__(self) -> None:
-        self.beats = self.free = 0
+        self.beats = 0
         self.elapsed_s = 0.0
         self.used_s: Counter[int] = Counter()  # floats add up as well
         self.running: set[Worker] = set()  # at all of the beats
@@ -85,7 +85,6 @@ class _Window:
     def add(self, beat: Beat, running: Iterable[Worker]) -> None:
         self.running = self.running.intersection(running) if self.beats else set(running)
         self.beats += 1
-        self.free += beat.found_free
         self.elapsed_s += beat.elapsed_s
         self.used_s.update(beat.used_s)
 
@@ -122,10 +121,7 @@ class Regulator:
         Watches all pools.
     """
 
-    _more = _taken_at = 0
-    _calm_s = _vain_s = 0.0
-    _patience_s = _CALM_S
-    _has_tried_fewer = False
+    _taken_at = 0
 
     def __init__(self, gate: Gate, target: float, controller: Watching) -> None:
         self.gate = gate
@@ -134,10 +130,18 @@ class Regulator:
         self._interval_s = max(target / 5, 0.001)
         self.stalls = Stalls(target)
         self._controller = controller
-        self._window = _Window()
-        self._waiting: set[Worker] = set()
+        self._forget()
         gate.limit = 1
         gate.regulator = self
+
+    def _forget(self) -> None:
+        """Know nothing of tasks."""
+        self._window = _Window()
+        self._free = 0.5
+        self._more = 0
+        self._waiting: set[Worker] = set()
+        self._calm_s = self._vain_s = 0.0
+        self._patience_s, self._has_tried_fewer = _CALM_S, False
 
     def begin(self) -> None:
         """Watch: there is a worker."""
@@ -160,6 +164,7 @@ class Regulator:
         self._end_starving(beat)
         if running := self.gate.running:
             self._window.add(beat, running)
+            self._free += (beat.found_free - self._free) / 8
             if self._window.is_over:
                 window, self._window = self._window, _Window()
                 self._judge(window, running)
@@ -175,7 +180,7 @@ class Regulator:
 
     def _judge(self, window: _Window, running: list[Worker]) -> None:
         # Workers take turns, so the CPU time of those that have no task now counts as well.
-        ours, free = window.cpus(self.gate.workers), window.free / window.beats
+        ours, free = window.cpus(self.gate.workers), self._free
         if ours >= _MORE_THAN_ONE:
             self._more, self._waiting, self.gate.lifted = 0, set(), False
             self._set(self.gate.width)
@@ -235,8 +240,7 @@ class Regulator:
 
     def rest(self) -> None:
         """Forget what the last tasks did: no task runs, and the next ones may be of another kind."""
-        self._window, self._waiting = _Window(), set()
-        self._more, self._vain_s, self._patience_s, self._has_tried_fewer = 0, 0.0, _CALM_S, False
+        self._forget()
         self._set(1)
 
     def open(self) -> None:
