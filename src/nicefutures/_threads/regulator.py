@@ -35,7 +35,7 @@ _MORE_THAN_ONE: Final = 1.25
 _SPARE: Final = 0.1
 # Share of the last beats, about eight, that found the GIL free. Products and exp in one worker: 0.64 to 0.97, pure
 # Python: 0 to 0.14. Where a CPU is idle for some share because tasks wait, it is about as large.
-_FREE: Final = 0.5
+_FREE: Final = 0.4
 # Share of a window below which a worker used no CPU. A task that waits used up to 0.005, one that queues for the GIL
 # beside three others 0.25.
 _NO_CPU: Final = 0.01
@@ -196,7 +196,7 @@ class Regulator:
             pass  # more would not come
         elif tasks == 1 and free >= _FREE and ours > 1 - 2 * _SPARE:
             self._let_more_in(1)
-        elif self._more or (tasks * idle > _SPARE and seems_idle):
+        elif self._more or tasks * idle > _SPARE:
             # A thread that could go on may have no CPU yet. For how long is known from the second such window on.
             self._window.delays = delays = window.read_delays()
             if window.delays is not None:
@@ -215,9 +215,9 @@ class Regulator:
         self._set(self._rule)
 
     def _let_more_in(self, count: int) -> None:
-        if self._has_tried_fewer:
-            self._patience_s = min(4 * self._patience_s, _LONGEST_CALM_S)
-            self._has_tried_fewer = False
+        if self._has_tried_fewer and self._calm_s < 4 * _CALM_S:
+            self._patience_s = _LONGEST_CALM_S  # they are needed all the time
+        self._has_tried_fewer = False
         self._more = min(self._more + count, self.gate.width)
         self._calm_s = 0.0
 
