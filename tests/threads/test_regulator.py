@@ -140,8 +140,12 @@ def test_new_workers(pool):
 
 
 def test_not_told(pool):
-    """Where CPU times are not told, one task runs at a time; the gate lets more in when none is taken for long."""
+    """Where CPU times are not told, the limit goes by how often the GIL is free."""
     pool.beat(1, told=False)
+    assert pool.limit == 1
+    pool.beat(0.3, told=False, free=True)
+    assert pool.limit == 4
+    pool.beat(0.5, told=False)
     assert pool.limit == 1
 
 

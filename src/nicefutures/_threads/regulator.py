@@ -181,15 +181,17 @@ class Regulator:
     def _judge(self, window: _Window, running: list[Worker]) -> None:
         # Workers take turns, so the CPU time of those that have no task now counts as well.
         ours, free = window.cpus(self.gate.workers), self._free
+        told = bool(window.used_s)
         if ours >= _MORE_THAN_ONE:
             self._more, self._waiting, self.gate.lifted = 0, set(), False
             self._set(self.gate.width)
             return
-        all_threads = window.cpus(None)
-        idle = 1 - all_threads if window.used_s else 0.0
+        # Without CPU times: the GIL is free as often as a CPU is idle, or a task releases it.
+        idle = 1 - window.cpus(None) if told else free - 2 * _SPARE
         seems_idle = free >= _FREE * idle  # or it has no CPU
-        told = window.used_s and seems_idle
-        self._waiting = {each for each in window.running if window.cpus([each]) < _NO_CPU} if told else set()
+        self._waiting = set()
+        if told and seems_idle:
+            self._waiting.update(each for each in window.running if window.cpus([each]) < _NO_CPU)
         tasks = len(running) - len(self._waiting)
         self._calm_s += window.elapsed_s
         if len(running) < self.gate.limit:
