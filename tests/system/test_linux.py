@@ -1,6 +1,8 @@
 """Linux' logic, through its seam to the kernel."""
 
+import contextlib
 import errno
+import os
 import threading
 import time
 
@@ -380,6 +382,18 @@ def test_activity_of_the_system():
     assert accounting.thread_waits() > waits
     with accounting.cpu_delay() as delay:
         assert 0 <= delay() <= delay()
+
+
+@linux_only
+def test_closed_files():
+    """A program that closes all files, as a daemon does, ends no thread that watches."""
+    files = set(os.listdir("/proc/self/fd"))
+    with accounting.cpu_delay() as delay:
+        before = delay()
+        for opened in set(os.listdir("/proc/self/fd")) - files:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.close(int(opened))
+        assert delay() == before
 
 
 OOM_SCORE = "/proc/self/oom_score_adj"

@@ -33,10 +33,19 @@ def cpu_delay() -> Iterator[Callable[[], int]]:
     except OSError:  # a kernel without CONFIG_SCHED_INFO, or no /proc
         yield lambda: 0
         return
+    last = 0
+
+    def read() -> int:
+        nonlocal last
+        with contextlib.suppress(OSError, IndexError, ValueError):  # the program has closed the file, or all it finds
+            last = int(seam.system.read_schedstat(schedstat).split()[1])
+        return last
+
     try:
-        yield lambda: int(seam.system.read_schedstat(schedstat).split()[1])
+        yield read
     finally:
-        os.close(schedstat)
+        with contextlib.suppress(OSError):
+            os.close(schedstat)
 
 
 def thread_cpu_time(tid: int) -> int | None:

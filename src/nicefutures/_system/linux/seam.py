@@ -129,7 +129,7 @@ if not TYPE_CHECKING or sys.platform == "linux":
 
             text = ctypes.create_string_buffer(100)
             size = _pread()(file, text, len(text), 0)
-            return text.raw[:size]
+            return text.raw[: max(size, 0)]
 
         def read_text(self, path: str) -> str:
             with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
