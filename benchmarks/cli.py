@@ -99,6 +99,7 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--seed", type=int, help="of the order (default: another one each time)")
     parser.add_argument("-o", "--output", type=_output, metavar="FILE", help="default: nicefutures-SUITE.json")
     parser.add_argument("--no-report", dest="report", action="store_false", help="write the JSON file only")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print all tables, too")
     parser.set_defaults(run=_run, parser=parser)
 
 
@@ -204,10 +205,11 @@ def _rounds(options: argparse.Namespace, usual: int) -> int:
 
 
 def _finish(record: dict[str, Any], path: Path, options: argparse.Namespace) -> int:
-    from .reporting.printing import show
+    from .reporting.printing import show, show_verdict
     from .reporting.report import write_report
 
-    show(record)
+    print()
+    (show if options.verbose else show_verdict)(record)
     if options.report:
         print(f"\nThe report: {write_report(record, _beside(path))}")
     if not record["complete"]:
@@ -260,9 +262,9 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _list(_options: argparse.Namespace) -> int:
     for design in DESIGNS.values():
-        print(f"{design.name:8}  {design.question} ({_time(design)})")
+        print(f"{design.name:10}  {design.question} ({_time(design)})")
     for name, plain in PLAIN.items():
-        print(f"{name:8}  {plain.question}")
+        print(f"{name:10}  {plain.question}")
     with open_screen([*UIS]) as environment:
         for title, names, field in (("ui", UIS, "ui"), ("executor", EXECUTORS, "executor")):
             print(f"\n--{title}")

@@ -35,6 +35,8 @@ napoleon_preprocess_types = True
 napoleon_use_ivar = False
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["wrap.css"]
 html_title = f"nicefutures {release}"
 html_theme_options = {
     "source_repository": "https://github.com/nicefutures/nicefutures/",

@@ -2,32 +2,37 @@
 """Make what comes from the files in ``docs/results/``: ``python docs/results.py``.
 
 Each file gives a report with its figures, in ``docs/_results/reports/``, and parts for the pages: tables and sentences.
-A part is asked for by the file and a text of the table's title; without a text, it is the verdict.
+A page asks for a part by the file and a text of the table's title; without a text, it gets the verdict.
+:mod:`results_in_pages` inserts the parts when the pages are built. Parts that are up to date are not made again.
 
-In the README a part stands as text between two comments, which this script renews. The pages in ``docs/`` only name
-theirs: :mod:`results_in_pages` puts them in when the pages are built. What is up to date is not made again.
+The README's picture is ``docs/images/kept-light.svg`` and ``kept-dark.svg``, of ``neighbour.json``.
 """
 
+import dataclasses
 import json
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
+IMAGES = ROOT / "docs" / "images"
 RESULTS = ROOT / "docs" / "results"
 MADE = ROOT / "docs" / "_results"
-_IN_README = re.compile(
-    r"(<!-- results:begin (?P<what>[^\n]+?) -->\n).*?(<!-- results:end -->)",
-    re.DOTALL,
-)
+# Of neighbour.json, which has more.
+_IN_PICTURE = {
+    "ProcessPoolExecutor": "ProcessPoolExecutor",
+    "ProcessPoolExecutor, psutil nice()": "with the psutil nice() recipe",
+    "LowPriorityProcessPoolExecutor, idle": "LowPriorityProcessPoolExecutor",
+}
 
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.analysis.rows import Rows  # noqa: E402
+from benchmarks.findings.kept import kept_by_load  # noqa: E402
 from benchmarks.findings.tables import to_markdown  # noqa: E402
 from benchmarks.record import load  # noqa: E402
+from benchmarks.reporting.bars import to_bars  # noqa: E402
 from benchmarks.reporting.compare import compare  # noqa: E402
 from benchmarks.reporting.report import write_report  # noqa: E402
 from benchmarks.reporting.summary import Summary, summarise  # noqa: E402
@@ -115,9 +120,13 @@ def find_part(what: str, parts_of: Callable[[Path], Parts]) -> str:
     return str(found[0])
 
 
-def render_readme(text: str, parts_of: Callable[[Path], Parts] = read_parts) -> str:
-    """Return the README with every part as its file says."""
-    return _IN_README.sub(lambda match: f"{match[1]}\n{find_part(match['what'], parts_of)}\n\n{match[3]}", text)
+def draw_pictures() -> dict[Path, str]:
+    """Return the text of each file of the README's picture."""
+    rows = Rows(load(RESULTS / "neighbour.json"))
+    (kept,) = kept_by_load(rows).values()
+    by_name = {each.name: each for each in kept}
+    shown = [dataclasses.replace(by_name[name], name=short) for name, short in _IN_PICTURE.items()]
+    return {IMAGES / f"kept-{mode}.svg": f"{to_bars(shown, dark=mode == 'dark')}\n" for mode in ("light", "dark")}
 
 
 def main() -> None:
@@ -125,7 +134,8 @@ def main() -> None:
     for path in sorted(RESULTS.glob("*.json")):
         make(path)
         print(MADE / "reports" / path.stem / "report.html")
-    README.write_text(render_readme(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, text in draw_pictures().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

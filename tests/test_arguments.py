@@ -1,6 +1,7 @@
 """Bad input is refused where it is passed, with the value and what is allowed."""
 
 import pickle
+from multiprocessing import get_start_method
 
 import psutil
 import pytest
@@ -83,12 +84,12 @@ def test_process_pool_only_lowers(level):
 
 
 @every_pool
-def test_wrong_on_failure(pool):
-    """A typo in on_failure is a ValueError that lists what is allowed."""
+def test_wrong_on_denied(pool):
+    """A typo in on_denied is a ValueError that lists what is allowed."""
     with pytest.raises(ValueError, match=r"'wran'.*'warn', 'raise', 'ignore'"):
-        pool(on_failure="wran")
+        pool(on_denied="wran")
     with pytest.raises(ValueError, match=r"\['warn'\]"):
-        pool(on_failure=["warn"])
+        pool(on_denied=["warn"])
 
 
 @every_pool
@@ -100,10 +101,11 @@ def test_max_workers_range(pool, number):
 
 
 @every_pool
-def test_max_workers_type(pool):
-    """A priority in the place of max_workers is a TypeError that says so."""
-    with pytest.raises(TypeError, match=r"max_workers must be .* not 'idle'"):
-        pool("idle")
+@pytest.mark.parametrize("wrong", ["idle", 2.5, 2.0])
+def test_max_workers_type(pool, wrong):
+    """A priority in the place of max_workers is a TypeError that says so, and so is half a worker."""
+    with pytest.raises(TypeError, match=rf"max_workers must be .* not {wrong!r}"):
+        pool(wrong)
 
 
 @every_pool
@@ -116,9 +118,19 @@ def test_initializer(pool):
 
 
 def test_mp_context_name():
-    """A start method's name is not a context; the message has the call that makes one."""
-    with pytest.raises(TypeError, match=r"multiprocessing\.get_context\('spawn'\)"):
-        LowPriorityProcessPoolExecutor(mp_context="spawn")
+    """A start method can be passed by its name."""
+    with LowPriorityProcessPoolExecutor(1, mp_context="spawn") as executor:
+        assert executor.submit(get_start_method).result() == "spawn"
+    with pytest.raises(ValueError, match="'spawn'.* not 'spoon'"):
+        LowPriorityProcessPoolExecutor(mp_context="spoon")
+
+
+@every_pool
+def test_repr(pool):
+    """An executor shows its level, its workers, and whether it takes tasks."""
+    with pool(3, priority="below_normal") as executor:
+        assert repr(executor) == f"<{pool.__name__} priority='below_normal' max_workers=3 open>"
+    assert repr(executor).endswith(" closed>")
 
 
 def test_max_tasks_per_child():
@@ -140,7 +152,7 @@ def test_wrong_pid(pid, error):
 def test_no_such_process(pid):
     """A process that does not exist is a PriorityError and a ProcessLookupError."""
     for call in (lambda: get_process_priority(pid), lambda: set_process_priority("idle", pid)):
-        with pytest.raises(PriorityError, match=f"no process with the id {pid}") as caught:
+        with pytest.raises(PriorityError, match=f"no process with PID {pid}") as caught:
             call()
         assert isinstance(caught.value, ProcessLookupError)
 
@@ -151,7 +163,20 @@ def test_errors_pickle(kind):
     error = pickle.loads(pickle.dumps(kind(Shortfall("IDLE", "NORMAL", "because", "Do this."))))
     assert type(error) is kind
     assert (error.requested, error.in_force, error.reason, error.remedy) == ("IDLE", "NORMAL", "because", "Do this.")
-    assert str(error) == "IDLE is not to be had: because. In force: NORMAL. Do this."
+
+
+@pytest.mark.parametrize(
+    ("action", "in_force", "text"),
+    [
+        ("set", "NORMAL", "Could not set IDLE: because. It is still at NORMAL. Do this."),
+        ("set", "", "Could not set IDLE: because. Do this."),
+        ("fully set", "nice 19", "Could not fully set IDLE: because. It is now at nice 19. Do this."),
+        ("restore", "NORMAL", "Could not restore IDLE: because. It is still at NORMAL. Do this."),
+    ],
+)
+def test_error_text(action, in_force, text):
+    """An error says what failed, why, the current level, and how to solve it."""
+    assert str(PriorityError(Shortfall("IDLE", in_force, "because", "Do this.", action))) == text
 
 
 @pytest.mark.parametrize("function", [set_process_priority, set_thread_priority])
@@ -181,6 +206,7 @@ def test_wrong_type_of_threads(wrong):
     ("given", "expected"),
     [
         (256 * MIB, 256 * MIB),
+        (2.56e8, 256_000_000),
         ("256 MiB", 256 * MIB),
         ("0.25GiB", 256 * MIB),
         ("256m", 256 * MIB),
@@ -225,6 +251,7 @@ def test_memory_limit_by_fraction():
         "1 MiB",
         "9999 TiB",
         1.5,
+        float("inf"),
         0.0,
         -0.5,
         float("nan"),
@@ -235,6 +262,13 @@ def test_wrong_memory_limit(wrong):
     with pytest.raises(ValueError, match="memory_limit") as caught:
         LowPriorityProcessPoolExecutor(1, memory_limit=wrong)
     assert repr(wrong) in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [2, 64, 2.5])
+def test_memory_limit_without_a_unit(wrong):
+    """A number that was most likely meant in GiB is refused with the text that means that."""
+    with pytest.raises(ValueError, match=f'Did you mean "{wrong} GiB"'):
+        LowPriorityProcessPoolExecutor(1, memory_limit=wrong)
 
 
 @pytest.mark.parametrize("wrong", [True, b"2 GiB", [1], 1j])
@@ -254,10 +288,10 @@ def test_wrong_efficiency(wrong):
 @pytest.mark.parametrize(
     ("value", "kind", "text"),
     [
-        (0, ValueError, "1 byte at least"),
-        (-5, ValueError, "1 byte at least"),
-        ("2 potatoes", ValueError, "no amount of memory"),
-        ("", ValueError, "no amount of memory"),
+        (0, ValueError, "at least 1 byte"),
+        (-5, ValueError, "at least 1 byte"),
+        ("2 potatoes", ValueError, "not a valid amount of memory"),
+        ("", ValueError, "not a valid amount of memory"),
         (0.5, TypeError, "256 KiB"),
         (True, TypeError, "256 KiB"),
         ([1], TypeError, "256 KiB"),
@@ -266,5 +300,5 @@ def test_wrong_efficiency(wrong):
 def test_wrong_share(value, kind, text):
     """A limit that is none is refused at once."""
     with pytest.raises(kind, match=text) as caught:
-        LowPriorityProcessPoolExecutor(1, share_over=value)
-    assert "share_over" in str(caught.value)
+        LowPriorityProcessPoolExecutor(1, share_min_size=value)
+    assert "share_min_size" in str(caught.value)

@@ -74,8 +74,8 @@ def test_errors(tmp_path):
     """What is not to be had is said before anything is started."""
     with pytest.raises(ValueError, match="unknown priority 'low'"):
         start_process(["true"], priority="low")
-    with pytest.raises(ValueError, match="unknown on_failure"):
-        start_process(["true"], on_failure="stop")
+    with pytest.raises(ValueError, match="on_denied="):
+        start_process(["true"], on_denied="stop")
     with pytest.raises(FileNotFoundError):
         start_process([str(tmp_path / "missing")])
 
@@ -122,9 +122,9 @@ if __name__ == "__main__":
         raise AssertionError
     except PriorityWarning:
         assert not psutil.Process().children()
-    assert start_and_ask(priority="normal", on_failure="ignore") == said
+    assert start_and_ask(priority="normal", on_denied="ignore") == said
     try:
-        start_process(["touch", sys.argv[1]], priority="normal", on_failure="raise")
+        start_process(["touch", sys.argv[1]], priority="normal", on_denied="raise")
         raise AssertionError
     except PriorityError as error:
         assert error.requested.startswith("priority NORMAL of a new process")

@@ -39,9 +39,9 @@ POOLS = {
     "ours-threads-target": functools.partial(PriorityThreadPoolExecutor, latency_target=0.005),
     "stdlib-threads": ThreadPoolExecutor,
     # Each way to treat a failure has its own way into the worker.
-    "ours-raise": functools.partial(LowPriorityProcessPoolExecutor, mp_context=QUICK, on_failure="raise"),
-    "ours-ignore": functools.partial(LowPriorityProcessPoolExecutor, mp_context=QUICK, on_failure="ignore"),
-    "ours-threads-raise": functools.partial(PriorityThreadPoolExecutor, on_failure="raise"),
+    "ours-raise": functools.partial(LowPriorityProcessPoolExecutor, mp_context=QUICK, on_denied="raise"),
+    "ours-ignore": functools.partial(LowPriorityProcessPoolExecutor, mp_context=QUICK, on_denied="ignore"),
+    "ours-threads-raise": functools.partial(PriorityThreadPoolExecutor, on_denied="raise"),
 }
 PROCESS_POOLS = {name: pool for name, pool in POOLS.items() if "threads" not in name}
 
@@ -336,7 +336,7 @@ def test_signatures(ours, stdlib):
     positional = [p for p in theirs if p.kind == p.POSITIONAL_OR_KEYWORD]
     assert list(mine.values())[: len(positional)] == positional
     new = mine.keys() - {p.name for p in theirs}
-    assert new >= {"priority", "on_failure"}
+    assert new >= {"priority", "on_denied"}
     assert all(mine[name].kind == inspect.Parameter.KEYWORD_ONLY for name in new)
     for method in ("submit", "shutdown"):
         theirs = inspect.signature(getattr(stdlib, method)).parameters

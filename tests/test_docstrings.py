@@ -22,6 +22,7 @@ MODULES = [
     for module in pkgutil.walk_packages(nicefutures.__path__, "nicefutures.")
     if not module.name.endswith("__main__")
 ]
+PUBLIC = {name: getattr(nicefutures, name) for name in nicefutures.__all__}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -37,7 +38,17 @@ def test_examples(name):
         assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.mark.parametrize("name", nicefutures.__all__)
-def test_documented(name):
-    """Every public name says what it is, in one sentence to begin with."""
-    assert getattr(nicefutures, name).__doc__.splitlines()[0].endswith((".", ":"))
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public(name):
+    """Every public name is documented, with examples that hold, and no private module shows in `help` or a traceback."""
+    public = PUBLIC[name]
+    assert public.__doc__.splitlines()[0].endswith((".", ":"))
+    assert (public.__module__, public.__qualname__) == ("nicefutures", name)
+    for test in doctest.DocTestFinder().find(public, name, module=False):
+        assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_names():
+    """Completion offers what is public, the version included."""
+    assert {name for name in dir(nicefutures) if not name.startswith("_")} == set(nicefutures.__all__)
+    assert nicefutures.__version__.split(".")[0].isdigit()

@@ -111,7 +111,7 @@ def test_process_pool_warns_once(context, how):
     elif how == "forgotten":
         future = executor.submit(abs, -1)
         del executor
-        executor = LowPriorityProcessPoolExecutor(1, on_failure="ignore")
+        executor = LowPriorityProcessPoolExecutor(1, on_denied="ignore")
         assert future.result() == 1
         assert len(log) == 1
     else:
@@ -146,7 +146,7 @@ def test_process_pool_raises(context):
     run_lowered(
         """
     with LowPriorityProcessPoolExecutor(
-        2, multiprocessing.get_context(sys.argv[1]), priority="normal", on_failure="raise"
+        2, multiprocessing.get_context(sys.argv[1]), priority="normal", on_denied="raise"
     ) as executor:
         for future in [executor.submit(abs, -1) for _ in range(5)]:
             error = future.exception()
@@ -168,7 +168,7 @@ def test_process_pool_ignores(context):
         """
     warnings.simplefilter("error")
     with LowPriorityProcessPoolExecutor(
-        2, multiprocessing.get_context(sys.argv[1]), priority="normal", on_failure="ignore"
+        2, multiprocessing.get_context(sys.argv[1]), priority="normal", on_denied="ignore"
     ) as executor:
         assert list(executor.map(abs, range(3))) == [0, 1, 2]
 """,
@@ -184,12 +184,12 @@ def test_thread_pool():
         assert list(executor.map(abs, range(9))) == list(range(9))
     # Not before: one worker warns, and the others go to work meanwhile.
     assert len(log) == 1
-    with PriorityThreadPoolExecutor(4, priority="highest", on_failure="ignore") as executor:
+    with PriorityThreadPoolExecutor(4, priority="highest", on_denied="ignore") as executor:
         assert list(executor.map(abs, range(9))) == list(range(9))
     assert len(log) == 1
     called = []
     with PriorityThreadPoolExecutor(
-        4, "x", called.append, (1,), priority="time_critical", on_failure="raise"
+        4, "x", called.append, (1,), priority="time_critical", on_denied="raise"
     ) as executor:
         errors = [future.exception() for future in [executor.submit(abs, -1) for _ in range(5)]]
     assert [type(error) for error in errors] == [PriorityError] * 5
@@ -355,9 +355,9 @@ def test_forbidden_scheduler_falls_back_to_nice():
     warning, = log
     assert "nice 19" in warning.message.in_force and "IDLE" in warning.message.in_force
     assert "container" in warning.message.remedy
-    with LowPriorityProcessPoolExecutor(2, on_failure="raise") as executor:
+    with LowPriorityProcessPoolExecutor(2, on_denied="raise") as executor:
         assert type(executor.submit(report).exception()) is PriorityError
-    with LowPriorityProcessPoolExecutor(2, priority="below_normal", on_failure="ignore") as executor:
+    with LowPriorityProcessPoolExecutor(2, priority="below_normal", on_denied="ignore") as executor:
         assert set(executor.submit(report).result()[1]) == {("SCHED_OTHER", 10, "BE")}
     set_process_priority("idle")  # a warning, no error
     assert len(log) == 2 and log[1].filename == "<string>"

@@ -176,7 +176,7 @@ def _targets(rows: Rows) -> list[Table]:
         ))  # fmt: skip
     columns = (
         Column("load"), Column("beside"), Column("stdlib p99 ms", 1), Column("p99 ms", 1), Column("target"),
-        Column("p99/stdlib"), Column("verdict"), Column("work/stdlib"), Column("target"), Column("met"),
+        Column("p99/stdlib"), Column("verdict"), Column("work/stdlib"), Column("target"), Column("reached"),
     )  # fmt: skip
     title = "PriorityThreadPoolExecutor(latency_target=0.005); medians of the rounds"
     return [Table(title, columns, lines)] if lines else []
@@ -202,7 +202,7 @@ def _waiting_and_endless(rows: Rows) -> list[Table]:
         ))  # fmt: skip
     columns = (
         Column("load"), Column("workers"), Column("stdlib p99 ms", 1), Column("p99 ms", 1), Column("target"),
-        Column("work/stdlib"), Column("target"), Column("met"),
+        Column("work/stdlib"), Column("target"), Column("reached"),
     )  # fmt: skip
     return [Table("Tasks that wait, and tasks that do not end; medians of the rounds", columns, lines)] if lines else []
 

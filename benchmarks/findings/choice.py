@@ -1,4 +1,4 @@
-"""Which executor to take: of those that go unnoticed the one that does most."""
+"""Which executor to use: of those that do not disturb other programs the one that does most."""
 
 import dataclasses
 import itertools
@@ -15,11 +15,12 @@ from .wording import background_of
 
 # Of what other programs have alone.
 UNNOTICED_SPEED: Final = 0.9
+_WINDOWS: Final = {"thread": "a timer"}
 _VIEWS: Final[tuple[View, ...]] = ("ui", "foreground", "frames")
 
 
 def choice_tables(rows: Rows) -> list[Table]:
-    """Return which executor to take for which load: of those that go unnoticed the one that does most."""
+    """Return which executor to use for which load."""
     base = DESIGNS[rows.record["suite"]].base
     lines: list[Sequence[Value]] = []
     for load, ui in itertools.product(TITLES, dict.fromkeys(row.condition.ui for row in rows)):
@@ -28,20 +29,21 @@ def choice_tables(rows: Rows) -> list[Table]:
         if usual:
             best = choose(usual, rows)
             unnoticed = _is_unnoticed(best, rows)
-            take, because = background_of(best.condition), "does most, unnoticed" if unnoticed else "is noticed least"
+            use = background_of(best.condition)
+            because = "most work of those that do not disturb" if unnoticed else "disturbs least"
             if not unnoticed and not any(EXECUTORS[row.condition.executor].processes for row in usual):
-                take, because = EXECUTORS[LOW_PROCESS].title, f"no threads go unnoticed, least do {take}"
-            window = f"the same process, {ui}" if ui else "another process"
-            lines.append((TITLES[load], window, take, because, worst(best), best.rate))
+                use, because = EXECUTORS[LOW_PROCESS].title, f"all thread pools disturb, {use} least"
+            window = f"{_WINDOWS.get(ui, ui)} in the same process" if ui else "another process"
+            lines.append((TITLES[load], window, use, because, worst(best), best.rate))
     columns = (
         Column("load"),
         Column("window"),
-        Column("take"),
+        Column("use"),
         Column("because"),
         Column("p99 ms", 1),
         Column("work/s", 1),
     )
-    return [Table("Which executor to take", columns, lines)] if lines else []
+    return [Table("Which executor to use", columns, lines)] if lines else []
 
 
 def _is_usual(condition: Condition, place: Condition) -> bool:

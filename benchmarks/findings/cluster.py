@@ -23,7 +23,7 @@ _LOST: Final = Target("workers lost", most=0)
 
 
 def tables(record: Mapping[str, Any]) -> list[Table]:
-    """Return a table of the loads and levels, and one of what was hoped for."""
+    """Return a table of the loads and levels, and one of targets."""
     columns = (
         Column("tasks"),
         Column("workers"),
@@ -38,7 +38,7 @@ def tables(record: Mapping[str, Any]) -> list[Table]:
     rows = [_row(record, load, level) for load in LOADS for level in LEVELS if _results(record, load, level)]
     found = [Table(f"two Dask workers beside {FOREIGN} busy programs", columns, rows)] if rows else []
     targets = [row for load in LOADS for row in _targets(record, load)]
-    return [*found, *([target_table("what was hoped for of Dask's workers", targets)] if targets else [])]
+    return [*found, *([target_table("Targets for Dask's workers", targets)] if targets else [])]
 
 
 def _results(record: Mapping[str, Any], load: str, level: str | None) -> list[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from .wording import background_of
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Return it in a few rows, what was hoped for, and direct comparisons."""
+    """Return it in a few rows, the targets, and direct comparisons."""
     return [*_brief(rows), *_targets(rows), *pair_tables(rows, _pairs())]
 
 
@@ -86,7 +86,7 @@ def _targets(rows: Rows) -> list[Table]:
         Target("frame p95 over the stdlib pool's", most=0.15).judge(low.latency_ratio(stdlib, 95)),
         Target("background work over the stdlib pool's", least=0.55).judge(low.work_ratio(stdlib)),
     ]
-    return [target_table("LowPriorityProcessPoolExecutor, idle: what was hoped for", judged)]
+    return [target_table("LowPriorityProcessPoolExecutor, idle: targets", judged)]
 
 
 def _ratio(value: float | None, base: float | None) -> float | None:

@@ -12,7 +12,7 @@ from .tables import Column, Table
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Return the p99 by load and level, what was hoped for, and direct comparisons."""
+    """Return the p99 by load and level, the targets, and direct comparisons."""
     return [*_levels_table(rows), *aware.tables(rows), *pair_tables(rows, _pairs(rows))]
 
 

@@ -23,7 +23,7 @@ _COLUMNS: Final = (
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Return what a program loses to its neighbours, in its session and in another one, and what was hoped for."""
+    """Return what a program loses to its neighbours, in its session and in another one, and the targets."""
     near = DESIGNS["neighbour"].base
     far = dataclasses.replace(near, foreground="busy-session")
     ours, isolated = (
@@ -32,20 +32,20 @@ def tables(rows: Rows) -> list[Table]:
     )
     alone, stdlib = rows.get(near.without_background()), rows.get(near.with_executor(STDLIB_PROCESS))
     far_alone = rows.get(far.without_background())
-    hoped: list[Sequence[Value]] = []
+    targets: list[Sequence[Value]] = []
     if ours is not None and alone is not None and stdlib is not None:
-        hoped += [
+        targets += [
             Target("the program's speed over alone", least=0.98).judge(ours.speed_ratio(alone)),
             Target("frame p95 over alone", most=1.2).judge(ours.frame_ratio(alone)),
             Target("work over ProcessPoolExecutor's", least=1.6).judge(ours.work_ratio(stdlib)),
         ]
     if isolated is not None and far_alone is not None:
         text = "frame p95 over alone, in another session, isolated"
-        hoped.append(Target(text, most=1.3).judge(isolated.frame_ratio(far_alone)))
+        targets.append(Target(text, most=1.3).judge(isolated.frame_ratio(far_alone)))
     return [
         _table(rows, near, NEIGHBOURS, f"A program beside {near.workers} workers"),
         _table(rows, far, FAR_NEIGHBOURS, "A program in another session, that wants the whole machine"),
-        target_table("What was hoped for", hoped),
+        target_table("Targets", targets),
     ]
 
 

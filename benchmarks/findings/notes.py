@@ -39,18 +39,16 @@ def find_noise(load: float, before_ms: float | None, after_ms: float | None, spe
     """
     signs: list[str] = []
     if load > _MAX_LOAD:
-        signs.append(f"the load average before was {load:.2f}, above {_MAX_LOAD}")
+        signs.append(f"the load average was {load:.2f} before")
     for when, lateness in (("before", before_ms), ("after", after_ms)):
         if lateness is not None and lateness > _MAX_LATENESS_MS:
-            signs.append(
-                f"the heartbeat alone was late by {lateness:.1f} ms {when} (p95), above {_MAX_LATENESS_MS:g} ms"
-            )
+            signs.append(f"an idle window was {lateness:.1f} ms late {when} (p95)")
     if speeds and max(speeds) / min(speeds) - 1 > _MAX_DRIFT:
         listed = " and then ".join(f"{speed:.0f}" for speed in speeds)
-        signs.append(f"with nothing in the background it computed {listed} frames/s")
+        signs.append(f"on its own, the other program computed {listed} frames/s")
     if not signs:
         return []
-    return [f"The machine was noisy: {', and '.join(signs)}. Close other programs, wait a minute, and run again."]
+    return [f"The machine was noisy: {', '.join(signs)}. Close other programs, wait a minute, and run again."]
 
 
 def notes_of(record: Mapping[str, Any]) -> list[str]:

@@ -30,7 +30,7 @@ _COLUMNS: Final = (
     Column("over the stdlib"),
     Column("minus the stdlib"),
     Column("target"),
-    Column("met"),
+    Column("reached"),
 )
 _JOBLIB_COLUMNS: Final = tuple(
     Column(column.title.replace("the stdlib", "loky's"), column.digits) for column in _COLUMNS
@@ -46,7 +46,7 @@ def tables(record: Mapping[str, Any]) -> list[Table]:
     found = [Table(kind.title, _COLUMNS, rows) for name, kind in KINDS.items() if (rows := _cost_rows(record, name))]
     small, through, work = _small_rows(record), _joblib_rows(record), _work_rows(record)
     if small:
-        found.append(target_table("what was hoped for of small calls", small))
+        found.append(target_table("Targets for small calls", small))
     if through:
         found.append(Table("through joblib", _JOBLIB_COLUMNS, through))
     return [*found, *([Table("products of 700 x 700, nothing beside", _COLUMNS, work)] if work else [])]
@@ -77,7 +77,7 @@ def _cost_rows(record: Mapping[str, Any], kind: str) -> list[Sequence[Value]]:
 
 
 def _small_rows(record: Mapping[str, Any]) -> list[Sequence[Value]]:
-    """Return what was hoped for of calls that are sent together, and of what a call costs with the transport."""
+    """Return the targets for calls that are sent together, and of what a call costs with the transport."""
     empty = values(record, "map", AUTO)
     rows = (
         [Target("an empty call, in chunks of automatic size, us", most=4).judge(statistics.median(empty))]

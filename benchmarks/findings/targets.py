@@ -41,4 +41,4 @@ class Target:
 
 def target_table(title: str, rows: Sequence[Sequence[Value]]) -> Table:
     """Return a table of targets."""
-    return Table(title, (Column("what"), Column("measured", 2), Column("target"), Column("met")), rows)
+    return Table(title, (Column("what"), Column("measured", 2), Column("target"), Column("reached")), rows)

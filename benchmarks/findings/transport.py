@@ -23,7 +23,7 @@ NOTE: Final = (
 
 
 def tables(record: Mapping[str, Any]) -> list[Table]:
-    """Return a table for each direction, one of the array that all tasks get, and one of what was hoped for."""
+    """Return a table for each direction, one of the array that all tasks get, and one of targets."""
     columns: tuple[Column, ...] = (
         Column("array"),
         Column("pool"),
@@ -55,7 +55,7 @@ def tables(record: Mapping[str, Any]) -> list[Table]:
         )
         found.append(Table(f"one array of {text_of(SIZE)} that all tasks get", columns, one))
     targets = [row for kind in KINDS for row in _targets(record, kind)] + _one_targets(record)
-    return [*found, *([target_table("what was hoped for of large arrays", targets)] if targets else [])]
+    return [*found, *([target_table("Targets for large arrays", targets)] if targets else [])]
 
 
 def _brief_tables(record: Mapping[str, Any]) -> list[Table]:

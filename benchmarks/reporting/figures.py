@@ -17,11 +17,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..analysis.rows import FRAME_MS, LIMITS_MS, Row, Rows
-from ..subjects.condition import NOTHING, Condition
-from ..subjects.executors import AWARE_THREAD, LOW_PROCESS, PRIORITY_THREAD, STDLIB_PROCESS, STDLIB_THREAD, title_of
+from ..analysis.rows import FRAME_MS, LIMITS_MS, Row, Rows, Samples
+from ..subjects.condition import CALLBACKS, NOTHING, Condition
+from ..subjects.executors import AWARE_THREAD, BY_HAND, LOW_PROCESS, PRIORITY_THREAD, STDLIB_PROCESS, STDLIB_THREAD, title_of
 from ..subjects.loads import PHASE_S, TITLES
-from ..suites.designs import DESIGNS, FREE_LOADS, GIL_LOADS, THREAD_LEVELS
+from ..suites.designs import DESIGNS, DRAWING_LOADS, FREE_LOADS, GIL_LOADS, THREAD_LEVELS
 from ..watching.heartbeat import PERIOD_NS
 from ..watching.windows import UIS
 
@@ -47,7 +47,7 @@ class Panel:
 
     title: str
     lines: Sequence[tuple[str, Row]]
-    times: str = "shown within, ms"
+    times: str = "delay of a frame, ms"
 
 
 def draw_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
@@ -60,9 +60,11 @@ def draw_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
     with mpl.rc_context(_STYLE):
         if panels:
             figures["percentiles"] = _draw_percentiles(panels)
-            figures["timeline"] = _draw_timeline([panel for panel in panels if panel.times == Panel.times][:2])
+            beats = [panel for panel in panels if panel.times == Panel.times][:2]
+            if any(_stalled(late).any() for panel in beats for late in _first_rounds(panel)):
+                figures["timeline"] = _draw_timeline(beats)
         if record["suite"] == "gil":
-            figures |= _draw_heat_map(rows) | _draw_limits(rows)
+            figures |= _draw_heat_map(rows) | _draw_limits(rows) | _draw_drawing(rows)
     return figures
 
 
@@ -95,7 +97,7 @@ def _panels(rows: Rows) -> list[Panel]:
         other = dataclasses.replace(base, foreground="other-session")
         places = [("the same session", base), ("another session (autogroup)", other)]
         frames = [
-            Panel(f"A program that computes, in {where}", _lines(rows, place, few), "frames take, ms")
+            Panel(f"A program that computes, in {where}", _lines(rows, place, few), "duration of a frame, ms")
             for where, place in places
         ]
         beats = [
@@ -167,7 +169,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     ticks = [nine for nine in _NINES if nine <= last]
     axes.set_xticks(_nines(ticks), [f"{100 * tick:g} %" for tick in ticks])
     axes.set_xlim(0, float(_nines([last])[0]) * 1.75)
-    axes.set_xlabel("share of them")
+    axes.set_xlabel("share of frames")
     axes.set_ylabel(panel.times)
     axes.set_title(panel.title)
 
@@ -190,11 +192,11 @@ def _draw_timeline(panels: Sequence[Panel]) -> Figure:
     heights = [len(panel.lines) + 1 for panel in panels]
     every = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, panel in zip(every, panels, strict=True):
-        rounds = [next(iter(row.latencies_ms.values())) for _, row in panel.lines]
+        rounds = _first_rounds(panel)
         scale = max(FRAME_MS, *(float(late.max()) for late in rounds))
         for place, late in enumerate(rounds):
             seconds = np.arange(len(late)) * PERIOD_NS / 1e9
-            stalled = late > FRAME_MS
+            stalled = _stalled(late)
             axes.axhline(-place, color="0.8", linewidth=0.6)
             tops = -place + 0.85 * late[stalled] / scale
             axes.vlines(seconds[stalled], -place, tops, color=_COLOURS[1], linewidth=1.2)
@@ -207,8 +209,16 @@ def _draw_timeline(panels: Sequence[Panel]) -> Figure:
         axes.tick_params(left=False)
         axes.spines["left"].set_visible(False)
         axes.set_title(panel.title)
-    every[-1].set_xlabel("s; each stroke is a beat that was late by more than a frame, as high as it was late")
+    every[-1].set_xlabel("s")
     return figure
+
+
+def _first_rounds(panel: Panel) -> list[Samples]:
+    return [next(iter(row.latencies_ms.values())) for _, row in panel.lines]
+
+
+def _stalled(late: Samples) -> NDArray[np.bool_]:
+    return np.asarray(late > FRAME_MS)
 
 
 def _draw_heat_map(rows: Rows) -> dict[str, Figure]:
@@ -230,7 +240,7 @@ def _draw_heat_map(rows: Rows) -> dict[str, Figure]:
         if not np.isnan(value):
             colour = "white" if value < 20 else "black"  # noqa: PLR2004, where the map turns bright
             axes.annotate(
-                f"{value:.3g}",
+                f"{value:.0f}" if value >= 100 else f"{value:.3g}",  # noqa: PLR2004
                 (j, i),
                 ha="center",
                 va="center",
@@ -243,6 +253,40 @@ def _draw_heat_map(rows: Rows) -> dict[str, Figure]:
     axes.set_title("p99 of the window's lateness in ms; above the line: loads that hold the GIL")
     figure.colorbar(image, label="ms")
     return {"heatmap": figure}
+
+
+def _draw_drawing(rows: Rows) -> dict[str, Figure]:
+    """Draw the p99 of a window that draws in Python, beside three ways to run its tasks."""
+    ours = [
+        row
+        for row in rows.where(executor=AWARE_THREAD, feeding=CALLBACKS, python="", foreign=0)
+        if row.condition.drawing_ms and row.condition.load in DRAWING_LOADS
+    ]
+    ours.sort(key=lambda row: (DRAWING_LOADS.index(row.condition.load or ""), row.condition.drawing_ms), reverse=True)
+    if not ours:
+        return {}
+    figure = Figure(figsize=(9, 0.34 * len(ours) + 1.4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, colour, label in (
+        (STDLIB_THREAD, _COLOURS[1], "ThreadPoolExecutor(4)"),
+        (BY_HAND, _COLOURS[0], "ThreadPoolExecutor(1), switch interval 1 ms"),
+        (AWARE_THREAD, _COLOURS[2], "PriorityThreadPoolExecutor(4, latency_target=0.005)"),
+    ):
+        found = [
+            (place, row.median_percentile(99))
+            for place, own in enumerate(ours)
+            if (row := own if name == AWARE_THREAD else rows.get(own.condition.with_executor(name))) is not None
+        ]
+        if found:
+            places, p99 = zip(*found, strict=True)
+            axes.plot(p99, places, "o", color=colour, label=label)
+    axes.axvline(FRAME_MS, color="0.6", linewidth=0.8, linestyle=":")
+    axes.set_xscale("log")
+    axes.set_xlabel("p99 of a frame's delay, ms; dotted: one frame at 60 Hz")
+    names = [f"{TITLES[row.condition.load or '']}; {row.condition.drawing_ms:g} ms of drawing" for row in ours]
+    axes.set_yticks(range(len(ours)), names)
+    figure.legend(loc="outside upper left", frameon=False, fontsize=8)
+    return {"drawing": figure}
 
 
 def _draw_limits(rows: Rows) -> dict[str, Figure]:
@@ -266,7 +310,7 @@ def _draw_limit(above: Axes, below: Axes, ours: Row, stdlib: Row | None) -> None
     start = next(iter(ours.results.values()))["ui"]["first_due_ns"]
     times, limits = np.asarray(ours.limits[0]).T
     seconds = (times - start) / 1e9
-    for row, colour, label in ((stdlib, "0.6", "ThreadPoolExecutor"), (ours, _COLOURS[2], "ours")):
+    for row, colour, label in ((stdlib, "0.6", "ThreadPoolExecutor"), (ours, _COLOURS[2], "nicefutures")):
         if row is not None:
             late = next(iter(row.latencies_ms.values()))
             beats = np.arange(len(late)) * PERIOD_NS / 1e9
@@ -277,8 +321,9 @@ def _draw_limit(above: Axes, below: Axes, ours: Row, stdlib: Row | None) -> None
     above.set_ylabel("late, ms")
     above.set_title(TITLES[ours.condition.load or ""])
     below.step(seconds, limits, where="post", color=_COLOURS[1], linewidth=1.6)
-    below.set_ylabel("limit")
+    below.set_ylabel("workers")
     below.set_ylim(0, ours.condition.workers + 0.5)
+    below.set_yticks(range(0, ours.condition.workers + 1, max(ours.condition.workers // 4, 1)))
     for axes in (above, below):
         axes.set_xlim(0, float(seconds[-1]))
         if ours.condition.load == "changing":

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from ..findings.tables import Table, texts, to_markdown, to_plain
-from .summary import summarise
+from .summary import is_warning, summarise
 
 
 def _draw(table: Table) -> RichTable:
@@ -51,9 +51,20 @@ def show(record: Mapping[str, Any], *, markdown: bool = False, only: str | None 
         If there is no such table.
     """
     summary = summarise(record)
+    if only is None and not markdown:
+        print_tables([], [*summary.verdict, ""])
     chosen = [table for table in summary.tables if only is None or only in table.title]
     if only is not None and not chosen:
         titles = "; ".join(table.title for table in summary.tables)
         msg = f"no table with {only!r} in its title; there are: {titles}"
         raise ValueError(msg)
-    print_tables(chosen, [*summary.verdict, *summary.notes], markdown=markdown)
+    print_tables(chosen, [*(summary.verdict if markdown else []), *summary.notes], markdown=markdown)
+
+
+def show_verdict(record: Mapping[str, Any]) -> None:
+    """Print the verdict and what makes it doubtful; the tables of a suite that has no verdict."""
+    summary = summarise(record)
+    if not summary.verdict:
+        show(record)
+        return
+    print_tables([], [*summary.verdict, *(note for note in summary.notes if is_warning(note))])

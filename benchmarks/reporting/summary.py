@@ -70,6 +70,11 @@ _PLAIN: Final = {
 }
 
 
+def is_warning(note: str) -> bool:
+    """Return whether a note casts doubt on the numbers."""
+    return note.startswith(("The machine was noisy", "Not complete", "Skipped")) or ", failed: " in note
+
+
 def summarise(record: Mapping[str, Any]) -> Summary:
     """Return what a record says, whether or not its run came to its end."""
     suite, notes = record["suite"], notes_of(record)

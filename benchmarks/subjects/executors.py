@@ -129,13 +129,13 @@ def _stdlib(initializer: Callable[[], None] | None = None) -> Callable[[int, str
 def _low(**options: Any) -> Callable[[int, str | None], Executor]:
     # Where a level is not to be had, the table shows the one in force.
     return lambda workers, priority: LowPriorityProcessPoolExecutor(
-        workers, get_context("spawn"), priority=priority or "idle", on_failure="ignore", **options
+        workers, get_context("spawn"), priority=priority or "idle", on_denied="ignore", **options
     )
 
 
 def _priority_thread(latency_target: float | None) -> Callable[[int, str | None], Executor]:
     return lambda workers, priority: PriorityThreadPoolExecutor(
-        workers, priority=priority or "below_normal", on_failure="ignore", latency_target=latency_target
+        workers, priority=priority or "below_normal", on_denied="ignore", latency_target=latency_target
     )
 
 
@@ -180,7 +180,7 @@ EXECUTORS: Final = {
     ),
     LOW_ISOLATED: ExecutorKind(
         "LowPriorityProcessPoolExecutor, isolated",
-        _low(isolate="auto"),
+        _low(isolate=True),
         priorities=("idle",),
         problem="" if LINUX else "only Linux ranks sessions apart",
     ),

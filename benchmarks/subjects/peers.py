@@ -107,8 +107,8 @@ PEERS: Final = {
         "stdlib-spawn",
     ),
     "low-spawn-pipe": Peer(
-        "LowPriorityProcessPoolExecutor, spawn, share_over=None",
-        _process(functools.partial(LowPriorityProcessPoolExecutor, share_over=None), "spawn"),
+        "LowPriorityProcessPoolExecutor, spawn, share_min_size=None",
+        _process(functools.partial(LowPriorityProcessPoolExecutor, share_min_size=None), "spawn"),
         "",
         "stdlib-spawn",
     ),

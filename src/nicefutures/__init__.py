@@ -4,6 +4,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    __version__: str
+
     from ._children import start_process
     from ._control import (
         get_process_priority,
@@ -64,6 +66,10 @@ _LATER = {
 
 
 def __getattr__(name: str) -> "Any":
+    if name == "__version__":
+        import importlib.metadata
+
+        return importlib.metadata.version(__name__)
     if name not in _LATER:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
@@ -74,4 +80,4 @@ def __getattr__(name: str) -> "Any":
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, "__version__", *(name for name in globals() if name.startswith("__"))})

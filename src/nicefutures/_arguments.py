@@ -1,5 +1,7 @@
 """Checks of what the executors are given, where the stdlib's own come late or say little."""
 
+import math
+import multiprocessing
 import numbers
 import operator
 import re
@@ -12,6 +14,8 @@ from ._system import backend
 _MOST_THREADS: Final = 1024
 # A worker cannot do much with less than this, whatever it imports.
 _LEAST_MEMORY: Final = 16 * 2**20
+# A limit up to this number was most likely meant to be in GiB.
+_MOST_GIGABYTES: Final = 1024
 # A letter alone is a power of 1024, as Docker, systemd, Slurm and the JVM have it; with "B" and with "iB" as the SI and
 # the IEC have it.
 _UNITS: Final = {
@@ -20,24 +24,27 @@ _UNITS: Final = {
     **{f"{prefix}B": 1000 ** (power + 1) for power, prefix in enumerate("KMGT")},
     **{f"{prefix}{unit}": 1024 ** (power + 1) for power, prefix in enumerate("KMGT") for unit in ("", "I", "IB")},
 }
-_UNITS_HELP: Final = "M, Mi and MiB are 1024 * 1024 bytes, MB is 1000 * 1000, in any case, and so with K, G and T"
+_UNITS_HELP: Final = "M, Mi and MiB mean 1024 * 1024 bytes, MB means 1000 * 1000 (likewise K, G and T, in upper or lower case)"
 _MEMORY_HELP: Final = (
-    'use bytes (an int), a text such as "2 GiB", "512m" or "1.5 GB", or a fraction of the memory such as 0.25 (a '
-    f"float); {_UNITS_HELP}"
+    'use a number of bytes, a text such as "2 GiB", "512m" or "1.5 GB", or a fraction of the memory such as 0.25; '
+    f"{_UNITS_HELP}"
 )
-_SIZE_HELP: Final = f'use bytes (an int), a text such as "256 KiB" or "1 MB", or None to share nothing; {_UNITS_HELP}'
+_SIZE_HELP: Final = f'use a number of bytes, a text such as "256 KiB" or "1 MB", or None to share nothing; {_UNITS_HELP}'
 
 
-def check_max_workers(max_workers: Any) -> None:
-    """Raise a TypeError that names the value if it is not a number, and a ValueError if it is not above 0."""
+def check_max_workers(max_workers: Any) -> int | None:
+    """Return `max_workers` as an int or None; raise a TypeError or ValueError that names the value."""
+    if max_workers is None:
+        return None
     try:
-        is_right = max_workers is None or max_workers > 0
+        count = operator.index(max_workers)
     except TypeError:
         msg = f"max_workers must be a positive integer or None, not {max_workers!r}"
         raise TypeError(msg) from None
-    if not is_right:
+    if count <= 0:
         msg = f"max_workers must be greater than 0, not {max_workers!r}"
         raise ValueError(msg)
+    return count
 
 
 def check_initializer(initializer: object, initargs: Any) -> tuple[Any, ...]:
@@ -52,11 +59,22 @@ def check_initializer(initializer: object, initargs: Any) -> tuple[Any, ...]:
         raise TypeError(msg) from None
 
 
-def check_context(mp_context: object) -> None:
-    """Raise a TypeError for the name of a start method, which others take and the stdlib does not."""
-    if isinstance(mp_context, str):
-        msg = f"mp_context must be a context, not {mp_context!r}: use multiprocessing.get_context({mp_context!r})"
-        raise TypeError(msg)
+def parse_context(mp_context: Any) -> Any:
+    """Return the context for the name of a start method; a context, or None, as it is.
+
+    Raises
+    ------
+    ValueError
+        If this system has no such start method.
+    """
+    if not isinstance(mp_context, str):
+        return mp_context
+    methods = multiprocessing.get_all_start_methods()
+    if mp_context not in methods:
+        allowed = ", ".join(map(repr, methods))
+        msg = f"mp_context must be one of {allowed}, a context of multiprocessing, or None, not {mp_context!r}"
+        raise ValueError(msg)
+    return multiprocessing.get_context(mp_context)
 
 
 def check_max_tasks(max_tasks_per_child: Any, context: Any) -> None:
@@ -108,49 +126,49 @@ def parse_blas_threads(value: Any, workers: int) -> ThreadCap | None:
         raise (ValueError if isinstance(value, str) else TypeError)(msg)
     count = operator.index(value)
     if not 1 <= count <= _MOST_THREADS:
-        msg = f"blas_threads must be between 1 and {_MOST_THREADS}, not {value!r}; None leaves the libraries alone"
+        msg = f"blas_threads must be between 1 and {_MOST_THREADS}, not {value!r}; None does not limit the libraries"
         raise ValueError(msg)
     return ThreadCap(count, exact=True)
 
 
-def parse_memory_limit(value: Any) -> int | None:
+def parse_memory_limit(value: Any, name: str = "memory_limit") -> int | None:
     """Return `memory_limit` in bytes.
 
     Parameters
     ----------
     value : int, str, float or None
         As the executor takes it.
+    name : str
+        What the user calls it, for messages.
     """
     if value is None:
         return None
-    limit = _to_bytes(value)
+    limit = _to_bytes(name, value)
     total = backend.memory.total()
     if limit > total:
-        msg = (
-            f"memory_limit={value!r} is more than all the memory that there is, {total:,} bytes: it would limit nothing"
-        )
+        msg = f"{name}={value!r} is more than the memory of this machine ({total / 2**30:.1f} GiB)"
         raise ValueError(msg)
     if limit < _LEAST_MEMORY:
-        msg = (
-            f"memory_limit={value!r} is less than a worker uses for itself: it must be {_LEAST_MEMORY:,} bytes at least"
-        )
+        msg = f"{name}={value!r} is too small: it must be at least {_LEAST_MEMORY // 2**20} MiB"
+        if not isinstance(value, str) and 1 < value <= _MOST_GIGABYTES:
+            msg += f'. Did you mean "{value} GiB"? A number is in bytes'
         raise ValueError(msg)
     return limit
 
 
-def _to_bytes(value: Any) -> int:
+def _to_bytes(name: str, value: Any) -> int:
     if isinstance(value, str):
-        return _text_to_bytes("memory_limit", value, _MEMORY_HELP)
+        return _text_to_bytes(name, value, _MEMORY_HELP)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        msg = f"memory_limit must not be {value!r}: {_MEMORY_HELP}"
+        msg = f"{name} must not be {value!r}: {_MEMORY_HELP}"
         raise TypeError(msg)
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    fraction = float(value)
-    if not 0 < fraction <= 1:
-        msg = f"memory_limit={value!r} is no fraction of the memory: {_MEMORY_HELP}"
+    number = float(value)
+    if not 0 < number < math.inf:
+        msg = f"{name}={value!r} is not a valid amount of memory: {_MEMORY_HELP}"
         raise ValueError(msg)
-    return int(fraction * backend.memory.total())
+    if number <= 1 and not isinstance(value, numbers.Integral):
+        return int(number * backend.memory.total())
+    return int(value)
 
 
 def _text_to_bytes(name: str, text: str, remedy: str) -> int:
@@ -158,7 +176,7 @@ def _text_to_bytes(name: str, text: str, remedy: str) -> int:
     factor = match and _UNITS.get(match[2].upper())
     # "0.25" alone: of a byte, of a gigabyte, of the memory?
     if not match or not factor or ("." in match[1] and factor == 1):
-        msg = f"{name}={text!r} is no amount of memory: {remedy}"
+        msg = f"{name}={text!r} is not a valid amount of memory: {remedy}"
         raise ValueError(msg)
     return round(float(match[1]) * int(factor))
 
@@ -171,8 +189,8 @@ def check_chunksize(chunksize: Any) -> Any:
     return chunksize
 
 
-def parse_share_over(value: Any) -> int | None:
-    """Return `share_over` in bytes.
+def parse_share_min_size(value: Any) -> int | None:
+    """Return `share_min_size` in bytes.
 
     Parameters
     ----------
@@ -182,14 +200,14 @@ def parse_share_over(value: Any) -> int | None:
     if value is None:
         return None
     if isinstance(value, str):
-        size = _text_to_bytes("share_over", value, _SIZE_HELP)
+        size = _text_to_bytes("share_min_size", value, _SIZE_HELP)
     elif isinstance(value, bool) or not hasattr(type(value), "__index__"):
-        msg = f"share_over must not be {value!r}: {_SIZE_HELP}"
+        msg = f"share_min_size must not be {value!r}: {_SIZE_HELP}"
         raise TypeError(msg)
     else:
         size = operator.index(value)
     if size < 1:
-        msg = f"share_over must be 1 byte at least, not {value!r}: {_SIZE_HELP}"
+        msg = f"share_min_size must be at least 1 byte, not {value!r}: {_SIZE_HELP}"
         raise ValueError(msg)
     return size
 
@@ -199,14 +217,6 @@ def check_flag(name: str, value: object) -> None:
     if not isinstance(value, bool):
         msg = f"{name} must be True or False, not {value!r}"
         raise TypeError(msg)
-
-
-def check_isolate(isolate: object) -> None:
-    """Raise for what is no way to isolate workers."""
-    if isolate is None or isolate == "auto":
-        return
-    msg = f"isolate must be 'auto' or None, not {isolate!r}"
-    raise (ValueError if isinstance(isolate, str) else TypeError)(msg)
 
 
 def check_on_crash(on_crash: object) -> None:
@@ -225,6 +235,6 @@ def check_task_timeout(timeout: Any) -> float | None:
         raise TypeError(msg)
     seconds = float(timeout)
     if not seconds > 0:
-        msg = f"task_timeout must be positive, in seconds, or None: no limit; not {timeout!r}"
+        msg = f"task_timeout must be a positive number of seconds, or None for no limit, not {timeout!r}"
         raise ValueError(msg)
     return seconds

@@ -4,53 +4,52 @@ import subprocess
 from typing import Any
 
 from ._control import warn_of
-from ._levels import OnFailure, PriorityError, ProcessPriority, Shortfall, parse_on_failure, parse_priority
+from ._levels import OnDenied, PriorityError, ProcessPriority, Shortfall, parse_on_denied, parse_priority
+from ._public import public
 from ._system import backend
 
 
+@public
 def start_process(
-    args: Any, *, priority: ProcessPriority | str = "normal", on_failure: OnFailure = "warn", **options: Any
+    args: Any, *, priority: ProcessPriority | str = "normal", on_denied: OnDenied = "warn", **options: Any
 ) -> "subprocess.Popen[Any]":
-    r"""Start a process at a priority level: what a task starts is at the level of its worker otherwise, for good.
+    r"""Start a process at a priority. Without this, a process that a task starts keeps the priority of its worker.
 
     Parameters
     ----------
     args : str or list of str
-        The program and its arguments, as `subprocess.Popen` takes them.
+        The program and its arguments, as for `subprocess.Popen`.
     priority : ProcessPriority or str, default "normal"
-        The level, or its name in any case.
-    on_failure : {"warn", "raise", "ignore"}, default "warn"
-        What to do where the operating system does not let it be there. With "raise" the process is not started, or
-        ended at once.
+        The priority, or its name in upper or lower case.
+    on_denied : {"warn", "raise", "ignore"}, default "warn"
+        What to do if the priority cannot be set. With "raise" the process is not started, or terminated at once.
     **options
-        Of `subprocess.Popen`.
+        Options of `subprocess.Popen`.
 
     Returns
     -------
     subprocess.Popen
-        The process, at the level, or as near as the system lets it be, and without what the worker has set for itself
-        besides: I/O, and on Linux whose memory is taken first. A memory limit, the environment and the group of
-        ``isolate="auto"`` stay.
+        The process, at the priority, or as near to it as possible. I/O priority, and on Linux `oom_score_adj`, are
+        restored, too. A memory limit, the environment and the group of ``isolate=True`` stay.
 
     Raises
     ------
     ValueError
-        If there is no such level or `on_failure`.
+        If `priority` or `on_denied` is unknown.
     PriorityError
-        If the level is not to be had and `on_failure` is "raise".
+        If the priority cannot be set and `on_denied` is "raise".
     OSError
-        If the program cannot be started, as from `subprocess.Popen`.
+        If the program cannot be started.
 
     Warns
     -----
     PriorityWarning
-        If the level is not to be had: on Linux and macOS it takes a privilege to go up from the one that this process
-        has, on Windows it does not.
+        If the priority cannot be set. On Linux and macOS a process needs a privilege to be higher than this one.
 
     Notes
     -----
-    On Linux the process has its level from the beginning, on Windows its class; elsewhere it is set when it has begun.
-    On Linux a thread of its own starts it, and ends then: a ``PR_SET_PDEATHSIG`` that `preexec_fn` sets comes at once.
+    On Linux and Windows the process has the priority from the beginning; elsewhere it is set after the start. On Linux
+    a temporary thread starts it, so a ``PR_SET_PDEATHSIG`` that `preexec_fn` sets takes effect at once.
 
     Examples
     --------
@@ -61,7 +60,7 @@ def start_process(
     '2\n'
     """
     level = parse_priority(ProcessPriority, priority)
-    parse_on_failure(on_failure)
+    parse_on_denied(on_denied)
     started: list[subprocess.Popen[Any]] = []
     missing: list[Shortfall] = []
 
@@ -78,13 +77,13 @@ def start_process(
         return started[0]
 
     def tell(shortfall: Shortfall) -> None:
-        if on_failure == "raise":
+        if on_denied == "raise":
             raise PriorityError(shortfall)
         missing.append(shortfall)
 
     try:
         backend.priority.start(level, popen, tell)
-        if missing and on_failure == "warn":
+        if missing and on_denied == "warn":
             warn_of(missing[0], stacklevel=3)
     except BaseException:
         for process in started:

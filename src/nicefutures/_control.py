@@ -7,43 +7,44 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ._levels import PriorityWarning, ProcessPriority, Shortfall, ThreadPriority, parse_priority
+from ._public import public
 from ._system import backend
 
 _Level = TypeVar("_Level", ProcessPriority, ThreadPriority)
 
 
+@public
 def set_process_priority(priority: ProcessPriority | str, pid: int | None = None) -> None:
-    """Put a process at a priority level: every thread of it, those that exist already included.
+    """Set the priority of a process, including all its threads.
 
-    It can be pickled, so it serves as the initializer of anyone's worker processes.
+    You can pass this function as the initializer of any process pool.
 
     Parameters
     ----------
     priority : ProcessPriority or str
-        The level, or its name in any case.
+        The priority, or its name in upper or lower case.
     pid : int, optional
         Process id; the calling process by default.
 
     Raises
     ------
     ValueError
-        If there is no such level, or `pid` is not positive.
+        If `priority` is unknown, or `pid` is not positive.
     PriorityError
-        If the operating system does not report the level afterwards: a missing privilege, or Windows turning REALTIME
-        into HIGH. A process that does not exist, or is somebody else's, gives a PriorityError that is a
-        ProcessLookupError, or a PermissionError, too.
+        If the operating system does not report the priority afterwards, for example because of a missing privilege. If
+        the process does not exist, or belongs to another user, the error is also a ProcessLookupError or a
+        PermissionError.
 
     Warns
     -----
     PriorityWarning
-        If the process was lowered in another way than asked for, such as nice 19 in a container that forbids
-        SCHED_IDLE.
+        If another low priority was set instead, such as nice 19 in a container that forbids SCHED_IDLE.
 
     Notes
     -----
-    On Linux and macOS an unprivileged process cannot be raised again once it has been lowered. One that is lower than
-    "idle" or "below_normal" asks for, because it was started with ``nice -n 15``, say, is left there, and that is no
-    error: :func:`get_process_priority` says what is in force.
+    On Linux and macOS an unprivileged process cannot be raised again after it has been lowered. If it is already lower
+    than "below_normal", for example because it was started with ``nice -n 15``, it stays there, and there is no error.
+    :func:`get_process_priority` returns the real priority.
 
     Examples
     --------
@@ -57,8 +58,9 @@ def set_process_priority(priority: ProcessPriority | str, pid: int | None = None
     warn_of(backend.priority.set_process(level, _parse_pid(pid)))
 
 
+@public
 def get_process_priority(pid: int | None = None) -> ProcessPriority:
-    """Return the level that is nearest to what is in force for a process.
+    """Return the priority of a process.
 
     Parameters
     ----------
@@ -68,14 +70,14 @@ def get_process_priority(pid: int | None = None) -> ProcessPriority:
     Returns
     -------
     ProcessPriority
-        On Linux that of the main thread. Nice 7, say, is nearest to BELOW_NORMAL (nice 10).
+        The nearest one: nice 7, for example, is nearest to BELOW_NORMAL (nice 10). On Linux that of the main thread.
 
     Raises
     ------
     ValueError
         If `pid` is not positive.
     PriorityError
-        If there is no such process (a ProcessLookupError too), or it may not be looked at (a PermissionError too).
+        If there is no such process (also a ProcessLookupError), or you may not read it (also a PermissionError).
 
     Examples
     --------
@@ -86,25 +88,26 @@ def get_process_priority(pid: int | None = None) -> ProcessPriority:
     return backend.priority.get_process(_parse_pid(pid))
 
 
+@public
 def process_priority(priority: ProcessPriority | str) -> contextlib.AbstractContextManager[None]:
-    """Context manager: this process at a priority level, and back at what it had before.
+    """Context manager that sets the priority of this process, and restores it at the end.
 
     Parameters
     ----------
     priority : ProcessPriority or str
-        The level, or its name in any case.
+        The priority, or its name in upper or lower case.
 
     Raises
     ------
     ValueError
-        If there is no such level.
+        If `priority` is unknown.
     PriorityError
-        On entering, if the level cannot be set. The process is then put back, as far as the system lets it be.
+        At the start, if the priority cannot be set. The earlier priority is then restored as far as possible.
 
     Warns
     -----
     PriorityWarning
-        On leaving, if the process cannot be put back: on Linux and macOS raising it again needs a privilege.
+        At the end, if the earlier priority cannot be restored. On Linux and macOS this needs a privilege.
 
     Examples
     --------
@@ -117,40 +120,42 @@ def process_priority(priority: ProcessPriority | str) -> contextlib.AbstractCont
     return _held(level, backend.priority.set_process, backend.priority.save_process, backend.priority.restore_process)
 
 
+@public
 def set_thread_priority(priority: ThreadPriority | str) -> None:
-    """Put the calling thread at a priority level.
+    """Set the priority of the calling thread.
 
-    It can be pickled, so it serves as the initializer of anyone's worker threads.
+    You can pass this function as the initializer of any thread pool.
 
     Parameters
     ----------
     priority : ThreadPriority or str
-        The level, or its name in any case.
+        The priority, or its name in upper or lower case.
 
     Raises
     ------
     ValueError
-        If there is no such level.
+        If `priority` is unknown.
     PriorityError
-        If the operating system does not report the level afterwards.
+        If the operating system does not report the priority afterwards.
 
     Warns
     -----
     PriorityWarning
-        Where threads have no priority (BSD and others), or another low level than the one asked for is in force.
+        If threads have no priority (BSD and others), or if another low priority was set instead.
 
     Notes
     -----
-    A thread that is lower than a level below "normal" asks for, and may not be raised, is left there: no error.
+    A thread that is already lower than "below_normal", and may not be raised, stays there, and there is no error.
 
-    A thread that holds the GIL holds it at any priority: lowering a thread that runs Python code makes the others wait
-    *longer* for it. See :class:`PriorityThreadPoolExecutor`.
+    If you lower a thread that runs Python code, other threads wait *longer* for the GIL while other programs are busy.
+    See :class:`PriorityThreadPoolExecutor`.
     """
     warn_of(backend.priority.set_thread(parse_priority(ThreadPriority, priority)))
 
 
+@public
 def get_thread_priority() -> ThreadPriority:
-    """Return the level that is nearest to what is in force for the calling thread.
+    """Return the priority of the calling thread, or the nearest one.
 
     Examples
     --------
@@ -161,25 +166,26 @@ def get_thread_priority() -> ThreadPriority:
     return backend.priority.get_thread()
 
 
+@public
 def thread_priority(priority: ThreadPriority | str) -> contextlib.AbstractContextManager[None]:
-    """Context manager: the calling thread at a priority level, and back at what it had before.
+    """Context manager that sets the priority of the calling thread, and restores it at the end.
 
     Parameters
     ----------
     priority : ThreadPriority or str
-        The level, or its name in any case.
+        The priority, or its name in upper or lower case.
 
     Raises
     ------
     ValueError
-        If there is no such level.
+        If `priority` is unknown.
     PriorityError
-        On entering, if the level cannot be set. The thread is then put back, as far as the system lets it be.
+        At the start, if the priority cannot be set. The earlier priority is then restored as far as possible.
 
     Warns
     -----
     PriorityWarning
-        On leaving, if the thread cannot be put back: on Linux raising it again needs a privilege.
+        At the end, if the earlier priority cannot be restored. On Linux this needs a privilege.
     """
     level = parse_priority(ThreadPriority, priority)
     return _held(level, backend.priority.set_thread, backend.priority.save_thread, backend.priority.restore_thread)

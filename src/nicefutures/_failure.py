@@ -1,4 +1,4 @@
-"""What becomes of a worker that could not be put where it was asked to be: `on_failure` of both executors.
+"""What becomes of a worker that could not be put where it was asked to be: `on_denied` of both executors.
 
 It works all the same and one warning says so (:class:`WarnOnce`), or nothing does (:func:`ignore`), or its tasks end
 with the reason (:func:`refuse`).
@@ -78,12 +78,12 @@ class _Here(threading.local):
 _here = _Here()
 
 
-def settle(steps: Iterable[Callable[[], Shortfall | None]], on_failure: Callable[[Shortfall], None]) -> None:
+def settle(steps: Iterable[Callable[[], Shortfall | None]], on_denied: Callable[[Shortfall], None]) -> None:
     """Take all steps, and tell of what is missing, in one."""
     _here.refusal = None  # a worker may have been forked by one that refuses its tasks
     shortfalls = [shortfall for step in steps if (shortfall := attempt(step)) is not None]
     if shortfalls:
-        on_failure(shortfalls[0] if len(shortfalls) == 1 else _combine(shortfalls))
+        on_denied(shortfalls[0] if len(shortfalls) == 1 else _combine(shortfalls))
 
 
 def attempt(step: Callable[[], Shortfall | None]) -> Shortfall | None:
@@ -93,8 +93,8 @@ def attempt(step: Callable[[], Shortfall | None]) -> Shortfall | None:
     except PriorityError as error:
         return error.args[0]
     except OSError as error:  # from a sandbox that forbids even to look: no reason to break the pool
-        remedy = "Ask whoever runs this machine or container."
-        return Shortfall("what this worker was asked for", "unknown", str(error), remedy)
+        remedy = "Ask the administrator of this machine or container."
+        return Shortfall("the level of this worker", "", str(error), remedy)
 
 
 def _combine(shortfalls: list[Shortfall]) -> Shortfall:

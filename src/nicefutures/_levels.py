@@ -6,7 +6,10 @@ No operating system in here: what a level means on each is in :mod:`nicefutures.
 import enum
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
+from ._public import public
 
+
+@public
 class ProcessPriority(enum.IntEnum):
     """Priority of a process: the names of Windows' priority classes.
 
@@ -28,6 +31,7 @@ class ProcessPriority(enum.IntEnum):
     REALTIME = 24
 
 
+@public
 class ThreadPriority(enum.IntEnum):
     """Priority of a thread: the names and values of Windows' thread priority levels (``winbase.h``).
 
@@ -44,9 +48,9 @@ class ThreadPriority(enum.IntEnum):
     TIME_CRITICAL = 15
 
 
-OnFailure: TypeAlias = Literal["warn", "raise", "ignore"]
+OnDenied: TypeAlias = Literal["warn", "raise", "ignore"]
 
-_ON_FAILURE: Final[tuple[str, ...]] = get_args(OnFailure)
+_ON_DENIED: Final[tuple[str, ...]] = get_args(OnDenied)
 
 _Level = TypeVar("_Level", ProcessPriority, ThreadPriority)
 
@@ -74,29 +78,40 @@ def parse_priority(kind: type[_Level], value: _Level | str) -> _Level:
     raise TypeError(msg)
 
 
-def parse_on_failure(value: str) -> str:
+def parse_on_denied(value: str) -> str:
     """Return `value` if it is a way to handle a level that could not be set; otherwise raise ValueError."""
-    if value in _ON_FAILURE:
+    if value in _ON_DENIED:
         return value
-    msg = f"unknown on_failure {value!r}: use one of {', '.join(map(repr, _ON_FAILURE))}"
+    msg = f"on_denied={value!r} is unknown: use one of {', '.join(map(repr, _ON_DENIED))}"
     raise ValueError(msg)
 
 
 class Shortfall(NamedTuple):
-    """A level that is not in force although it was asked for, in words.
+    """A level that was requested and could not be set, in words.
 
     A named tuple because it travels from a worker to its parent.
+
+    Attributes
+    ----------
+    requested, in_force, reason, remedy : str
+        The requested level, the one that the operating system reports instead (empty if that is not known), why, and
+        how to solve it.
+    action : {"set", "fully set", "restore", "read"}
+        The failed action. "fully set": another low level is set instead.
     """
 
     requested: str
     in_force: str
     reason: str
     remedy: str
+    action: str = "set"
 
     @property
     def text(self) -> str:
         """All of it in one line."""
-        return f"{self.requested} is not to be had: {self.reason}. In force: {self.in_force}. {self.remedy}"
+        when = "now" if self.action == "fully set" else "still"
+        now = f" It is {when} at {self.in_force}." if self.in_force else ""
+        return f"Could not {self.action} {self.requested}: {self.reason}.{now} {self.remedy}"
 
 
 class _Told:
@@ -106,38 +121,40 @@ class _Told:
 
     @property
     def requested(self) -> str:
-        """What was asked for."""
+        """The requested level."""
         return self.args[0].requested
 
     @property
     def in_force(self) -> str:
-        """What the operating system reports instead."""
+        """The level that the operating system reports instead; empty if that is not known."""
         return self.args[0].in_force
 
     @property
     def reason(self) -> str:
-        """Why it is not what was asked for."""
+        """Why the requested level could not be set."""
         return self.args[0].reason
 
     @property
     def remedy(self) -> str:
-        """What would help."""
+        """How to solve it."""
         return self.args[0].remedy
 
     def __str__(self) -> str:
         return self.args[0].text
 
 
+@public
 class PriorityError(_Told, OSError):
     """A priority could not be set.
 
-    A process that does not exist or belongs to somebody else gives a subclass that is a :class:`ProcessLookupError`
-    or a :class:`PermissionError` as well.
+    For a process that does not exist or that belongs to another user, a subclass is raised that is also a
+    :class:`ProcessLookupError` or a :class:`PermissionError`.
 
     Attributes
     ----------
     requested, in_force, reason, remedy : str
-        What was asked for, what the operating system reports instead, why, and what would help.
+        The requested level, the one that the operating system reports instead (empty if that is not known), why, and
+        how to solve it.
     """
 
     def __init__(self, shortfall: Shortfall) -> None:
@@ -147,18 +164,23 @@ class PriorityError(_Told, OSError):
 class NoSuchProcessError(PriorityError, ProcessLookupError):
     """The process whose priority was to be read or set does not exist."""
 
+    def __str__(self) -> str:
+        return f"{self.reason}. {self.remedy}"
+
 
 class NotPermittedError(PriorityError, PermissionError):
-    """The process whose priority was to be set belongs to somebody else."""
+    """The process whose priority was to be set belongs to another user."""
 
 
+@public
 class PriorityWarning(_Told, RuntimeWarning):
-    """A priority is not quite, or not at all, what was asked for, and the work goes on.
+    """A requested priority could not be set, or not fully. The work continues.
 
     Attributes
     ----------
     requested, in_force, reason, remedy : str
-        What was asked for, what the operating system reports instead, why, and what would help.
+        The requested level, the one that the operating system reports instead (empty if that is not known), why, and
+        how to solve it.
     """
 
     def __init__(self, shortfall: Shortfall) -> None:

@@ -1,10 +1,13 @@
-"""What an executor tells of its workers."""
+"""Descriptions of an executor and of its workers."""
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from ._levels import ProcessPriority, ThreadPriority
+from ._public import public
 
 
+@public
 @dataclass(frozen=True)
 class WorkerInfo:
     """A worker of an executor.
@@ -12,18 +15,18 @@ class WorkerInfo:
     Attributes
     ----------
     pid : int
-        Process id. Worker threads have that of the process that they are in.
+        Process id; for a worker thread, that of its process.
     tid : int or None
-        The system's id of a worker thread; None for a worker process.
+        The system's thread id of a worker thread; None for a worker process.
     priority : ProcessPriority or ThreadPriority
-        The level that is nearest to what is in force for it.
+        The nearest priority to the one that the operating system reports.
     threads : int
-        How many threads its process has.
+        Number of threads of its process.
     blas_threads : int or None
-        How many threads its BLAS libraries use; None if it has none, or none that threadpoolctl knows. Of a worker
-        process it is what the worker has reported when it started, or its limit if it has loaded a library since then.
+        Number of threads of its BLAS libraries; None if threadpoolctl finds none. A worker process reports it at its
+        start; if it has loaded a library since then, this is its limit.
     rss : int
-        Memory of its process that is in RAM, in bytes, what it shares with others included.
+        Memory of its process in RAM (resident set size), in bytes, including shared memory.
     io_class : str or None
         Its I/O class: "idle", "best-effort", "realtime" or "none" (which follows nice) on Linux; "very_low", "low",
         "normal" or "high" on Windows; None elsewhere.
@@ -36,3 +39,11 @@ class WorkerInfo:
     blas_threads: int | None
     rss: int
     io_class: str | None
+
+
+def describe_executor(
+    executor: Executor, level: ProcessPriority | ThreadPriority, max_workers: int, *, is_open: bool
+) -> str:
+    """Return the `repr` of an executor."""
+    state = "open" if is_open else "closed"
+    return f"<{type(executor).__name__} priority={level.name.lower()!r} max_workers={max_workers} {state}>"

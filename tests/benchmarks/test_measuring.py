@@ -209,7 +209,7 @@ def test_overhead(tmp_path):
     titles = [table.title for table in summarise(record).tables]
     assert titles[0] == "a call and its result"
     assert titles[-3:] == [
-        "what was hoped for of small calls",
+        "Targets for small calls",
         "through joblib",
         "products of 700 x 700, nothing beside",
     ]

@@ -130,7 +130,7 @@ def score_by_level(_model, _x, _y):
 
 def forbidden():
     """A level that cannot be set is said once, where the backend was asked for; or is an error; or nothing."""
-    for options, count in (({}, 1), ({"on_failure": "ignore"}, 0)):
+    for options, count in (({}, 1), ({"on_denied": "ignore"}, 0)):
         with warnings.catch_warnings(record=True) as log:
             warnings.simplefilter("always")
             with joblib.parallel_config("nicefutures", n_jobs=2, **options):
@@ -139,7 +139,7 @@ def forbidden():
         ours = [warning for warning in log if issubclass(warning.category, PriorityWarning)]
         assert len(ours) == count, [str(warning.message) for warning in log]
         assert all(warning.filename == __file__ for warning in ours), ours[0].filename
-    refusing = joblib.parallel_config("nicefutures", n_jobs=2, on_failure="raise")
+    refusing = joblib.parallel_config("nicefutures", n_jobs=2, on_denied="raise")
     with refusing, pytest.raises(PriorityError, match="container"):
         Parallel()(delayed(report)() for _ in range(6))
     with warnings.catch_warnings():

@@ -38,7 +38,7 @@ def test_bad_input():
         joblib.parallel_config("nicefutures", n_jobs=2, priority="low")
     with pytest.raises(ValueError, match="only lowers"):
         LowPriorityBackend(priority="high")
-    with pytest.raises(ValueError, match="on_failure"):
-        LowPriorityBackend(on_failure="maybe")
+    with pytest.raises(ValueError, match="on_denied"):
+        LowPriorityBackend(on_denied="maybe")
     with pytest.raises(TypeError, match="initializer"):
         LowPriorityBackend(initializer=3)

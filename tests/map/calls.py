@@ -63,9 +63,9 @@ def add_one(path, number):
     return number
 
 
-def map_inside(share_over):
+def map_inside(share_min_size):
     """Use a pool in a task of another."""
-    with LowPriorityProcessPoolExecutor(1, share_over=share_over) as executor:
+    with LowPriorityProcessPoolExecutor(1, share_min_size=share_min_size) as executor:
         return [len(each) for each in executor.map(bytes, [2_000_000] * 3, chunksize="auto")]
 
 

@@ -62,13 +62,13 @@ def test_error():
             next(results)
 
 
-@pytest.mark.parametrize("share_over", [None, "256 KiB"])
+@pytest.mark.parametrize("share_min_size", [None, "256 KiB"])
 @pytest.mark.parametrize("place", [0, 150, 299])
-def test_cannot_be_pickled(share_over, place):
+def test_cannot_be_pickled(share_min_size, place):
     """An argument, a result or an error that cannot be pickled is an error at its place, and each call is made once."""
     arguments = list(range(300))
     arguments[place] = Refuses()
-    with LowPriorityProcessPoolExecutor(1, share_over=share_over) as executor:
+    with LowPriorityProcessPoolExecutor(1, share_min_size=share_min_size) as executor:
         list(executor.map(abs, range(2000), chunksize="auto"))
         for fn, inputs in (
             (operator.pos, (arguments,)),
@@ -99,11 +99,11 @@ def test_rest_after_error(tmp_path, kind):
     assert reference() is None
 
 
-@pytest.mark.parametrize("share_over", [None, "256 KiB"])
-def test_nested(context, share_over):
+@pytest.mark.parametrize("share_min_size", [None, "256 KiB"])
+def test_nested(context, share_min_size):
     """A worker may have a pool of its own."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:
-        assert executor.submit(map_inside, share_over).result() == [2_000_000] * 3
+        assert executor.submit(map_inside, share_min_size).result() == [2_000_000] * 3
 
 
 @posix_only

@@ -34,11 +34,14 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 ASKED = re.compile(r"^```\{results\}\n(.+)\n```$", re.MULTILINE)
 
 
-def test_tables_of_the_readme():
-    """Every table of results in the README is what the file in the repository says."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert text.count("<!-- results:begin") == text.count("<!-- results:end -->") >= 3
-    assert RESULTS.render_readme(text, functools.cache(RESULTS.compute_parts)) == text
+def test_picture_of_the_readme():
+    """The picture shows the numbers of the file in the repository, on a light page and on a dark one."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pictures = RESULTS.draw_pictures()
+    assert len(pictures) == 2
+    for path, text in pictures.items():
+        assert path.read_text(encoding="utf-8") == text
+        assert path.relative_to(ROOT).as_posix() in readme
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

@@ -72,7 +72,7 @@ def use_pools(context, deadline, chance):
         executor = LowPriorityProcessPoolExecutor(
             chance.randrange(1, 4),
             context,
-            share_over=chance.choice([None, 1, "256 KiB"]),
+            share_min_size=chance.choice([None, 1, "256 KiB"]),
             max_tasks_per_child=chance.choice([None, 5]) if context.get_start_method() != "fork" else None,
         )
         for _ in range(chance.randrange(20)):

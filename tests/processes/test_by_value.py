@@ -31,7 +31,7 @@ MB = 2**20
 
 @pytest.fixture(params=["256 KiB", None], ids=["shared", "piped"])
 def executor(context, request):
-    with LowPriorityProcessPoolExecutor(2, context, share_over=request.param) as executor:
+    with LowPriorityProcessPoolExecutor(2, context, share_min_size=request.param) as executor:
         yield executor
 
 
@@ -252,8 +252,8 @@ def test_function_of_a_map_after_a_crash(context, tmp_path):
 lock = threading.Lock()
 
 
-@pytest.mark.parametrize("share_over", ["256 KiB", None])
-def test_what_cannot_travel(share_over):
+@pytest.mark.parametrize("share_min_size", ["256 KiB", None])
+def test_what_cannot_travel(share_min_size):
     """The error says what it is, and what refers to it."""
     held = {"locks": [threading.Lock()]}
 
@@ -263,7 +263,7 @@ def test_what_cannot_travel(share_over):
     def use_global():
         return lock
 
-    with LowPriorityProcessPoolExecutor(1, share_over=share_over) as executor:
+    with LowPriorityProcessPoolExecutor(1, share_min_size=share_min_size) as executor:
         for function, names in ((use, ["'locks'", "'held'", "use"]), (use_global, ["global 'lock'", "use_global"])):
             error = executor.submit(function).exception(PATIENCE)
             assert isinstance(error, TypeError)

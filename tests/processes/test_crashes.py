@@ -179,7 +179,7 @@ def test_workers_that_die_while_they_start(context, on_crash, monkeypatch):
 @pytest.mark.parametrize("size", [0, 10 * MB])
 def test_killed_while_they_start(context, on_crash, size):
     """What is killed from outside while it starts, or while it is being sent a task, is replaced."""
-    with LowPriorityProcessPoolExecutor(2, context, on_crash=on_crash, share_over=None) as executor:
+    with LowPriorityProcessPoolExecutor(2, context, on_crash=on_crash, share_min_size=None) as executor:
         futures = [executor.submit(len, bytes(size)) for _ in range(4)]
         for process in list(executor._processes.values()):
             process.kill()
@@ -188,10 +188,10 @@ def test_killed_while_they_start(context, on_crash, size):
         assert executor.submit(len, bytes(size)).result(PATIENCE) == size
 
 
-@pytest.mark.parametrize("share_over", [None, "256 KiB"])
-def test_killed_while_it_sends(context, share_over):
+@pytest.mark.parametrize("share_min_size", [None, "256 KiB"])
+def test_killed_while_it_sends(context, share_min_size):
     """Half an answer is none."""
-    with LowPriorityProcessPoolExecutor(1, context, on_crash="retry", share_over=share_over) as executor:
+    with LowPriorityProcessPoolExecutor(1, context, on_crash="retry", share_min_size=share_min_size) as executor:
         for delay in (0.01, 0.03, 0.06):
             pid = executor.submit(identify).result(PATIENCE)
             future = executor.submit(bytes, 100 * MB)

@@ -90,10 +90,10 @@ def fail_to_begin():
     ],
     ids=["argument", "result", "function", "in the worker", "exception", "in the parent"],
 )
-@pytest.mark.parametrize("share_over", [None, "256 KiB"])
-def test_errors_of_one_task(context, task, kind, text, share_over):
+@pytest.mark.parametrize("share_min_size", [None, "256 KiB"])
+def test_errors_of_one_task(context, task, kind, text, share_min_size):
     """What cannot be sent, in whatever direction, is an error of that task, which names the cause."""
-    with LowPriorityProcessPoolExecutor(2, context, share_over=share_over) as executor:
+    with LowPriorityProcessPoolExecutor(2, context, share_min_size=share_min_size) as executor:
         futures = [executor.submit(*task) if index == 5 else executor.submit(same, index) for index in range(10)]
         error = futures.pop(5).exception(PATIENCE)
         assert isinstance(error, kind)
@@ -141,7 +141,7 @@ def test_idle_worker_that_dies(context):
 @pytest.mark.parametrize("size", [0, 10 * MB])
 def test_worker_that_dies_while_it_starts(context, size):
     """One that has not taken its end of the pipe yet, on Windows, is noticed all the same; with a large task, too."""
-    with LowPriorityProcessPoolExecutor(2, context, share_over=None) as executor:
+    with LowPriorityProcessPoolExecutor(2, context, share_min_size=None) as executor:
         futures = [executor.submit(len, bytes(size)) for _ in range(4)]
         for process in list(executor._processes.values()):
             process.kill()
@@ -484,7 +484,7 @@ if __name__ == "__main__":
 
 def test_large_messages(context):
     """What is larger than a pipe's buffer goes through it."""
-    with LowPriorityProcessPoolExecutor(2, context, share_over=None) as executor:
+    with LowPriorityProcessPoolExecutor(2, context, share_min_size=None) as executor:
         for data in (bytes(MB), "é" * MB, list(range(10**6))):
             assert executor.submit(same, data).result(PATIENCE) == data
 
@@ -497,7 +497,7 @@ def test_messages_in_parts(context, monkeypatch):
     """What is larger than a system takes at once, 4 GiB on Windows, goes in parts."""
     monkeypatch.setattr(pipes, "most_bytes", 1000)
     with LowPriorityProcessPoolExecutor(
-        1, context, initializer=send_at_most, initargs=(1000,), share_over=None
+        1, context, initializer=send_at_most, initargs=(1000,), share_min_size=None
     ) as executor:
         for size in (900, 999, 1000, 1001, 5000, 5003):
             data = os.urandom(size)

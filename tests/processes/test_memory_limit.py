@@ -135,7 +135,7 @@ def test_blas_library(context, module, task):
     pytest.importorskip(module)
     threads = 16 if LINUX else 1  # Windows has no memory that is reserved and does not count
     with LowPriorityProcessPoolExecutor(
-        1, context, memory_limit=LIMIT, blas_threads=threads, on_failure="ignore"
+        1, context, memory_limit=LIMIT, blas_threads=threads, on_denied="ignore"
     ) as executor:
         assert executor.submit(task, 10 * MIB).result(PATIENCE)
 
@@ -144,7 +144,7 @@ def test_blas_library(context, module, task):
 @pytest.mark.parametrize("task", [pytest.param(hungry.leave, marks=linux_only), hungry.abort])
 def test_end_in_task(context, task):
     """A library that ends its worker costs the task only, and the error names the limit: it may not have got memory."""
-    with LowPriorityProcessPoolExecutor(1, context, memory_limit=LIMIT, on_failure="ignore") as executor:
+    with LowPriorityProcessPoolExecutor(1, context, memory_limit=LIMIT, on_denied="ignore") as executor:
         worker = executor.submit(identify).result()
         error = executor.submit(task).exception(PATIENCE)
         assert isinstance(error, WorkerCrashError)
@@ -223,7 +223,7 @@ def test_private_mapping():
 )
 def test_errors_of_libraries(text, is_said):
     """Errors that say that there was no memory name the limit, and no others do."""
-    with LowPriorityProcessPoolExecutor(1, memory_limit=LIMIT, on_failure="ignore") as executor:
+    with LowPriorityProcessPoolExecutor(1, memory_limit=LIMIT, on_denied="ignore") as executor:
         assert is_named(executor.submit(hungry.raise_text, text).exception(), LIMIT) == is_said
 
 
@@ -364,5 +364,5 @@ def test_out_of_memory(small_memory):
     with LowPriorityProcessPoolExecutor(1, initializer=_enter, initargs=(small_memory,)) as executor:
         assert executor.submit(identify).result()
         error = executor.submit(bytes.__mul__, b"1", 300_000_000).exception()
-    assert "killed by the kernel, most likely, because the memory ran out" in str(error)
+    assert "most likely killed by the kernel because the memory ran out" in str(error)
     assert f"{backend.memory.total():,} bytes is all that" in str(error)

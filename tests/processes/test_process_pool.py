@@ -32,11 +32,11 @@ def test_level(context, level):
             assert set(ask_threads(pid)) == {PROCESS[level]}
 
 
-@pytest.mark.parametrize("on_failure", ["warn", "raise", "ignore"])
+@pytest.mark.parametrize("on_denied", ["warn", "raise", "ignore"])
 @pytest.mark.parametrize("priority", ["idle", "Below_Normal"])
-def test_priority_by_name(priority, on_failure):
+def test_priority_by_name(priority, on_denied):
     """The level may be given by name, whatever is to happen if it cannot be had."""
-    with LowPriorityProcessPoolExecutor(1, priority=priority, on_failure=on_failure) as executor:
+    with LowPriorityProcessPoolExecutor(1, priority=priority, on_denied=on_denied) as executor:
         assert set(executor.submit(report).result()[1]) == {PROCESS[ProcessPriority[priority.upper()]]}
 
 
@@ -105,7 +105,7 @@ def test_failures_are_told(context):
     """What the workers of a pool lack reaches the parent as one warning, before a result does, on every platform."""
     executor = LowPriorityProcessPoolExecutor(2, context)
     executor._demands = executor._demands._replace(group=Shortfall("IDLE", "NORMAL", "a test", "None."))
-    with pytest.warns(PriorityWarning, match="IDLE is not to be had: a test") as log:
+    with pytest.warns(PriorityWarning, match="Could not set IDLE: a test") as log:
         executor.submit(abs, -1).result()
     with warnings.catch_warnings(action="error", category=PriorityWarning), executor:
         list(executor.map(abs, range(10)))

@@ -50,7 +50,7 @@ def begin():
 
 def test_records(context, caplog):
     """Records come with the worker's id, their text made, in the order in which they were logged."""
-    with LowPriorityProcessPoolExecutor(1, context, relay_logs=True, initializer=begin) as executor:
+    with LowPriorityProcessPoolExecutor(1, context, forward_logs=True, initializer=begin) as executor:
         pid = executor.submit(log, "number %d", 7).result(PATIENCE)
         assert [record.getMessage() for record in caplog.records] == [
             "a worker begins",
@@ -66,7 +66,7 @@ def test_records(context, caplog):
 
 def test_level(context, caplog):
     """The level of the parent's root logger counts."""
-    with caplog.at_level(logging.DEBUG), LowPriorityProcessPoolExecutor(1, context, relay_logs=True) as executor:
+    with caplog.at_level(logging.DEBUG), LowPriorityProcessPoolExecutor(1, context, forward_logs=True) as executor:
         executor.submit(log, "number %d", 7).result(PATIENCE)
     assert "not this" in caplog.messages
 
@@ -83,7 +83,7 @@ def test_warnings(context):
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
         with LowPriorityProcessPoolExecutor(
-            2, context, relay_logs=True, initializer=warnings.simplefilter, initargs=("always",)
+            2, context, forward_logs=True, initializer=warnings.simplefilter, initargs=("always",)
         ) as executor:
             assert list(executor.map(warn, range(20))) == list(range(20))
             executor.submit(warn_oddly).result(PATIENCE)
@@ -96,8 +96,8 @@ def test_warnings(context):
 
 def test_wrong_flag():
     """An error says what is allowed."""
-    with pytest.raises(TypeError, match="relay_logs must be True or False"):
-        LowPriorityProcessPoolExecutor(1, relay_logs=1)
+    with pytest.raises(TypeError, match="forward_logs must be True or False"):
+        LowPriorityProcessPoolExecutor(1, forward_logs=1)
 
 
 class OddRecord(logging.LogRecord):
@@ -112,7 +112,7 @@ def log_own_record():
 
 def test_own_records(caplog):
     """They arrive, and the answer is the answer."""
-    with LowPriorityProcessPoolExecutor(1, relay_logs=True) as executor:
+    with LowPriorityProcessPoolExecutor(1, forward_logs=True) as executor:
         assert executor.submit(log_own_record).result(PATIENCE) == 1
         assert executor.submit(same, 2).result(PATIENCE) == 2
     assert [record.message for record in caplog.records] == ["own"]
@@ -127,7 +127,7 @@ def test_loggers_with_handlers_of_their_own(context):
     logger.addHandler(handler)
     logger.propagate = False
     try:
-        with LowPriorityProcessPoolExecutor(1, context, relay_logs=True) as executor:
+        with LowPriorityProcessPoolExecutor(1, context, forward_logs=True) as executor:
             pid = executor.submit(log, "from %d", 1).result(PATIENCE)
     finally:
         logger.removeHandler(handler)

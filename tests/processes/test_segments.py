@@ -122,7 +122,7 @@ class TestNothingIsLeft:
         chance = random.Random(7)
         done = 0
         while done < count:
-            with LowPriorityProcessPoolExecutor(2, share_over=1) as executor:
+            with LowPriorityProcessPoolExecutor(2, share_min_size=1) as executor:
                 futures = [executor.submit(same, np.full(chance.randrange(1, 5000), 3.0)) for _ in range(count // 10)]
                 with contextlib.suppress(BrokenProcessPool):
                     futures[0].result()  # the worker has started

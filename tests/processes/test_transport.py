@@ -155,7 +155,7 @@ values = st.recursive(
 
 def test_equal_to_pickle():
     """Whatever goes there and back is what the standard library's pool delivers, flags included."""
-    with LowPriorityProcessPoolExecutor(2, share_over=1) as executor:
+    with LowPriorityProcessPoolExecutor(2, share_min_size=1) as executor:
 
         @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
         @given(values)
@@ -177,7 +177,7 @@ def test_large(method, limit):
     kinds = [array, array[::2], array.reshape(400, 500).T, array.astype("M8[s]"), np.ma.masked_array(array, array > 5)]
     kinds += [bytes(MB), bytearray(MB), "é" * MB, list(range(300_000)), {"a": [array, array]}, array.view(np.matrix)]
     kinds += [np.array([str(index) for index in range(50_000)], object), array.reshape(20, 100, 100).transpose(1, 0, 2)]
-    with LowPriorityProcessPoolExecutor(2, context, share_over=limit) as executor:
+    with LowPriorityProcessPoolExecutor(2, context, share_min_size=limit) as executor:
         for kind, result in zip(kinds, executor.map(same, kinds), strict=True):
             protocol = pickle.DEFAULT_PROTOCOL if limit is None else 5
             assert describe(result) == describe(pickle.loads(pickle.dumps(kind, protocol)))

@@ -25,7 +25,7 @@ from tasks import identify
 
 
 def isolate(*arguments, **options):
-    return LowPriorityProcessPoolExecutor(*arguments, isolate="auto", **options)
+    return LowPriorityProcessPoolExecutor(*arguments, isolate=True, **options)
 
 
 def keepers(parent=None):
@@ -103,7 +103,7 @@ from nicefutures import *
 import places, tasks
 if __name__ == "__main__":
     how, path = sys.argv[1:]
-    executor = LowPriorityProcessPoolExecutor(2, isolate="auto")
+    executor = LowPriorityProcessPoolExecutor(2, isolate=True)
     pids = set(executor.map(tasks.identify, [0.1] * 4))
     print(*pids, flush=True)
     if how == "exit":
@@ -155,7 +155,7 @@ if __name__ == "__main__":
         os.close(number)
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-    executor = LowPriorityProcessPoolExecutor(1, multiprocessing.get_context(method), isolate="auto")
+    executor = LowPriorityProcessPoolExecutor(1, multiprocessing.get_context(method), isolate=True)
     assert executor.submit(place).result() != place()
     executor.shutdown()
 """,
@@ -215,7 +215,7 @@ from nicefutures import *
 import places, tasks
 if __name__ == "__main__":
     warnings.simplefilter("error")
-    with LowPriorityProcessPoolExecutor(3, isolate="auto") as executor:
+    with LowPriorityProcessPoolExecutor(3, isolate=True) as executor:
         print(json.dumps(list(executor.map(places.place_slowly, range(6)))))
 """,
         command=unprivileged(),
@@ -227,16 +227,16 @@ if __name__ == "__main__":
 
 
 @linux_only
-@pytest.mark.parametrize("on_failure", ["warn", "raise", "ignore"])
-def test_nowhere_to_go(monkeypatch, tmp_path, on_failure):
-    """Without any such group there is one warning with a remedy, or what `on_failure` says; the pool works."""
+@pytest.mark.parametrize("on_denied", ["warn", "raise", "ignore"])
+def test_nowhere_to_go(monkeypatch, tmp_path, on_denied):
+    """Without any such group there is one warning with a remedy, or what `on_denied` says; the pool works."""
     monkeypatch.setattr(groups, "_AUTOGROUP_ENABLED", str(tmp_path / "none"))
     monkeypatch.setattr(groups, "find_cgroup", lambda controller: None)
     context = contextlib.nullcontext()
-    if on_failure == "warn":
+    if on_denied == "warn":
         context = pytest.warns(PriorityWarning, match="autogroup is off.*systemd-run")
-    with context, isolate(2, on_failure=on_failure) as executor:
-        if on_failure == "raise":
+    with context, isolate(2, on_denied=on_denied) as executor:
+        if on_denied == "raise":
             assert isinstance(executor.submit(identify).exception(), PriorityError)
         else:
             assert executor.submit(identify).result() != os.getpid()
@@ -283,7 +283,7 @@ if __name__ == "__main__":
     with warnings.catch_warnings(record=True) as log:
         warnings.simplefilter("always")
         context = multiprocessing.get_context("fork")
-        with LowPriorityProcessPoolExecutor(1, context, isolate="auto") as executor:
+        with LowPriorityProcessPoolExecutor(1, context, isolate=True) as executor:
             executor.submit(abs, -1).result()
     assert places.AUTOGROUP_FILE.read_text() == before
     print(*[warning.message for warning in log if warning.category is PriorityWarning])

@@ -289,16 +289,16 @@ def test_no_groups(name):
 # --- what no backend foresees
 
 
-@pytest.mark.parametrize("on_failure", ["warn", "raise"])
-def test_unforeseen_refusal(monkeypatch, on_failure):
+@pytest.mark.parametrize("on_denied", ["warn", "raise"])
+def test_unforeseen_refusal(monkeypatch, on_denied):
     """A system that forbids even to look does not break a pool."""
 
     def forbid(priority):
         refuse(errno.EPERM)
 
     monkeypatch.setattr("nicefutures._threads.worker.backend.priority.set_thread", forbid)
-    executor = PriorityThreadPoolExecutor(2, on_failure=on_failure)
-    if on_failure == "raise":
+    executor = PriorityThreadPoolExecutor(2, on_denied=on_denied)
+    if on_denied == "raise":
         with pytest.raises(PriorityError, match="not permitted"):
             executor.submit(abs, -1).result()
     else:

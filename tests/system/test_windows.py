@@ -180,4 +180,4 @@ def test_no_job(win32):
     win32.refusals = {"job": 5}
     with pytest.raises(PriorityError, match="a job object that ends the program") as caught:
         command.end_together()
-    assert caught.value.in_force == "no job"
+    assert caught.value.in_force == ""

@@ -44,7 +44,7 @@ def wait_until_clean():
 def check(kind):
     with warnings.catch_warnings(record=True) as log:
         warnings.simplefilter("always")
-        with LowPriorityProcessPoolExecutor(2, isolate="auto") as executor:
+        with LowPriorityProcessPoolExecutor(2, isolate=True) as executor:
             found = set(executor.map(place, range(4)))
             parent = place()
     assert len(log) == (kind == "nowhere"), [str(warning.message) for warning in log]
@@ -83,7 +83,7 @@ def check_run(kind):
 
 def check_ends(kind):
     """After a broken pool, and after the parent was killed, nothing is left."""
-    with LowPriorityProcessPoolExecutor(2, isolate="auto") as executor:
+    with LowPriorityProcessPoolExecutor(2, isolate=True) as executor:
         executor.submit(place).result()
         assert "SIGKILL" in str(executor.submit(die).exception())
     wait_until_clean()
@@ -98,7 +98,7 @@ def check_ends(kind):
 
 if __name__ == "__main__":
     if sys.argv[2:] == ["child"]:
-        child = LowPriorityProcessPoolExecutor(2, isolate="auto")
+        child = LowPriorityProcessPoolExecutor(2, isolate=True)
         list(child.map(place, range(4)))
         print("ready", flush=True)
         child.submit(time.sleep, 60).result()

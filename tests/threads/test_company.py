@@ -40,7 +40,7 @@ with warnings.catch_warnings(record=True) as log:
 {_USE.format(target=target)}
 assert [warning.category for warning in log] == [PriorityWarning] * 2  # one for each pool
 assert "gevent" in log[0].message.reason
-with PriorityThreadPoolExecutor(2, latency_target={target}, on_failure="ignore") as executor:
+with PriorityThreadPoolExecutor(2, latency_target={target}, on_denied="ignore") as executor:
     assert executor.submit(get_thread_priority).result() == level
 assert get_thread_priority() == level
 """)

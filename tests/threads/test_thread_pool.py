@@ -19,11 +19,11 @@ every_level = pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.n
 
 
 @every_level
-@pytest.mark.parametrize("on_failure", ["warn", "raise"])
-def test_level(level, on_failure):
+@pytest.mark.parametrize("on_denied", ["warn", "raise"])
+def test_level(level, on_denied):
     """Threads are at the level as the system reports it; the caller's is not."""
     before = ask_thread()
-    with PriorityThreadPoolExecutor(4, priority=level, on_failure=on_failure) as executor:
+    with PriorityThreadPoolExecutor(4, priority=level, on_denied=on_denied) as executor:
         found = list(executor.map(lambda _: (time.sleep(0.02), ask_thread())[1], range(8)))
     assert set(found) == {THREAD[level]}
     assert ask_thread() == before

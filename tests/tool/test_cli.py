@@ -33,12 +33,11 @@ def nicefutures(*arguments, stdin="", command=(), **options):
         (["set", "-p", "idle", "me"], "not a process id: 'me'"),
         (["set", "-p", "idle"], "PID"),
         (["set", "12"], "-p"),
-        (["set", "-p", "idle", 2**31 - 1], "no process with the id"),
+        (["set", "-p", "idle", 2**31 - 1], "no process with PID"),
         (["set", "--prio", "idle", 2**31 - 1], "'idle'"),
         (["show", "--jso"], "--jso"),
-        (["show", 2**31 - 1], "no process with the id"),
+        (["show", 2**31 - 1], "no process with PID"),
         (["stop"], "stop"),
-        ([], "run"),
     ],
 )
 def test_errors(arguments, message):
@@ -52,8 +51,12 @@ def test_errors(arguments, message):
 
 @pytest.mark.every_python
 def test_help():
-    """--help and --version answer."""
-    assert "run|set|show" in nicefutures("--help").stdout
+    """--help and --version answer; without arguments comes the help, and each command's has an example."""
+    result = nicefutures()
+    assert (result.stdout, result.returncode) == (nicefutures("--help").stdout, 0)
+    assert "run|set|show" in result.stdout
+    for command in ("run", "set", "show", "doctor"):
+        assert f"\n  nicefutures {command} " in nicefutures(command, "--help").stdout
     assert nicefutures("--version").stdout.startswith("nicefutures ")
 
 

@@ -148,47 +148,47 @@ SAME_WORKS = numbers("same", 1000, 300, 990)
             SAME_WORKS,
             ["works"],
             True,
-            ["works in its own session: frames p95 2.0 ms instead of 6.7", "99% of its speed"],
+            ["works for programs in the same session: they keep 99% of their speed instead of 30%", "2.0 ms"],
         ),
-        (numbers("same", 1000, 300, 651), ["works"], True, ["65% of its speed instead of 30%"]),
+        (numbers("same", 1000, 300, 651), ["works"], True, ["65% of their speed instead of 30%"]),
         (
             numbers("same", 1000, 300, 640),
             ["no effect"],
             False,
-            ["does nothing in its own session", "sched_setscheduler"],
+            ["has no effect for programs in the same session", "sched_setscheduler"],
         ),
-        (numbers("same", 1000, 0, 0), ["no effect"], False, ["0% of its speed instead of 0%"]),
-        (numbers("same", 1000, 910, 900), ["nothing to win"], True, ["Nothing is to be won in its own session", "91%"]),
+        (numbers("same", 1000, 0, 0), ["no effect"], False, ["0% of their speed instead of 0%"]),
+        (numbers("same", 1000, 910, 900), ["nothing to win"], True, ["not needed for programs in the same session", "91%"]),
         (numbers("same", 0, 0, 0), ["no effect"], False, []),
         (
             SAME_WORKS + numbers("other", 1000, 600, 610),
             ["works", "no effect"],
             False,
-            ["against another session", "Use isolate='auto'.", "has no effect against another session"],
+            ["has no effect for programs in other sessions", "Use isolate=True."],
         ),
         (
             SAME_WORKS + numbers("other", 1000, 600, 610, 950),
             ["works", "no effect", "works"],
             True,
-            ["Use isolate='auto'.", "with isolate='auto' works against another session", "95% of its speed"],
+            ["Use isolate=True.", "with isolate=True works for programs in other sessions", "95% of their speed"],
         ),
         (
             SAME_WORKS + numbers("other", 1000, 600, 610, 590),
             ["works", "no effect", "no effect"],
             False,
-            ["with isolate='auto' does nothing against another session", "cpu.weight"],
+            ["with isolate=True has no effect for programs in other sessions", "cpu.weight"],
         ),
         (
             numbers("same", 1000, 300, 310) + numbers("other", 1000, 600, 610, 590),
             ["no effect", "no effect", "no effect"],
             False,
-            ["has no effect in its own session nor against another session"],
+            ["has no effect for programs in the same session nor for programs in other sessions"],
         ),
         (
             numbers("same", 1000, 990, 990) + numbers("other", 1000, 990, 990, 990),
             ["nothing to win"] * 3,
             True,
-            ["There is nothing to be won by lowering here."],
+            ["Low priority is not needed on this machine."],
         ),
     ],
 )
@@ -197,9 +197,12 @@ def test_verdict(monkeypatch, capsys, measurements, outcomes, works, words):
     monkeypatch.setattr(_doctor, "measure", lambda *arguments, **options: measurements)
     monkeypatch.setattr(_doctor, "survey", lambda: {"usable_cpus": 2.0, "kernel": "\udcff", "blas": None, "gil": True})
     status = _doctor.run(isolate=True, as_json=False, seconds=1)
+    assert "This machine\n" not in capsys.readouterr().out
+    assert _doctor.run(isolate=True, as_json=False, seconds=1, verbose=True) == status
     text = capsys.readouterr().out
     assert status == (0 if works else 1)
-    assert ("Lowering has no effect" in text.splitlines()[-1]) is not works
+    assert ("Low priority has no effect" in text.splitlines()[0]) is not works
+    assert "This machine\n" in text
     for word in words:
         assert word in text
     if outcomes[-2:] == ["no effect", "no effect"]:
@@ -225,7 +228,7 @@ def test_warnings(monkeypatch, capsys):
     monkeypatch.setattr(_doctor, "survey", lambda: {"usable_cpus": 0.5})
     assert _doctor.run(isolate=True, as_json=True, seconds=1) == 0
     forbidden, busy = json.loads(capsys.readouterr().out)["warnings"]
-    assert "process 1 is not to be had: it is forbidden" in forbidden
+    assert "process 1: it is forbidden" in forbidden
     assert "busy" in busy
 
 
@@ -265,7 +268,7 @@ def test_command():
         (["--seconds", "nan"], "'nan'"),
         (["--seconds", "1e9"], "'1e9'"),
         (["--seconds", "soon"], "'soon'"),
-        (["--isolate", "on"], "'on'"),
+        (["--isolate"], "--isolate"),
         (["now"], "now"),
     ],
 )

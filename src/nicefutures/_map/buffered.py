@@ -12,12 +12,12 @@ from typing import Any, Final, TypeVar
 _T = TypeVar("_T")
 
 MAP_NOTE: Final = """
-        Of the stdlib's executors those of Python 3.14 have `buffersize`, these have it on all Pythons: how many tasks
-        are submitted ahead of the result that is yielded next. Arguments are taken from the iterables as results are
-        taken from the iterator, so neither have to fit into the memory. None, the default, submits all at once.
+        `buffersize` works on every Python version, as in Python 3.14: it is the number of tasks that are submitted
+        ahead of the next result. Inputs are read as you read results, so neither must fit into the memory. None, the
+        default, submits all tasks at once.
 
-        With ``return_exceptions=True`` what a call raises is an item of the results, at its place, as in
-        :func:`asyncio.gather`: the others are not lost with it. That `timeout` is over is raised.
+        With ``return_exceptions=True`` the exception of a call is an item of the results, as in :func:`asyncio.gather`,
+        and the other results follow. The TimeoutError of `timeout` is still raised.
         """
 
 

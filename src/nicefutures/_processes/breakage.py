@@ -5,41 +5,43 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 from typing import Final
 
+from .._public import public
 from .._system import backend
 
 _SIGKILL: Final = 9  # as multiprocessing has it on all systems
 
 # How a process of Windows ends that has not chosen its exit status ("NTSTATUS values" of [MS-ERREF]).
 _STATUS: Final = {
-    0x40010004: "the debugger ended it",
+    0x40010004: "a debugger terminated it",
     0x80000003: "a breakpoint",
-    0xC0000005: "an access violation: it used memory that is not its own, as with SIGSEGV",
-    0xC0000006: "a page could not be read: the file or disk below it has gone",
+    0xC0000005: "an access violation (a segmentation fault)",
+    0xC0000006: "a page could not be read: its file or disk is gone",
     0xC0000017: "there was no memory",
-    0xC000001D: "an illegal instruction: a library was built for another CPU, perhaps",
-    0xC0000025: "an exception that it could not go on from",
+    0xC000001D: "an illegal instruction: perhaps a library was built for another CPU",
+    0xC0000025: "an exception that cannot be continued",
     0xC0000094: "an integer was divided by zero",
-    0xC00000FD: "a stack overflow: a recursion that is too deep, in compiled code perhaps",
-    0xC000012D: "the commit limit: there was no memory, and no room in the page file",
+    0xC00000FD: "a stack overflow: a recursion that is too deep, perhaps in compiled code",
+    0xC000012D: "the commit limit: memory and page file are full",
     0xC0000135: "a DLL was not found",
     0xC0000139: "a DLL lacks a function: it is of another version",
     0xC000013A: "Ctrl-C",
     0xC0000142: "a DLL could not be initialized",
     0xC0000374: "the heap was corrupted, by compiled code",
-    0xC0000409: "compiled code found its stack or its state corrupted, and aborted",
+    0xC0000409: "compiled code aborted because its stack or state was corrupted",
     0xC0000602: "compiled code aborted",
 }
 
 
+@public
 class WorkerCrashError(BrokenProcessPool):
-    """The worker process of a task has died; the pool goes on.
+    """The worker process of a task died. The pool continues.
 
     Attributes
     ----------
     pid : int
-        Of the process.
+        Process id of the worker.
     exitcode : int or None
-        How it ended, as :attr:`multiprocessing.Process.exitcode` has it.
+        Its exit code, as in :attr:`multiprocessing.Process.exitcode`.
     """
 
     def __init__(self, text: str, pid: int, exitcode: int | None) -> None:
@@ -77,14 +79,14 @@ def describe_end(
     if memory_limit is None:
         return end
     return (
-        f"{end} Its memory_limit is {memory_limit:,} bytes: a library that is refused memory may end its process so "
+        f"{end} If it ran out of memory: its memory_limit is {memory_limit:,} bytes, and some libraries end the process "
         "instead of raising a MemoryError."
     )
 
 
 def _name_signal(exitcode: int) -> str:
     if backend.memory.is_trapped(exitcode):
-        return "exit(), which compiled code called in the midst of its task"
+        return "exit(), which compiled code called during a task"
     try:
         return signal.Signals(-exitcode).name
     except ValueError:
@@ -95,25 +97,25 @@ def _describe_end(process: BaseProcess, kills_before: int | None, *, started: bo
     code = process.exitcode
     worker = f"Worker {process.pid}"
     if code is None:
-        return f"{worker} has closed its pipe."
+        return f"{worker} closed its connection."
     if 0 < code < 2**31 and not started:
         return (
-            f"{worker} ended with exit status {code} while it started: the last that it wrote to standard error says "
-            "why. It imports the main module, so that has to be possible there: what uses an executor stands under "
+            f"{worker} ended with exit status {code} while it started. Its last message on standard error says why. "
+            "A worker may import the main module: put the code that uses the executor below "
             'if __name__ == "__main__":.'
         )
     if code >= 0:
         status = str(code) if code < 2**31 else f"{code:#x}"
         return f"{worker} ended with exit status {status}" + (f": {_STATUS[code]}." if code in _STATUS else ".")
     if code != -_SIGKILL:
-        return f"{worker} was ended by {_name_signal(code)}."
+        return f"{worker} was terminated by {_name_signal(code)}."
     oom_kills = count_oom_kills_since(kills_before)
     if oom_kills > 0:  # on the whole machine: the kernel does not say which
         limit = backend.memory.limit_of_groups()
-        whose = "this machine has" if limit is None else "the control group of this process may have"
+        whose = "this machine" if limit is None else "the control group of this process"
         return (
-            f"{worker} was killed by the kernel, most likely, because the memory ran out: with SIGKILL, and the kernel "
-            f"has killed so many processes for that since the pool started: {oom_kills}. {backend.memory.total():,} "
-            f"bytes is all that {whose}. A memory_limit makes such a task end with a MemoryError instead."
+            f"{worker} was most likely killed by the kernel because the memory ran out (SIGKILL; the kernel killed "
+            f"{oom_kills} processes for that since the pool started). The memory of {whose} is {backend.memory.total():,} "
+            "bytes. With a memory_limit, such a task ends with a MemoryError instead."
         )
-    return f"{worker} was killed (SIGKILL), by somebody or by the kernel."
+    return f"{worker} was killed (SIGKILL), by another process or by the kernel."

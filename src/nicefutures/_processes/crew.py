@@ -581,7 +581,7 @@ class Crew:
             end_tree(worker.process)
             self._forget(worker)
             limit = self._plan.task_timeout
-            msg = f"{name_of(call)} has been running for longer than task_timeout={limit} s, so its worker was ended."
+            msg = f"{name_of(call)} ran longer than task_timeout={limit} s, so its worker was terminated."
             raise TimeoutError(msg) from None
         except BaseException:
             self._take_back(worker, task)
@@ -636,7 +636,7 @@ class Crew:
             self.breakage.raise_if_broken()
         self._forget(worker)
         end = describe_end(worker.process, self._kills, started=True, memory_limit=limit)
-        msg = f"{name_of(call)} did not come to its end, for its worker process has died. {end}"
+        msg = f"The worker process that ran {name_of(call)} died. {end}"
         crash = WorkerCrashError(msg, worker.process.pid, worker.process.exitcode)
         try:
             if self._plan.on_crash == "retry" and not has_begun and self._is_killed_by_others(worker):
@@ -656,7 +656,7 @@ class Crew:
         except BaseException as error:
             msg = (
                 f"The result could not be unpickled in this process: {type(error).__name__}: {error}. "
-                "The task has been done."
+                "The task itself has finished."
             )
             failure = BrokenProcessPool(msg)
             if is_answer(data):

@@ -47,7 +47,8 @@ def _rebuild(pickled: bytes, name: str, traceback: Any) -> BaseException:
     except BaseException as reason:  # noqa: BLE001, whatever the user's class does
         error = BrokenProcessPool(
             f"The task raised {name}, which could not be unpickled here: {type(reason).__name__}: {reason}. "
-            "Its arguments are what its class is called with (Exception.args, __reduce__)."
+            "Python rebuilds an exception by calling its class with Exception.args: accept these arguments, or define "
+            "__reduce__."
         )
         error.__cause__ = process._RemoteTraceback(traceback)  # noqa: SLF001, as the stdlib's
     return error

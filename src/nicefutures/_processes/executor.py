@@ -17,24 +17,24 @@ from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 
 from .._arguments import (
     check_chunksize,
-    check_context,
     check_flag,
     check_initializer,
-    check_isolate,
     check_max_tasks,
     check_max_workers,
     check_on_crash,
     check_task_timeout,
     parse_blas_threads,
+    parse_context,
     parse_memory_limit,
-    parse_share_over,
+    parse_share_min_size,
 )
 from .._blas import ThreadCap, find_libraries
 from .._failure import WarnOnce, ignore, refuse
-from .._levels import OnFailure, ProcessPriority, parse_on_failure, parse_priority
+from .._levels import OnDenied, ProcessPriority, parse_on_denied, parse_priority
 from .._map.automatic import AutoMap, AutoMaps
 from .._map.buffered import MAP_NOTE, check_buffersize, map_buffered, map_buffered_chunks
 from .._map.results import count_items, with_size
+from .._public import public
 from .._system import backend
 from .._system.common import Group
 from . import chunk
@@ -52,12 +52,11 @@ if TYPE_CHECKING:
     from .._workers import WorkerInfo
 
 _CHUNKSIZE_NOTE: Final = """
-        With ``chunksize="auto"`` the chunks are as large as takes about 20 ms, by the time that the calls have taken so
-        far: cheap calls cost a few microseconds each, and a result waits for others of its chunk no longer than that,
-        unless a call takes much longer than those before it. A call that raises ends the results at its place, as with
-        chunks of one call.
+        With ``chunksize="auto"``, a chunk has as many calls as take about 20 ms, judged by earlier calls. Short calls
+        then cost a few microseconds each, and a result waits for others of its chunk for about that time. A call that
+        raises ends the results at its place, as with chunks of one call.
 
-        The results have a `len`, for progress bars, if all the iterables have one.
+        The results have a `len`, for progress bars, if all iterables have one.
         """
 
 _ENDED: Final = "cannot schedule new futures after shutdown"
@@ -66,87 +65,87 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
+@public
 class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     """A :class:`concurrent.futures.ProcessPoolExecutor` whose workers run at a low priority.
 
-    Every thread of every worker is at the level before the first task: also the threads of a BLAS library that were
-    there before. The calling process stays as it is. The workers also come last at a disk whose scheduler knows
-    priorities, and when the memory runs out, the system takes them first.
+    Every thread of a worker is lowered before the first task, including BLAS threads that exist already. The calling
+    process keeps its priority. The workers also have a low disk priority if the disk's scheduler supports it, and the
+    system ends them first when the memory runs out.
 
     Parameters
     ----------
-    max_workers, mp_context, initializer, initargs, max_tasks_per_child
-        As for :class:`concurrent.futures.ProcessPoolExecutor`. `initializer` runs after the priority has been set.
-        There are as many workers by default as CPUs that this process may use: its affinity and the CPU quota of its
-        control groups count.
+    max_workers : int or None, default None
+        Number of worker processes. None: the CPUs that this process may use. CPU affinity and the CPU quota of control
+        groups count.
+    mp_context : multiprocessing context, str or None, default None
+        How workers start: a context, or the name of a start method: "spawn", "forkserver" or "fork". None: the default
+        of this Python.
+    initializer : callable or None, default None
+        Called in each worker at its start, after the priority has been set.
+    initargs : tuple, optional
+        Arguments of `initializer`.
+    max_tasks_per_child : int or None, default None
+        Number of tasks after which a worker is replaced. None: no limit.
     priority : ProcessPriority or str, default ProcessPriority.IDLE
-        The workers' level, up to NORMAL.
-    on_failure : {"warn", "raise", "ignore"}, default "warn"
-        What to do about a worker that could not be put at the level. "warn": it works all the same, and one
-        PriorityWarning per executor says what is in force, why, and what would help. "raise": its
-        tasks end with a PriorityError that says so. "ignore": it works all the same. The same holds for whatever
-        else is asked for below.
-    blas_threads : "auto", int or None, default "auto"
-        How many threads a BLAS or OpenMP library may use in each worker. "auto": the CPUs that this process may use
-        (its affinity and the CPU quota of its control groups count), shared out among the workers, and one at least;
-        a library that uses fewer is left alone. None: they are all left alone. It holds for libraries that a task
-        loads as well.
-    memory_limit : int, str, float or None, default None
-        How much memory a worker may use while a task runs: in bytes, as a text such as "2 GiB", "512m" (1024 * 1024
-        each) or "500 MB" (1000 * 1000), or as a fraction of all the memory. A task that wants more ends with a
-        MemoryError, and the worker goes on. If a library ends the worker instead, the task ends with a
-        :class:`WorkerCrashError` that names the limit, and another worker takes its place, whatever `on_crash` is.
+        Priority of the workers: IDLE, BELOW_NORMAL or NORMAL.
+    on_denied : {"warn", "raise", "ignore"}, default "warn"
+        What to do if the priority, or another option, cannot be set in a worker. "warn": its tasks run, and one
+        PriorityWarning for the executor says why and how to solve it. "raise": its tasks end with a PriorityError.
+        "ignore": its tasks run.
+    isolate : bool, optional
+        Whether to move the workers to their own scheduling group, so that they also yield to programs in other
+        sessions (Linux): a scope of systemd's user manager, a control group, or a session of their own, whichever is
+        available. Other systems need no such group.
     efficiency : bool, optional
-        Whether to keep the workers to efficient cores and clocks: EcoQoS on Windows, the efficiency cores on macOS.
-        They take longer for it, on an idle machine too. Linux has no interface for it, so nothing happens there.
-    isolate : "auto" or None, default None
-        Put the workers where a low level counts against the programs of all sessions (Linux): "auto" takes a scope of
-        systemd's user manager, a control group, or a session of their own, whatever is to be had. Nothing needs to be
-        done elsewhere.
-    share_over : int, str or None, default "256 KiB"
-        From this size on, in bytes or as a text, the buffers of arguments and results go through shared memory: of
-        arrays, and of whatever else supports protocol 5 of `pickle`. None: all goes through pipes.
-    on_crash : {"break", "fail", "retry"}, default "break"
-        What becomes of a task whose worker process dies: of a crash, killed by somebody, or by the kernel for want of
-        memory. "break": it breaks the pool, and all tasks end with a BrokenProcessPool, as in the standard library.
-        "fail": that task, or call of a chunk, ends with a :class:`WorkerCrashError`, and the others go on. "retry": it
-        runs again on another worker, and ends with that error after its third crash. With a `memory_limit`, "break" is
-        for workers that are killed, and the others are as with "fail".
+        Whether to use efficient cores and clocks only: EcoQoS on Windows, efficiency cores on macOS. Tasks then take
+        longer, on an idle machine too. No effect on Linux, which has no such interface.
+    blas_threads : "auto", int or None, default "auto"
+        Number of threads that a BLAS or OpenMP library may use in each worker. "auto": CPUs / workers, at least 1; the
+        number is only ever lowered. None: no limit. Libraries that a task loads later are limited, too.
+    memory_limit : int, float, str or None, default None
+        Limit of a worker's memory while a task runs: in bytes, as a text such as "2 GiB", "512m" (1024 * 1024 each) or
+        "500 MB" (1000 * 1000), or as a fraction of the memory such as 0.25. A task that needs more ends with a
+        MemoryError. If a library ends the worker instead, the task ends with a :class:`WorkerCrashError`, whatever
+        `on_crash` is. Either way, the pool continues.
     task_timeout : float or None, default None
-        Seconds that a task, or each call of a chunk, may run in its worker. One that takes longer is ended with its
-        worker, and with the processes that it has started: it ends with a TimeoutError. How long it waits for a worker
-        does not count.
-    relay_logs : bool, optional
-        Whether what is logged in the workers goes to the handlers of this process, from the level of its root logger
-        on; a record's `process` is the worker's id. Warnings come from there as well, each once and not once from each
-        worker.
+        Time limit in s of each task, or of each call of a chunk, from its start in a worker. A task that takes longer
+        is terminated with the processes that it has started, and ends with a TimeoutError.
+    share_min_size : int, str or None, default "256 KiB"
+        Size in bytes, or as a text, from which buffers of arguments and results go through shared memory: those of
+        arrays, and of other objects that support protocol 5 of `pickle`. None: no shared memory.
+    on_crash : {"break", "fail", "retry"}, default "break"
+        What happens to a task when its worker dies (a crash, a kill, or the OOM killer). "break": the pool breaks, and
+        all tasks end with a BrokenProcessPool, as in the standard library. "fail": that task, or call of a chunk, ends
+        with a :class:`WorkerCrashError`, and the others continue. "retry": it runs again in another worker, and ends
+        with that error after its third crash. With a `memory_limit`, "break" only applies to killed workers.
+    forward_logs : bool, optional
+        Whether log records of the workers go to the handlers of this process, from the level of its root logger on.
+        `process` of a record is the worker's process id. Warnings are forwarded as well, each once.
 
     Raises
     ------
     ValueError
-        If `priority` or `on_failure` is unknown, `priority` is above NORMAL, `max_workers` is not positive,
-        or one of the others has no sense: no thread, a limit above the memory that there is or below what a worker
-        uses.
+        If an argument has a value that is not allowed. The text says which values are.
     TypeError
         If an argument has the wrong type.
 
     Warns
     -----
     PriorityWarning
-        Once, as soon as a worker reports that it is not at the level, if `on_failure` is "warn".
+        Once, when the first worker reports that an option could not be set, if `on_denied` is "warn".
 
     Notes
     -----
     IDLE is Windows' idle class with very low I/O and memory priority, SCHED_IDLE and the idle I/O class on Linux, nice
-    20 and throttled I/O on macOS. On Linux a level ranks a process inside its own session or control group only
-    (``sched(7)``, "The autogroup feature"), which is what `isolate` is for.
+    20 and throttled I/O on macOS. On Linux a priority only counts inside a session or control group (``sched(7)``, "The
+    autogroup feature"), unless you use `isolate`.
 
-    The memory limit is RLIMIT_DATA on Linux, a job object on Windows, RLIMIT_AS on other systems; macOS enforces none.
-    It is in force while a task runs. The task's arguments on their way in and its result on the way out are not
-    limited, nor is what is shared with other processes. What a forked worker has from its parent does not count, nor
-    what has been reserved and not used: before the task started, by a library while it was loaded, or as the stack of a
-    :class:`threading.Thread`. A worker's memory is limited, not the pool's: on Linux each process that a task starts
-    has the same limit, for itself and for as long as it lives.
+    The memory limit is RLIMIT_DATA on Linux, a job object on Windows, and RLIMIT_AS on other systems. macOS enforces
+    none. Arguments on their way in, results on their way out, and memory shared with other processes are not limited.
+    The same applies to memory that a forked worker has from its parent, and to memory that was reserved but not used
+    before the task started, by a library while it was loaded, or as the stack of a :class:`threading.Thread`. On Linux
+    each process that a task starts has the same limit, for itself.
 
     Examples
     --------
@@ -159,21 +158,21 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     def __init__(
         self,
         max_workers: int | None = None,
-        mp_context: BaseContext | None = None,
+        mp_context: BaseContext | str | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         *,
         max_tasks_per_child: int | None = None,
         priority: ProcessPriority | str = ProcessPriority.IDLE,
-        on_failure: OnFailure = "warn",
+        on_denied: OnDenied = "warn",
+        isolate: bool = False,
+        efficiency: bool = False,
         blas_threads: int | Literal["auto"] | None = "auto",
         memory_limit: float | str | None = None,
-        efficiency: bool = False,
-        isolate: Literal["auto"] | None = None,
-        share_over: int | str | None = "256 KiB",
-        on_crash: OnCrash = "break",
         task_timeout: float | None = None,
-        relay_logs: bool = False,
+        share_min_size: int | str | None = "256 KiB",
+        on_crash: OnCrash = "break",
+        forward_logs: bool = False,
     ) -> None:
         level = parse_priority(ProcessPriority, priority)
         if level > ProcessPriority.NORMAL:
@@ -183,10 +182,10 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
                 f"initargs=({level.name.lower()!r},))"
             )
             raise ValueError(msg)
-        parse_on_failure(on_failure)
-        check_max_workers(max_workers)
+        parse_on_denied(on_denied)
+        max_workers = check_max_workers(max_workers)
         initargs = check_initializer(initializer, initargs)
-        check_context(mp_context)
+        mp_context = parse_context(mp_context)
         if mp_context is None:
             mp_context = multiprocessing.get_context("spawn" if max_tasks_per_child is not None else None)
 
@@ -195,26 +194,26 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         cap = parse_blas_threads(blas_threads, workers)
         limit = parse_memory_limit(memory_limit)
         check_flag("efficiency", efficiency)
-        check_isolate(isolate)
-        self._share_over = parse_share_over(share_over)
+        check_flag("isolate", isolate)
+        self._share_min_size = parse_share_min_size(share_min_size)
         check_on_crash(on_crash)
         self._on_crash = on_crash
         self._task_timeout = check_task_timeout(task_timeout)
-        check_flag("relay_logs", relay_logs)
-        self._relay_logs = relay_logs
+        check_flag("forward_logs", forward_logs)
+        self._forward_logs = forward_logs
         # Whether each call of a chunk is told of for itself.
         self._tells = on_crash != "break" or task_timeout is not None or limit is not None
         forked = mp_context.get_start_method() == "fork"
         if forked:
             _import_before_fork(cap)
 
-        group = backend.groups.find() if isolate is not None else None
+        group = backend.groups.find() if isolate else None
         self._demands = Demands(
             level, cap, limit, forked, efficiency, group, registry=None, transport=None, log_level=None
         )
-        self._on_shortfall = {"warn": None, "raise": refuse, "ignore": ignore}[on_failure]
+        self._on_shortfall = {"warn": None, "raise": refuse, "ignore": ignore}[on_denied]
         self._on_start = OnStart(initializer, initargs)
-        self._through_run_task = on_failure == "raise" or limit is not None
+        self._through_run_task = on_denied == "raise" or limit is not None
         self._failure_warning = WarnOnce(depth=1)
         self._mp_context: Any = mp_context
         self._max_workers = workers
@@ -284,17 +283,17 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             tells_start=self._task_timeout is not None or self._on_crash == "retry",
             is_main_known=can_import_main(self._mp_context.get_start_method()),
         )
-        if self._relay_logs:
+        if self._forward_logs:
             demands = demands._replace(log_level=logging.getLogger().level)
         keeper: Keeper | None = None
         if isinstance(demands.group, Group):
             keeper = backend.groups.open_keeper(self._mp_context, demands.group)
             keeper.start()
             demands = demands._replace(registry=keeper.registry)
-        memory = backend.sharing.find_shared_memory() if self._share_over is not None else None
+        memory = backend.sharing.find_shared_memory() if self._share_min_size is not None else None
         transport: Transport | None = None
-        if memory is not None and self._share_over is not None:
-            transport = Transport(memory, self._share_over, self._epochs)
+        if memory is not None and self._share_min_size is not None:
+            transport = Transport(memory, self._share_min_size, self._epochs)
             demands = demands._replace(transport=transport.worker_end)
         plan = Plan(
             self._mp_context,
@@ -314,6 +313,12 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         crew = Crew(plan)
         self._breakage = crew.breakage
         return crew
+
+    def __repr__(self) -> str:
+        from .._workers import describe_executor
+
+        is_open = not (self._ended or self._ending)
+        return describe_executor(self, self._demands.level, self._max_workers, is_open=is_open)
 
     @property
     def _broken(self) -> Any:  # type: ignore[override]
@@ -385,29 +390,30 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     map.__doc__ = f"{ProcessPoolExecutor.map.__doc__}{MAP_NOTE}{_CHUNKSIZE_NOTE}"  # noqa: A003, named as what it overrides
 
     def stop(self, future: Future[Any]) -> bool:
-        """Cancel a task, and end it if it is running: with its worker, and with the processes that it has started.
+        """Cancel a task. If it is running, terminate its worker and the processes that it has started.
 
-        On POSIX the worker and these processes get SIGTERM and, a second later, SIGKILL; on Windows they are ended.
-        Another worker takes the place of this one, and nothing else is touched.
+        On POSIX systems they get SIGTERM and, a second later, SIGKILL. On Windows they are terminated immediately.
+        Another worker replaces this one. Other tasks are not affected.
 
         Parameters
         ----------
         future : concurrent.futures.Future
-            What `submit` of this executor has returned.
+            A future that `submit` of this executor returned.
 
         Returns
         -------
         bool
-            Whether its result is a CancelledError now, or will be at once; False if it was done before.
+            True if the task is stopped, or will be at once; its future raises a CancelledError. False if it was done
+            before.
 
         Raises
         ------
         ValueError
-            If the future is not of this executor.
+            If the future does not belong to this executor.
         """
         task = task_of(future)
         if task is None or task.held is not self._held:
-            msg = f"stop() takes a future that submit() of this executor has returned, not {future!r}"
+            msg = f"stop() takes a future that submit() of this executor returned, not {future!r}"
             raise ValueError(msg)
         if future.cancel() or (not future.done() and task.stop()):
             return True
@@ -421,7 +427,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
 
     terminate_workers.__doc__ = """Shut the executor down without waiting, and end its workers, as in Python 3.14.
 
-        What they are doing ends with a BrokenProcessPool, and what is waiting is cancelled.
+        Running tasks end with a BrokenProcessPool, and pending tasks are cancelled.
         """
     kill_workers.__doc__ = terminate_workers.__doc__
 
@@ -437,13 +443,13 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
                 getattr(each, operation)()
 
     def workers(self) -> "list[WorkerInfo]":
-        """Return what the operating system says of each worker that there is now.
+        """Return what the operating system reports for each current worker.
 
         Returns
         -------
         list of WorkerInfo
-            Workers start as they are needed, so there are fewer than `max_workers` at first, and none after the
-            end. One that is still starting is not at its level yet.
+            Workers start when they are needed, so there are fewer than `max_workers` at first, and none after the
+            shutdown. A worker that is still starting is not lowered yet.
         """
         from .description import describe_processes
 

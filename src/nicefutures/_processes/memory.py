@@ -121,8 +121,8 @@ class TaskMemory:
         if self._used_at_first is not None:
             tell(Spent())
         msg = (
-            f"memory_limit is {self._limit:,} bytes, and the worker uses {used:,} before it starts this task: what "
-            "it has imported, the arguments, and what earlier tasks have left"
+            f"memory_limit is {self._limit:,} bytes, and the worker uses {used:,} before it starts this task, for imports, "
+            "arguments and what earlier tasks have left: raise the limit"
         )
         raise MemoryError(msg)
 
@@ -238,7 +238,7 @@ def limit_tasks(limit: int, *, forked: bool) -> tuple[TaskMemory | None, Shortfa
 
 def _shortfall(limit: int, reason: str) -> Shortfall:
     requested = f"memory_limit={limit:,} bytes"
-    return Shortfall(requested, "no limit", reason, "Leave memory_limit out, or use fewer workers.")
+    return Shortfall(requested, "", reason, "Leave memory_limit out, or use fewer workers.")
 
 
 def _watch() -> None:

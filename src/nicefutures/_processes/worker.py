@@ -111,14 +111,14 @@ END: Final = b"end"
 def start_process(
     demands: Demands,
     report: Callable[[object], None],
-    on_failure: Callable[[Shortfall], None],
+    on_denied: Callable[[Shortfall], None],
     on_start: OnStart,
 ) -> None:
     """Initialize a worker process, which may have been forked by a worker."""
     _here.memory = None
     # The libraries first: an import is slow at a low level, and Windows has a lock on it that others wait for.
     blas_threads = cap_process(demands.blas_threads)
-    settle(_steps(demands), on_failure)
+    settle(_steps(demands), on_denied)
     if demands.log_level is not None:
         from .relay import relay  # for those who ask for it
 
@@ -136,7 +136,7 @@ def serve(
     lifeline: Any,
     is_held_back: bool,
     demands: Demands,
-    on_failure: Callable[[Shortfall], None] | None,
+    on_denied: Callable[[Shortfall], None] | None,
     on_start: OnStart,
 ) -> None:
     """Be a worker: do one task after the other, until the parent says that there is none, or has gone.
@@ -151,7 +151,7 @@ def serve(
         Whether Ctrl-C is, until now.
     demands, on_start
         As for `start_process`.
-    on_failure : callable or None
+    on_denied : callable or None
         As well; None: tell the parent.
     """
     interrupts.heed(is_held_back=is_held_back)
@@ -159,7 +159,7 @@ def serve(
     worker = _Worker(pipe, demands)
     backend.background.end_with(lifeline)
     with contextlib.suppress(_ParentGone):
-        worker.serve(lambda: start_process(demands, worker.say, on_failure or worker.say, on_start))
+        worker.serve(lambda: start_process(demands, worker.say, on_denied or worker.say, on_start))
     close(pipe)
 
 
@@ -225,7 +225,7 @@ class _Worker:
         except BaseException as reason:  # noqa: BLE001, whatever is in it
             error = BrokenProcessPool(
                 f"The task could not be unpickled in its worker: {type(reason).__name__}: {reason}. "
-                "What it needs has to be importable there: define it in a module, and not under "
+                "The worker must be able to import what the task uses: define it in a module, and not below "
                 'if __name__ == "__main__":.'
             )
             error.__cause__ = reason

@@ -91,10 +91,8 @@ def name_process(pid: int | None) -> str:
 
 def no_such_process(requested: str, pid: int | None) -> NoSuchProcessError:
     """Return the error for a process that does not exist."""
-    reason = f"there is no process with the id {pid}"
-    return NoSuchProcessError(
-        Shortfall(requested, "nothing", reason, "Check the process id, or whether the process has ended.")
-    )
+    reason = f"no process with PID {pid}"
+    return NoSuchProcessError(Shortfall(requested, "", reason, "Check the PID, and whether the process has ended."))
 
 
 class ProcessEndedError(NoSuchProcessError):
@@ -103,8 +101,8 @@ class ProcessEndedError(NoSuchProcessError):
 
 def process_ended(requested: str, pid: int | None) -> ProcessEndedError:
     """Return the error for a zombie."""
-    reason = f"process {pid} has ended and waits for its parent to ask for its exit status (a zombie)"
-    return ProcessEndedError(Shortfall(requested, "nothing", reason, "Leave it: it uses no CPU."))
+    reason = f"process {pid} has ended, and its parent has not read its exit status yet (a zombie)"
+    return ProcessEndedError(Shortfall(requested, "", reason, "Ignore it: it uses no CPU."))
 
 
 class Popen(Protocol):

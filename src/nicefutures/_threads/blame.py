@@ -180,8 +180,8 @@ def _accuse(regulator: Regulator, name: str, seconds: float) -> None:
     if not regulator.stalls.add(name, seconds):
         return
     text = (
-        "%s kept every other Python thread waiting for about %.0f ms: it does not release the GIL. "
-        "LowPriorityProcessPoolExecutor would run it in another process."
+        "%s held the GIL for about %.0f ms and delayed every other Python thread. "
+        "Run it in a LowPriorityProcessPoolExecutor instead."
     )
     # In a thread that `threading` knows: logging would make it know this one, and for good up to Python 3.12.
     log = threading.Thread(target=_LOGGER.info, args=(text, name, seconds * 1e3), name="nicefutures", daemon=True)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from .._arguments import check_chunksize, check_initializer, check_latency_target, check_max_workers, parse_blas_threads
 from .._blas import shared_cap
 from .._failure import WarnOnce, ignore, refuse
-from .._levels import OnFailure, Shortfall, ThreadPriority, parse_on_failure, parse_priority
+from .._levels import OnDenied, Shortfall, ThreadPriority, parse_on_denied, parse_priority
 from .._map.buffered import MAP_NOTE, map_buffered
 from .._map.results import count_items, with_size
+from .._public import public
 from .._system import backend
 from .._system.common import count_cpus
 from .controller import controller
@@ -28,70 +29,72 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
+@public
 class PriorityThreadPoolExecutor(ThreadPoolExecutor):
-    """A :class:`concurrent.futures.ThreadPoolExecutor` whose threads have a priority of the operating system.
+    """A :class:`concurrent.futures.ThreadPoolExecutor` whose threads have an operating-system priority.
 
-    The priority is the threads', not the tasks': tasks start in the order in which they were submitted.
+    The priority is that of the threads, not an order of tasks: tasks start in the order in which you submit them.
 
     Parameters
     ----------
-    max_workers, thread_name_prefix, initializer, initargs
-        As for :class:`concurrent.futures.ThreadPoolExecutor`. `initializer` runs after the priority has been set.
+    max_workers : int or None, default None
+        Number of threads. None: that of the standard library.
+    thread_name_prefix : str, optional
+        Names of the threads.
+    initializer : callable or None, default None
+        Called in each thread at its start, after the priority has been set.
+    initargs : tuple, optional
+        Arguments of `initializer`.
     priority : ThreadPriority or str, default ThreadPriority.BELOW_NORMAL
-        The threads' level. On Windows it is relative to the priority class of the process, elsewhere it is not.
-    on_failure : {"warn", "raise", "ignore"}, default "warn"
-        What to do about a thread that could not be put at the level. "warn": it works all the same, and one
-        PriorityWarning per executor says what is in force, why, and what would help. "raise": its
-        tasks end with a PriorityError that says so. "ignore": it works all the same.
+        Priority of the threads. On Windows it is relative to the priority class of the process.
+    on_denied : {"warn", "raise", "ignore"}, default "warn"
+        What to do if the priority of a thread cannot be set. "warn": its tasks run, and one PriorityWarning for the
+        executor says why and how to solve it. "raise": its tasks end with a PriorityError. "ignore": its tasks run.
     latency_target : float or None, default None
-        Seconds that another Python thread, for example the one that draws your window, may have to wait for the GIL
-        because of this pool; 0.005 keeps a window smooth. As long as its tasks need the GIL, the pool runs one of them
-        at a time. Tasks that release the GIL or wait use all workers. None: all workers run, whatever their tasks do,
-        as in the standard library's pool.
+        Time in s for which this pool may delay another Python thread, for example the one that draws your window, by
+        holding the GIL; 0.005 keeps a window smooth. While its tasks need the GIL, the pool runs one of them at a time.
+        Tasks that release the GIL or wait use all workers. None: all workers run, as in the standard library's pool.
     blas_threads : int, "auto" or None, default None
-        How many threads a BLAS library may use for each call, from now until the executor is shut down. It holds for
-        **the whole process**: a BLAS library has one number, so calls from other threads, the main one included, get as
-        few. "auto": the CPUs that this process may use, shared out among the workers, and one at least. Libraries
-        that are loaded when the executor is made, or when a worker starts, are limited; OpenMP's own threads are in the
-        workers only. Of several executors' limits the lowest counts.
+        Number of threads that a BLAS library may use for each call, until you shut the executor down. It applies to
+        **the whole process**, including the main thread, because a BLAS library has one number. "auto": CPUs /
+        workers, at least 1. Libraries that are loaded when the executor is created, or when a worker starts, are
+        limited; OpenMP's own threads only in the workers. With several executors, the lowest limit applies.
 
     Raises
     ------
     ValueError
-        If `priority` or `on_failure` is unknown, `max_workers` is not positive, `latency_target` is not above 0 and
-        at most 1 s, or `blas_threads` is no number of threads.
+        If an argument has a value that is not allowed. The text says which values are.
     TypeError
         If an argument has the wrong type.
 
     Warns
     -----
     PriorityWarning
-        Once, when the first thread starts that cannot take the level, if `on_failure` is "warn".
+        Once, when the first thread starts that cannot have the priority, if `on_denied` is "warn".
 
     Notes
     -----
-    **With a latency target**, a thread of the library's wakes every 10 ms or so while tasks run. It measures how long
-    it waits for the GIL, and how much CPU time each thread uses. One worker runs, and more come in because of what the
-    tasks do: they use more than one CPU together, or wait. A task that would have begun at once in the standard
-    library's pool waits for about a quarter of a second at most, whatever runs before it. The interpreter's switch
-    interval is a fifth of the target while tasks run, but 1 ms at least, unless it is shorter already, and is put back
-    when the pool is idle or shut down. On a free-threaded build without the GIL there is nothing to do, and none of
-    this happens. A single call that keeps the GIL for long cannot be interrupted: `stalls` names such functions. It is
-    not the default, because tasks that both compute in Python and wait may do a tenth less than in the standard
-    library's pool.
+    **With a latency target**, a thread of the library wakes up every 10 ms or so while tasks run. It measures how long
+    it waits for the GIL, and how much CPU time each thread uses. One worker runs at first. More are let in if the tasks
+    together use more than one CPU, or if they wait. A task that would have begun at once in the standard library's pool
+    waits for at most about a quarter of a second, whatever runs before it. While tasks run, the switch interval of the
+    interpreter is a fifth of the target, at least 1 ms, unless it is shorter already. It is restored when the pool is
+    idle or shut down. On a free-threaded build none of this happens. A single call that holds the GIL for long cannot
+    be interrupted: `stalls` lists such functions. A target is not the default because tasks that both compute in Python
+    and wait may do a tenth less work than in the standard library's pool.
 
-    **The GIL does not know of priorities.** A thread that runs Python code holds the GIL. At a low priority it gets
-    less of the CPU, so beside other busy programs it holds the GIL for *longer*, and every other Python thread waits
-    for it: priority inversion, for seconds beside four busy processes on two cores. ``IDLE`` and ``LOWEST`` are for
-    tasks that release the GIL nearly all the time: large NumPy and SciPy calls. Where the system lets it (Windows,
-    macOS, Linux with CAP_SYS_NICE), workers at these levels run at BELOW_NORMAL while their tasks keep the GIL, if
-    there is a latency target; `stats` says so. For Python code and for many small NumPy calls take BELOW_NORMAL, the
-    default, or :class:`LowPriorityProcessPoolExecutor`, or a free-threaded build of Python, on which the levels work as
-    they should.
+    **The GIL ignores priorities.** A thread that runs Python code holds the GIL. At a low priority it gets less of the
+    CPU, so it holds the GIL for *longer* while other programs are busy, and every other Python thread waits for it.
+    This priority inversion takes seconds beside four busy processes on two cores. Use ``IDLE`` and ``LOWEST`` only for
+    tasks that release the GIL nearly all the time, such as large NumPy and SciPy calls. With a latency target, and if
+    the system allows it (Windows, macOS, Linux with CAP_SYS_NICE), workers with these priorities run at BELOW_NORMAL
+    while their tasks hold the GIL; `stats` says so. For Python code and for many small NumPy calls use BELOW_NORMAL, the
+    default, or :class:`LowPriorityProcessPoolExecutor`, or a free-threaded build of Python.
 
-    **What a task starts** inherits the level on Linux, threads and processes, and keeps it after the task; on Windows
-    and macOS it does not. So a helper thread or a pool that is to run at normal level has to start before, outside of a
-    task. Where threads are not the system's (gevent, eventlet), workers have no level, and a warning says so.
+    **Threads and processes that a task starts** inherit the priority on Linux, and keep it after the task. On Windows
+    and macOS they do not. So start a helper thread or another pool outside of a task if it should have the normal
+    priority. With gevent and eventlet, threads are not those of the system, so workers have no priority, and a warning
+    says so.
 
     Examples
     --------
@@ -109,20 +112,20 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         initargs: Iterable[Any] = (),
         *,
         priority: ThreadPriority | str = ThreadPriority.BELOW_NORMAL,
-        on_failure: OnFailure = "warn",
+        on_denied: OnDenied = "warn",
         latency_target: float | None = None,
         blas_threads: int | Literal["auto"] | None = None,
     ) -> None:
-        level = parse_priority(ThreadPriority, priority)
-        parse_on_failure(on_failure)
-        check_max_workers(max_workers)
+        self._level = level = parse_priority(ThreadPriority, priority)
+        parse_on_denied(on_denied)
+        max_workers = check_max_workers(max_workers)
         target = check_latency_target(latency_target)
         target = target if has_gil() else None
         initargs = check_initializer(initializer, initargs)
 
         self._failure_warning: WarnOnce | None = None
-        on_shortfall: Callable[[Shortfall], None] = refuse if on_failure == "raise" else ignore
-        if on_failure == "warn":
+        on_shortfall: Callable[[Shortfall], None] = refuse if on_denied == "raise" else ignore
+        if on_denied == "warn":
             on_shortfall = self._failure_warning = WarnOnce(depth=1)
         self._gate: Gate | None = None
         self._regulator: Regulator | None = None
@@ -194,12 +197,13 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
     map.__doc__ = f"{ThreadPoolExecutor.map.__doc__}{MAP_NOTE}"  # noqa: A003, named as what it overrides
 
     def workers(self) -> "list[WorkerInfo]":
-        """Return what the operating system says of each worker that there is now.
+        """Return what the operating system reports for each current worker.
 
         Returns
         -------
         list of WorkerInfo
-            Workers start as they are needed, so there are fewer than `max_workers` at first, and none after the end.
+            Workers start when they are needed, so there are fewer than `max_workers` at first, and none after the
+            shutdown.
         """
         from .description import describe_threads
 
@@ -219,10 +223,18 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
 
     shutdown.__doc__ = ThreadPoolExecutor.shutdown.__doc__
 
-    def stats(self) -> PoolStats:
-        """Return how many workers run, how long a thread waits for the GIL meanwhile, and how much has been done.
+    def __repr__(self) -> str:
+        from .._workers import describe_executor
 
-        Without a `latency_target` nobody measures how long a thread waits.
+        return describe_executor(self, self._level, self._max_workers, is_open=not self._shutdown)
+
+    def stats(self) -> PoolStats:
+        """Return how many workers run, how many tasks are done, and how long another thread waits for the GIL.
+
+        Returns
+        -------
+        PoolStats
+            The waits are None without a `latency_target`.
         """
         # The queue has a None for each `shutdown` so far, upon which the workers end.
         pending = max(self._work_queue.qsize() - self._ends, 0) if hasattr(self, "_work_queue") else 0
@@ -235,12 +247,12 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         return PoolStats(limit, running, p50, p99, max(self._submitted - pending - running, 0), lifted)
 
     def stalls(self) -> list[Stall]:
-        """Return the functions that kept every other Python thread waiting for more than about ten times the target.
+        """Return the functions that delayed every other Python thread by more than about ten times the target.
 
         Returns
         -------
         list of Stall
-            The worst few, the worst first. They keep the GIL in a single call: run them in a process pool. Empty
+            The longest delay first. These functions hold the GIL in a single call, so run them in a process pool. Empty
             without a `latency_target`.
         """
         return [] if self._regulator is None else self._regulator.stalls.worst

@@ -226,10 +226,10 @@ class Regulator:
     def _end_starving(self, beat: Beat) -> None:
         """Let all workers in if nothing has been taken for long: the tasks that run may wait for the next, or not end.
 
-        A beat counts for three at most: where other programs leave no CPU, tasks do not get on either.
+        A beat counts for five at most: where other programs leave no CPU, tasks do not get on either.
         """
         vain = self.gate.is_holding_back and self.gate.taken_at == self._taken_at
-        self._vain_s = self._vain_s + min(beat.elapsed_s, 3 * PERIOD_S) if vain else 0.0
+        self._vain_s = self._vain_s + min(beat.elapsed_s, 5 * PERIOD_S) if vain else 0.0
         self._taken_at = self.gate.taken_at
         if self._vain_s >= _STARVING_S:
             self._vain_s = 0.0

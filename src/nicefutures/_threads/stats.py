@@ -1,24 +1,27 @@
-"""What a thread pool tells of itself."""
+"""Statistics of a thread pool."""
 
 from typing import NamedTuple
 
+from .._public import public
 
+
+@public
 class PoolStats(NamedTuple):
-    """What :meth:`PriorityThreadPoolExecutor.stats` tells.
+    """Statistics of a thread pool, from :meth:`PriorityThreadPoolExecutor.stats`.
 
     Attributes
     ----------
     limit : int
-        How many workers may run at once now.
+        Number of workers that may run at once at present.
     running : int
-        How many do.
+        Number of workers that run a task.
     gil_wait_p50, gil_wait_p99 : float or None
-        Percentiles of how long a thread that woke up had to wait for the GIL, in s, during the last 5 s of work of all
-        pools; None if there was none, or nobody watches.
+        Percentiles of the time in s for which a thread that woke up waited for the GIL, in the last 5 s of work of all
+        pools; None without a latency target, or without work.
     tasks_done : int
-        How many tasks have been done so far, those that failed included.
+        Number of tasks that have ended, including failed ones.
     lifted : bool
-        Whether workers at IDLE or LOWEST run at BELOW_NORMAL now, as their tasks keep the GIL.
+        Whether workers at IDLE or LOWEST run at BELOW_NORMAL at present because their tasks hold the GIL.
     """
 
     limit: int
@@ -29,17 +32,18 @@ class PoolStats(NamedTuple):
     lifted: bool
 
 
+@public
 class Stall(NamedTuple):
-    """A time during which a task kept every other Python thread waiting.
+    """A function that delayed every other Python thread, from :meth:`PriorityThreadPoolExecutor.stalls`.
 
     Attributes
     ----------
     function : str
-        Qualified name of the function that was submitted.
+        Qualified name of the submitted function.
     seconds : float
-        The longest such time, to within a few ms.
+        The longest delay, within a few ms.
     times : int
-        How often this function stalled the interpreter.
+        Number of delays.
     """
 
     function: str

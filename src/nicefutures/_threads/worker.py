@@ -38,7 +38,7 @@ class _Release:
 
 def start_thread(
     set_level: Callable[[], Shortfall | None],
-    on_failure: Callable[[Shortfall], None],
+    on_denied: Callable[[Shortfall], None],
     enroll: Callable[[Shortfall | None, Callable[[], None] | None], None] | None,
     hold_cap: Callable[[], Callable[[], None]] | None,
     initializer: Callable[..., object] | None,
@@ -47,7 +47,7 @@ def start_thread(
     """Initialize a worker thread.
 
     `hold_cap` limits BLAS threads until the function that it returns is called, when the thread ends. `enroll`, called
-    last, gets that function, and the shortfall if `on_failure` is :func:`nicefutures._failure.refuse` and something is
+    last, gets that function, and the shortfall if `on_denied` is :func:`nicefutures._failure.refuse` and something is
     missing; then the initializer does not run.
     """
     release = backend.priority.release_thread
@@ -55,9 +55,9 @@ def start_thread(
     if steps or hold_cap is not None:
         _here.release = _Release(steps)
     shortfall = attempt(set_level)
-    refusal = shortfall if on_failure is refuse else None
+    refusal = shortfall if on_denied is refuse else None
     if shortfall is not None and refusal is None:
-        on_failure(shortfall)
+        on_denied(shortfall)
     if initializer is not None and refusal is None:
         initializer(*initargs)
     end_cap = None if hold_cap is None else hold_cap()
@@ -69,7 +69,7 @@ def start_thread(
 
 def start_green_thread(
     priority: ThreadPriority,
-    on_failure: Callable[[Shortfall], None],
+    on_denied: Callable[[Shortfall], None],
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
 ) -> None:
@@ -78,17 +78,17 @@ def start_green_thread(
     Raises
     ------
     PriorityError
-        If `on_failure` is :func:`nicefutures._failure.refuse`.
+        If `on_denied` is :func:`nicefutures._failure.refuse`.
     """
     shortfall = Shortfall(
         f"thread priority {priority.name}",
-        "the level of the thread that all of them share",
-        "gevent or eventlet has replaced the threads of this program by its own, which the system does not know",
-        "Use LowPriorityProcessPoolExecutor, or the pool of real threads that they offer.",
+        "the level of the thread that runs all of them",
+        "gevent or eventlet has replaced the threads of this program by its own, which have no priority",
+        "Use LowPriorityProcessPoolExecutor, or the thread pool of gevent or eventlet.",
     )
-    if on_failure is refuse:
+    if on_denied is refuse:
         raise PriorityError(shortfall)
-    on_failure(shortfall)
+    on_denied(shortfall)
     if initializer is not None:
         initializer(*initargs)
 

@@ -1,4 +1,4 @@
-"""The command line: run a program at a priority, set that of a running one, show what is in force, measure it."""
+"""The command line: run a program at a priority, set or show the priority of running ones, measure the effect."""
 
 import argparse
 import os
@@ -18,6 +18,9 @@ _LEVELS: Final = ", ".join(level.name.lower() for level in ProcessPriority)
 
 class _Parser(argparse.ArgumentParser):
     """Says an error in one line, and help as everything else is written."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
         say(message, self.prog)
@@ -59,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["run"]:
         return run(arguments[1:])
     parser = _make_parser()
+    if not arguments:
+        return put(parser.format_help().rstrip("\n"))
     options = parser.parse_args(arguments)
     if options.command == "set":
         at_most = options.at_most is not None
@@ -66,23 +71,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "doctor":
         from . import doctor  # measuring needs much that the others do without
 
-        return doctor.run(isolate=options.isolate == "auto", as_json=options.json, seconds=options.seconds)
+        return doctor.run(
+            isolate=not options.no_isolate, as_json=options.json, seconds=options.seconds, verbose=options.verbose
+        )
     return show(options.pid or [os.getpid()], as_json=options.json, tree=options.tree)
 
 
 def _make_parser() -> _Parser:
     parser = _Parser(
-        prog="nicefutures", description="Run programs at a low priority, set and show priorities.", allow_abbrev=False
+        prog="nicefutures",
+        description="Run programs at a low priority. Set and show the priority of running programs.",
+        epilog="example:\n  nicefutures run script.py\n\nhelp on a command:\n  nicefutures run --help",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="run|set|show|doctor")
 
-    commands.add_parser(
-        "run", help="run a program at a priority", allow_abbrev=False
-    )  # which reads its arguments itself
+    commands.add_parser("run", help="run a program at a low priority")  # which reads its arguments itself
 
     set_ = commands.add_parser(
-        "set", help="set the priority of running processes, every thread included", allow_abbrev=False
+        "set",
+        help="set the priority of running processes",
+        description="Set the priority of running processes, including all their threads.",
+        epilog="examples:\n  nicefutures set -p idle 1234\n  nicefutures set --at-most below_normal --tree 1234 5678",
     )
     level = set_.add_mutually_exclusive_group(required=True)
     level.add_argument("-p", "--priority", type=_level, metavar="LEVEL", help=_LEVELS)
@@ -90,27 +100,34 @@ def _make_parser() -> _Parser:
         "--at-most",
         type=_level,
         metavar="LEVEL",
-        help="lower what is above LEVEL, thread by thread, and leave the rest where it is",
+        help="lower each thread that is above LEVEL, and do not change the others",
     )
-    set_.add_argument("--tree", action="store_true", help="and all processes that they have started")
+    set_.add_argument("--tree", action="store_true", help="include all descendants of each process")
     set_.add_argument("pid", type=_pid, nargs="+", metavar="PID", help="process id")
 
-    show_ = commands.add_parser("show", help="show the priority of processes and of their threads", allow_abbrev=False)
-    show_.add_argument("--json", action="store_true", help="for programs")
-    show_.add_argument("--tree", action="store_true", help="and all processes that they have started")
-    show_.add_argument("pid", type=_pid, nargs="*", metavar="PID", help="process id (default: this process)")
+    show_ = commands.add_parser(
+        "show",
+        help="show the priority of processes and of their threads",
+        description="Show the current priority of processes and of their threads.",
+        epilog="examples:\n  nicefutures show 1234\n  nicefutures show --tree --json 1234",
+    )
+    show_.add_argument("--json", action="store_true", help="print JSON")
+    show_.add_argument("--tree", action="store_true", help="include all descendants of each process")
+    show_.add_argument("pid", type=_pid, nargs="*", metavar="PID", help="process id (default: nicefutures itself, at the priority that your shell gives)")
 
     doctor = commands.add_parser(
-        "doctor", help="show what this machine offers, and measure whether lowering works", allow_abbrev=False
+        "doctor",
+        help="measure whether low priorities work on this machine",
+        description="Measure whether low priorities work on this machine: how much of its speed another program keeps\n"
+        "while a pool uses all CPUs. A session is a login, a terminal or a desktop.",
+        epilog="example:\n  nicefutures doctor --seconds 60 --verbose",
     )
     doctor.add_argument(
-        "--isolate",
-        choices=["auto", "off"],
-        default="auto",
-        help="whether a pool may leave its session (default: auto)",
+        "--no-isolate", action="store_true", help="measure without a pool whose workers yield to other sessions"
     )
-    doctor.add_argument("--json", action="store_true", help="for programs")
-    doctor.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="how long (default: 20)")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.add_argument("--seconds", type=_seconds, default=20.0, metavar="S", help="duration in s (default: 20)")
+    doctor.add_argument("-v", "--verbose", action="store_true", help="describe the machine, too")
     return parser
 
 

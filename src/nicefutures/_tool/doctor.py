@@ -1,4 +1,4 @@
-"""``nicefutures doctor``: what this machine offers, whether lowering has an effect on it, and what to do if not."""
+"""``nicefutures doctor``: whether low priorities work on this machine, and what to do if not."""
 
 import contextlib
 import json
@@ -33,12 +33,12 @@ _POOLS: Final = {
     "nothing": "nothing",
     "stdlib": "ProcessPoolExecutor",
     "low": "LowPriorityProcessPoolExecutor",
-    "isolated": "LowPriorityProcessPoolExecutor, isolate='auto'",
+    "isolated": "LowPriorityProcessPoolExecutor, isolate=True",
 }
 
 _WHERE: Final = {
-    "same": "in its own session",
-    "other": "against another session (another terminal, the desktop)",
+    "same": "for programs in the same session",
+    "other": "for programs in other sessions (another terminal, the desktop)",
 }
 
 _BLAS: Final = """
@@ -59,7 +59,7 @@ class Verdict(NamedTuple):
     Parameters
     ----------
     session, pool : str
-        Against programs of which session, and whether with ``isolate='auto'``; see :class:`Measurement`.
+        Against programs of which session, and whether with ``isolate=True``; see :class:`Measurement`.
     outcome : {"works", "no effect", "nothing to win"}
         What it does.
     counts : bool
@@ -75,7 +75,7 @@ class Verdict(NamedTuple):
     text: str
 
 
-def run(*, isolate: bool, as_json: bool, seconds: float) -> int:
+def run(*, isolate: bool, as_json: bool, seconds: float, verbose: bool = False) -> int:
     """Look, measure for about `seconds` all in all, and print.
 
     Returns
@@ -106,7 +106,7 @@ def run(*, isolate: bool, as_json: bool, seconds: float) -> int:
     if works is None:
         return status
     # A control group's name may have any character.
-    return put("\n".join(map(printable, _report(machine, measurements, said, verdicts)))) or status
+    return put("\n".join(map(printable, _report(machine if verbose else {}, measurements, said, verdicts)))) or status
 
 
 def _examine(*, isolate: bool, seconds: float) -> tuple[dict[str, Any], list[Measurement], list[str]]:
@@ -190,24 +190,24 @@ def _outcome(stdlib: Measurement, ours: Measurement) -> str:
 def _words(outcome: str, stdlib: Measurement, ours: Measurement) -> str:
     where, beside_stdlib = _WHERE[ours.session], f"{stdlib.share:.0%}"
     if outcome == "nothing to win":
-        return f"Nothing is to be won {where}: beside an ordinary pool a program keeps {beside_stdlib} of its speed."
-    how = "Low priority with isolate='auto'" if ours.pool == "isolated" else "Low priority"
-    does = "works" if outcome == "works" else "does nothing"
+        return f"Low priority is not needed {where}: they keep {beside_stdlib} of their speed beside an ordinary pool."
+    how = "Low priority with isolate=True" if ours.pool == "isolated" else "Low priority"
+    does = "works" if outcome == "works" else "has no effect"
     return (
-        f"{how} {does} {where}: frames p95 {ours.p95_ms:.1f} ms instead of {stdlib.p95_ms:.1f}, "
-        f"a program keeps {ours.share:.0%} of its speed instead of {beside_stdlib}."
+        f"{how} {does} {where}: they keep {ours.share:.0%} of their speed instead of {beside_stdlib}, and their "
+        f"slowest 5% of frames take {ours.p95_ms:.1f} ms or more instead of {stdlib.p95_ms:.1f} ms."
     )
 
 
 def _advice(session: str, pool: str, isolation: str | None) -> str:
     if session == "same":
         return (
-            " A container may forbid sched_setscheduler and setpriority, and an emulated system may keep levels and "
-            "not schedule by them: ask whoever runs it."
+            " A container may forbid sched_setscheduler and setpriority, and an emulated system may ignore "
+            "priorities: ask its administrator."
         )
     if pool == "isolated":
-        return " Give the work a control group with a low cpu.weight, or ask whoever runs this machine to."
-    return "" if isolation == "no effect" else " Use isolate='auto'."
+        return " Give the work a control group with a low cpu.weight, or ask the administrator of this machine to do so."
+    return "" if isolation == "no effect" else " Use isolate=True."
 
 
 def _failures(verdicts: Iterable[Verdict]) -> list[Verdict]:
@@ -225,7 +225,7 @@ def _unique(messages: Iterable[Warning | str]) -> list[str]:
 
 def _doubts(measurements: Iterable[Measurement]) -> list[str]:
     if any(each.pool == "nothing" and each.spread < _STEADY for each in measurements):
-        return ["Something else was busy on this machine meanwhile: the measurement may be wrong, repeat it."]
+        return ["Another program was busy during the measurement, so the result may be wrong. Repeat it."]
     return []
 
 
@@ -235,26 +235,29 @@ def _doubts(measurements: Iterable[Measurement]) -> list[str]:
 def _report(
     machine: dict[str, Any], measurements: Iterable[Measurement], said: Iterable[str], verdicts: list[Verdict]
 ) -> Iterable[str]:
-    yield "This machine"
-    for name, value in machine.items():
-        yield f"  {name.replace('_', ' '):<22}{_cell(name, value)}"
+    failures = _failures(verdicts)
+    if failures:
+        yield f"Low priority has no effect {' nor '.join(_WHERE[verdict.session] for verdict in failures)}."
+    elif all(verdict.outcome == "nothing to win" for verdict in verdicts):
+        yield "Low priority is not needed on this machine."
+    elif any(verdict.outcome == "no effect" for verdict in verdicts):
+        yield "Low priority works on this machine, for programs in other sessions with isolate=True."
+    else:
+        yield "Low priority works on this machine."
+    for text in said:
+        yield f"Warning: {text}"
+    yield ""
+    yield from (f"- {verdict.text}" for verdict in verdicts)
     yield ""
     yield f"{'A program on every CPU':<71}FRAMES/S  P95 MS"
     for each in measurements:
         beside = f"  beside {_POOLS[each.pool]}, {each.session} session"
         yield f"{beside:<71}{each.frames_per_second:>8.0f}{each.p95_ms:>8.1f}"
-    yield ""
-    for text in said:
-        yield f"Warning: {text}"
-    for verdict in verdicts:
-        yield verdict.text
-    failures = _failures(verdicts)
-    if failures:
-        yield f"Lowering has no effect {' nor '.join(_WHERE[verdict.session] for verdict in failures)}."
-    elif all(verdict.outcome == "nothing to win" for verdict in verdicts):
-        yield "There is nothing to be won by lowering here."
-    else:
-        yield "Lowering works here."
+    if machine:
+        yield ""
+        yield "This machine"
+    for name, value in machine.items():
+        yield f"  {name.replace('_', ' '):<22}{_cell(name, value)}"
 
 
 def _cell(name: str, value: Any) -> str:

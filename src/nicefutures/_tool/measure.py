@@ -115,7 +115,7 @@ def _start(
     pools["stdlib"] = stack.enter_context(ProcessPoolExecutor(workers, _spawn, *_DEAF))
     pools["low"] = stack.enter_context(LowPriorityProcessPoolExecutor(workers, _spawn, *_DEAF))
     if isolate:
-        pools["isolated"] = stack.enter_context(LowPriorityProcessPoolExecutor(workers, _spawn, *_DEAF, isolate="auto"))
+        pools["isolated"] = stack.enter_context(LowPriorityProcessPoolExecutor(workers, _spawn, *_DEAF, isolate=True))
     for pool in pools.values():
         _wake(pool, workers)
     return foregrounds, pools

@@ -36,15 +36,19 @@ usage: nicefutures run [OPTION ...] script.py [ARG ...]
        nicefutures run [OPTION ...] -m module [ARG ...]
        nicefutures run [OPTION ...] -- command [ARG ...]
 
-Run a program at a priority. A file that is a program by itself is run as a command, too.
+Run a program at a low priority, which its child processes inherit. An executable file that is not a Python script
+runs as a command.
+
+example:
+  nicefutures run -p below_normal --memory-limit "2 GiB" simulate.py --seed 1
 
 options:
   -h, --help            show this help message and exit
   -p, --priority LEVEL  idle (the default), below_normal, normal, above_normal, high, realtime
-  --memory-limit SIZE   what each process of the program may use, such as "2 GiB", or a fraction of the memory
-  --blas-threads N      how many threads BLAS and OpenMP libraries use, through the environment
-  --efficiency          keep to efficient cores and clocks (Windows, macOS)
-  --isolate             give way to the programs of other sessions, too (Linux, below a systemd user manager)
+  --memory-limit SIZE   limit for each process of the program, such as "2 GiB" or 0.25 (a fraction of the memory)
+  --blas-threads N      number of threads for BLAS and OpenMP libraries, set through environment variables
+  --efficiency          use efficient cores and clocks only (Windows, macOS)
+  --isolate             yield to programs in other sessions, too (Linux, below a systemd user manager)
 
 exit status: that of the program; 125 if nicefutures fails, 126 if the program cannot be run, 127 if it is not found
 """
@@ -110,7 +114,7 @@ def _parse(arguments: "Sequence[str]") -> tuple[dict[str, str], list[str]]:
                 msg = f"unknown option {word!r}; a command that begins with it is written: nicefutures run -- {word}"
                 raise _RefusedError(msg)
             if not has_value and not rest:
-                msg = f"what {option}? A value is missing"
+                msg = f"option {option} needs a value"
                 raise _RefusedError(msg)
             options[_WITH_VALUE[option]] = value if has_value else rest.pop(0)
     return options, rest
@@ -119,7 +123,7 @@ def _parse(arguments: "Sequence[str]") -> tuple[dict[str, str], list[str]]:
 def _find_command(program: list[str]) -> list[str]:
     """Return the command that the user means by what follows our own options."""
     if program in ([], ["--"], ["-m"]):
-        msg = "what? Give a script, '-m module' or '-- command'"
+        msg = "nothing to run: give a script, '-m module' or '-- command' (see nicefutures run --help)"
         raise _RefusedError(msg)
     first = program[0]
     if first == "--":
@@ -160,7 +164,7 @@ def _check_memory_limit(text: str | None) -> int | None:
         except ValueError:
             continue
     try:
-        return parse_memory_limit(value)
+        return parse_memory_limit(value, "--memory-limit")
     except ValueError as error:
         raise _RefusedError(str(error)) from None
 
@@ -232,9 +236,9 @@ def _limit_memory(size: int) -> "MemoryLimit":
         limit = backend.memory.open_limit()
         limit.hold(size)
     except OSError as error:
-        msg = f"--memory-limit is not to be had: {error.strerror}"
+        msg = f"could not set --memory-limit: {error.strerror}"
         raise _RefusedError(msg) from None
     if not limit.in_force():
-        msg = "--memory-limit is not to be had: the system took it and says that there is none"
+        msg = "could not set --memory-limit: the system accepted it and reports no limit"
         raise _RefusedError(msg)
     return limit

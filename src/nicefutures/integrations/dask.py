@@ -57,7 +57,7 @@ class WorkerLevels(NamedTuple):
     library_threads : dict of int to ThreadPriority
         Those of the threads that BLAS and OpenMP libraries have started; empty where the system does not tell.
     shortfalls : tuple of str
-        What could not be done, why, and what would help.
+        What could not be set, why, and how to solve it.
     """
 
     requested: ThreadPriority
@@ -69,40 +69,39 @@ class WorkerLevels(NamedTuple):
 
 
 class LowPriorityWorkers(WorkerPlugin):
-    """Worker plugin: what computes on a Dask worker has a low priority, what communicates has not.
+    """Worker plugin that lowers the threads that compute on a Dask worker, and not those that communicate.
 
-    The threads that run tasks and actors are at the level, and so are those of BLAS and OpenMP libraries. The event
-    loop with its heartbeats, the threads that read and write messages, the nanny and the scheduler stay as they are.
-    Register it with ``client.register_plugin``: workers that join later, or replace one that died, get it as well.
-    ``client.unregister_worker_plugin(LowPriorityWorkers.name)`` puts all back.
+    Threads that run tasks and actors are lowered, and so are threads of BLAS and OpenMP libraries. The event loop with
+    its heartbeats, threads that read and write messages, the nanny and the scheduler keep their priority. Register the
+    plugin with ``client.register_plugin``. Workers that join later, or replace a dead one, use it as well.
+    ``client.unregister_worker_plugin(LowPriorityWorkers.name)`` restores all priorities.
 
     Parameters
     ----------
     priority : ThreadPriority, ProcessPriority or str, default ThreadPriority.IDLE
-        The level, up to NORMAL.
+        Priority of the threads, up to NORMAL.
 
     Raises
     ------
     ValueError
-        If there is no such level, or it is above NORMAL.
+        If the priority is unknown or above NORMAL.
     TypeError
         If `priority` has the wrong type.
 
     Notes
     -----
-    What a worker cannot do goes to its log, and is in what ``client.run(worker_levels)`` returns; the worker goes on.
+    If a worker cannot set a priority, its log and ``client.run(worker_levels)`` say so, and the worker continues.
 
-    A task that holds the GIL makes the event loop of its worker wait for it, and on a busy machine a low priority makes
-    it do so for seconds: see :class:`~nicefutures.PriorityThreadPoolExecutor`. So at levels below BELOW_NORMAL tasks
-    run at BELOW_NORMAL while they keep the GIL, which takes the event loop a few seconds to find out; on Linux also at
-    first, if other programs keep the machine full when tasks come. Tasks that are coroutines run in the event loop, and
-    stay as they are.
+    A task that holds the GIL delays the event loop of its worker, on a busy machine for seconds at a low priority (see
+    :class:`~nicefutures.PriorityThreadPoolExecutor`). So with a priority below BELOW_NORMAL, tasks run at BELOW_NORMAL
+    while they hold the GIL. The event loop needs a few seconds to notice this. On Linux this is also so at first, if
+    other programs keep the machine busy. Tasks that are coroutines run in the event loop at its priority.
 
-    An executor of the user's own (``Worker(executor=...)``) is left alone, and the log says so.
+    An executor that you pass with ``Worker(executor=...)`` is not changed, and the log says so.
 
-    Unprivileged, Linux does not let a thread be raised again. So tasks get new threads when the plugin comes and when
-    it goes; a task that runs at that time ends at the level that it has, and the threads of libraries stay there until
-    ``client.restart()``.
+    Linux does not let an unprivileged thread be raised again. So tasks get new threads when the plugin is registered
+    and when it is removed. A task that runs at that time keeps its priority until its end, and threads of libraries
+    keep theirs until ``client.restart()``.
 
     Examples
     --------
@@ -130,23 +129,23 @@ class LowPriorityWorkers(WorkerPlugin):
         return type(self), (self.priority,)
 
     async def setup(self, worker: Worker) -> None:
-        """Lower what computes; called by Dask, in the worker's event loop."""
+        """Lower the threads; called by Dask, in the worker's event loop."""
         self._lowered = _LoweredWorker(worker, self.priority)
         await self._lowered.start()
 
     async def teardown(self, worker: Worker) -> None:  # noqa: ARG002, Dask calls it so
-        """Put it back; called by Dask when the plugin is removed, or the worker closes."""
+        """Restore them; called by Dask when the plugin is removed, or the worker closes."""
         if self._lowered is not None:
             self._lowered.stop()
             self._lowered = None
 
     def levels(self) -> WorkerLevels:
-        """Return what the operating system says of the worker that this plugin is set up on.
+        """Return what the operating system reports for the worker on which this plugin is set up.
 
         Raises
         ------
         RuntimeError
-            If it is set up on none.
+            If it is not set up on a worker.
         """
         if self._lowered is None:
             msg = "this plugin is not set up on a worker: ask with client.run(worker_levels)"
@@ -155,7 +154,7 @@ class LowPriorityWorkers(WorkerPlugin):
 
 
 def worker_levels(dask_worker: Worker) -> WorkerLevels | None:
-    """Return what the operating system says of a worker, for ``client.run(worker_levels)``.
+    """Return what the operating system reports for a worker, for ``client.run(worker_levels)``.
 
     Returns
     -------
@@ -289,7 +288,7 @@ class _LoweredWorker:
         else:
             reason = f"it is a {type(executor).__name__} of its user's, and not Dask's own"
             remedy = "Give the worker a PriorityThreadPoolExecutor or a LowPriorityProcessPoolExecutor."
-        self._note(Shortfall(requested, "what its threads have", reason, remedy))
+        self._note(Shortfall(requested, "the level that its threads have", reason, remedy))
 
     def _note(self, shortfall: Shortfall) -> None:
         """Say what is missing, once. Any thread may call this."""

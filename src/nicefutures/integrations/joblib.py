@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from .._arguments import check_initializer
 from .._failure import WarnOnce, ignore, refuse
-from .._levels import OnFailure, ProcessPriority, Shortfall, parse_on_failure, parse_priority
+from .._levels import OnDenied, ProcessPriority, Shortfall, parse_on_denied, parse_priority
 from .._processes.worker import Demands, OnStart, run_task, start_process
 
 try:
@@ -25,7 +25,7 @@ _NAME: Final = "nicefutures"
 
 
 def register() -> None:
-    """Make "nicefutures" a name for :class:`LowPriorityBackend` wherever joblib takes the name of a backend.
+    """Register :class:`LowPriorityBackend` with joblib, under the name "nicefutures".
 
     Examples
     --------
@@ -41,27 +41,26 @@ def register() -> None:
 
 
 class LowPriorityBackend(LokyBackend):
-    """joblib's own backend, loky, whose worker processes put themselves at a low priority.
+    """joblib's own backend, loky, with low-priority worker processes.
 
-    Batches, large arrays in shared files, nested calls and `inner_max_num_threads` are joblib's. Every thread of every
-    worker is at the level before the first task; the workers come last at the disk as well, and when the memory runs
-    out, the system takes them first. The calling process stays as it is; with ``n_jobs=1`` joblib runs the tasks there.
+    Batches, large arrays in shared files, nested calls and `inner_max_num_threads` are joblib's. Every thread of a
+    worker is lowered before the first task. The workers also have a low disk priority, and the system ends them first
+    when the memory runs out. The calling process keeps its priority. With ``n_jobs=1`` joblib runs the tasks there.
 
     Parameters
     ----------
     nesting_level, inner_max_num_threads, **backend_kwargs
-        As for joblib's backends, `initializer` and `initargs` included.
+        As for joblib's backends, including `initializer` and `initargs`.
     priority : ProcessPriority or str, default ProcessPriority.IDLE
-        The workers' level, up to NORMAL.
-    on_failure : {"warn", "raise", "ignore"}, default "warn"
-        What to do about a worker that could not be put at the level. "warn": it works all the same, and one
-        PriorityWarning says so in the parent. "raise": its tasks end with a PriorityError. "ignore": it works all the
-        same.
+        Priority of the workers: IDLE, BELOW_NORMAL or NORMAL.
+    on_denied : {"warn", "raise", "ignore"}, default "warn"
+        What to do if the priority of a worker cannot be set. "warn": its tasks run, and the parent emits one
+        PriorityWarning. "raise": its tasks end with a PriorityError. "ignore": its tasks run.
 
     Raises
     ------
     ValueError
-        If `priority` or `on_failure` is unknown, or `priority` is above NORMAL.
+        If `priority` or `on_denied` is unknown, or `priority` is above NORMAL.
     TypeError
         If an argument has the wrong type.
     """
@@ -72,7 +71,7 @@ class LowPriorityBackend(LokyBackend):
         inner_max_num_threads: int | None = None,
         *,
         priority: ProcessPriority | str = ProcessPriority.IDLE,
-        on_failure: OnFailure = "warn",
+        on_denied: OnDenied = "warn",
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         **backend_kwargs: Any,
@@ -81,8 +80,8 @@ class LowPriorityBackend(LokyBackend):
         if level > ProcessPriority.NORMAL:
             msg = f"priority must be 'idle', 'below_normal' or 'normal', not {priority!r}: this backend only lowers"
             raise ValueError(msg)
-        parse_on_failure(on_failure)
-        on_shortfall = {"warn": _keep, "raise": refuse, "ignore": ignore}[on_failure]
+        parse_on_denied(on_denied)
+        on_shortfall = {"warn": _keep, "raise": refuse, "ignore": ignore}[on_denied]
         initargs = (level, on_shortfall, initializer, check_initializer(initializer, initargs))
         super().__init__(
             nesting_level=nesting_level,
@@ -92,7 +91,7 @@ class LowPriorityBackend(LokyBackend):
             **backend_kwargs,
         )
         self._warn = WarnOnce(depth=_depth_of_user())
-        self._refusing = on_failure == "raise"
+        self._refusing = on_denied == "raise"
         self._expected = 0
         self._heard: set[int] = set()
 

@@ -41,12 +41,12 @@ def set_background(priority: ProcessPriority) -> Shortfall | None:
     except FileNotFoundError:  # not in this kernel, or /proc is not mounted, which the level has said
         return None
     except OSError as error:
-        requested, remedy = f"oom_score_adj {wanted}", "Ask whoever runs this machine or container."
-        return Shortfall(requested, "as before", f"the system forbids it ({error.strerror})", remedy)
+        requested, remedy = f"oom_score_adj {wanted}", "Ask the administrator of this machine or container."
+        return Shortfall(requested, "", f"the system forbids it ({error.strerror})", remedy)
     if now >= wanted:
         return None
     reason = "the kernel accepted the call and did nothing"
-    return Shortfall(f"oom_score_adj {wanted}", str(now), reason, "Ask whoever runs this machine or container.")
+    return Shortfall(f"oom_score_adj {wanted}", str(now), reason, "Ask the administrator of this machine or container.")
 
 
 def start_child(priority: ProcessPriority, popen: Callable[[], "subprocess.Popen[Any]"]) -> Shortfall | None:
@@ -62,8 +62,8 @@ def start_child(priority: ProcessPriority, popen: Callable[[], "subprocess.Popen
     except (FileNotFoundError, ProcessLookupError):  # it has ended already, or there is no /proc
         return None
     except OSError as error:
-        reason, remedy = f"the system forbids it ({error.strerror})", "Ask whoever runs this machine or container."
-        return Shortfall(f"oom_score_adj of process {process.pid}", "that of its parent", reason, remedy)
+        reason, remedy = f"the system forbids it ({error.strerror})", "Ask the administrator of this machine or container."
+        return Shortfall(f"oom_score_adj of process {process.pid}", "the value of its parent", reason, remedy)
     return None
 
 

@@ -34,8 +34,8 @@ from .keeper import KEEPER_PROGRAM, Keeper, pid_message
 _AUTOGROUP_ENABLED: Final = "/proc/sys/kernel/sched_autogroup_enabled"
 _OWN_AUTOGROUP: Final = "/proc/self/autogroup"
 _ROOT_SLICE: Final = "-.slice"
-_REQUESTED: Final = "isolate='auto'"
-_WITH_PARENT: Final = "the task group of the parent"
+_REQUESTED: Final = "isolate=True"
+_WITH_PARENT: Final = "the group of its parent"
 # Seconds until a worker gives up; systemd takes 20 ms, and of the autogroups one in 100 ms has its turn.
 _PATIENCE: Final = 10.0
 
@@ -45,7 +45,7 @@ _count: Final = itertools.count()
 def find() -> Group | Shortfall:
     obstacle = _find_obstacle()
     if obstacle:
-        remedy = "Do without isolate, or start the whole program in a group of its own (systemd-run --user --scope)."
+        remedy = "Leave isolate out, or start the whole program in its own group (systemd-run --user --scope)."
         return Shortfall(_REQUESTED, _WITH_PARENT, obstacle, remedy)
     cgroup = find_cgroup("cpu")
     if _is_below_user_manager(cgroup):
@@ -57,8 +57,8 @@ def find() -> Group | Shortfall:
     in_root = not ranks_cpu(cgroup)
     if in_root and _read(_AUTOGROUP_ENABLED).strip() == "1":
         return Group(AUTOGROUP)
-    reason = "this process is not below a systemd user manager, there is no control group that it may divide, and "
-    reason += "a control group keeps autogroup from counting" if not in_root else "autogroup is off"
+    reason = "this process does not run below a systemd user manager, it may not divide a control group, and "
+    reason += "autogroup has no effect in its control group" if not in_root else "autogroup is off"
     remedy = "Start it as desktops do, with systemd-run --user --scope, or in a delegated control group."
     return Shortfall(_REQUESTED, _WITH_PARENT, reason, remedy)
 
@@ -66,7 +66,7 @@ def find() -> Group | Shortfall:
 def _find_obstacle() -> str:
     """Return why there can be no keeper, which is a Python program of its own, or nothing."""
     if getattr(sys, "frozen", False) or not sys.executable or not os.path.exists(KEEPER_PROGRAM):
-        return "this program was packed without a Python interpreter that could look after the workers"
+        return "this program was packaged without the Python interpreter that manages the workers"
     try:
         if not TYPE_CHECKING or sys.platform == "linux":
             os.close(os.pidfd_open(os.getpid()))
@@ -86,7 +86,7 @@ def join(group: Group, registry: Any) -> Shortfall | None:
             _join_autogroup()
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         in_force = _read("/proc/self/cgroup").strip().rpartition("\n")[2] + " " + _read(_OWN_AUTOGROUP).strip()
-        return Shortfall(_REQUESTED, in_force.strip(), f"{group.kind}: {error}", "Do without isolate.")
+        return Shortfall(_REQUESTED, in_force.strip(), f"{group.kind}: {error}", "Leave isolate out.")
     return None
 
 
@@ -98,13 +98,13 @@ def enter() -> Shortfall | None:
         try:
             _join_scope()
         except (OSError, subprocess.SubprocessError) as error:
-            return Shortfall(_REQUESTED, _WITH_PARENT, f"{SCOPE}: {error}", "Do without isolate.")
+            return Shortfall(_REQUESTED, _WITH_PARENT, f"{SCOPE}: {error}", "Leave isolate out.")
         return None
     reason = "there is no systemd user manager above this process, and "
     if found.kind == AUTOGROUP:
-        reason += "a session of its own would take the terminal away from a program"
+        reason += "in a session of its own, the program would lose its terminal"
     else:
-        reason += "nobody would remove a control group after the program"
+        reason += "a control group would remain after the program"
     return Shortfall(_REQUESTED, _WITH_PARENT, reason, "Start it as desktops do, below a user manager.")
 
 

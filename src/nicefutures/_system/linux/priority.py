@@ -50,7 +50,7 @@ def cap_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
 
 def _put_process(priority: ProcessPriority, pid: int | None, *, cap: bool) -> Shortfall | None:
     target = PROCESS_TARGETS[priority]
-    with _lookup(pid, f"priority {priority.name} of {name_process(pid)}") as leader:
+    with _lookup(pid, f"priority {priority.name} of {name_process(pid)}", "set") as leader:
         behind, refusals = set_all(leader, target, cap=cap)
         tids, all_threads = list_threads(leader)
     requested = f"priority {priority.name} of process {leader} ({describe_target(target)})"
@@ -119,7 +119,7 @@ def restore_process(saved: dict[int, Scheduling]) -> Shortfall | None:
     main = saved.get(pid, next(iter(saved.values())))  # the main thread may have ended
     # A thread that was not there before goes where the main thread goes.
     tids, _ = list_threads(pid)
-    return restore_each({tid: saved.get(tid, main) for tid in tids}, f"the priority of process {pid} from before")
+    return restore_each({tid: saved.get(tid, main) for tid in tids}, f"the priority of process {pid}")
 
 
 def describe(pid: int | None = None) -> ProcessDescription:
@@ -170,7 +170,7 @@ def save_thread() -> Scheduling:
 
 
 def restore_thread(saved: Scheduling) -> Shortfall | None:
-    return restore_each({_SELF: saved}, "the thread priority from before")
+    return restore_each({_SELF: saved}, "the thread priority")
 
 
 # A thread's level ends with it.
@@ -181,7 +181,7 @@ release_thread: Final = None
 
 
 @contextlib.contextmanager
-def _lookup(pid: int | None, requested: str) -> Iterator[int]:
+def _lookup(pid: int | None, requested: str, action: str = "read") -> Iterator[int]:
     """Yield the process id; a process that does not exist becomes a PriorityError."""
     try:
         yield seam.system.process_id() if pid is None else pid
@@ -194,9 +194,9 @@ def _lookup(pid: int | None, requested: str) -> Iterator[int]:
     except PermissionError as error:
         if isinstance(error, PriorityError):
             raise
-        reason = f"{name_process(pid)} may not be looked at ({error.strerror})"
-        remedy = "Run this as the user that it belongs to or as root, or outside the sandbox."
-        raise NotPermittedError(Shortfall(requested, "unknown", reason, remedy)) from error
+        reason = f"reading {name_process(pid)} is forbidden ({error.strerror})"
+        remedy = "Run this as the owner of the process or as root, or outside the sandbox."
+        raise NotPermittedError(Shortfall(requested, "", reason, remedy, action)) from error
 
 
 def _shortfall(
@@ -211,7 +211,7 @@ def _shortfall(
         target.matches_cpu(now) or (low_instead and now.nice == substitute and now.bare_policy != Policy.SCHED_IDLE)
         for now in behind
     ):
-        return shortfall
+        return shortfall._replace(action="fully set")
     raise PriorityError(shortfall)
 
 
@@ -229,4 +229,4 @@ def _unlisted(requested: str, main: Scheduling) -> Shortfall:
     except FileNotFoundError:
         why, remedy = "is not mounted", "Mount /proc."
     reason = f"its threads cannot be listed because /proc {why}, so only the main thread was reached"
-    return Shortfall(f"{requested} for every thread", describe_process_level(main), reason, remedy)
+    return Shortfall(f"{requested} for every thread", describe_process_level(main), reason, remedy, "fully set")

@@ -45,7 +45,7 @@ def set_levels(tids: Iterable[int], priority: ThreadPriority) -> None:
 
 
 def restore_levels(saved: dict[int, Scheduling]) -> Shortfall | None:
-    return restore_each(saved, "the priority from before of a thread")
+    return restore_each(saved, "the priority of a thread")
 
 
 def _thread_name(tid: int) -> str | None:

@@ -123,7 +123,7 @@ def restore_each(wanted: dict[int, Scheduling], requested: str) -> Shortfall | N
             now = seam.system.read(tid)
             if now != before and left is None:
                 reason, remedy = explain(refusals, before.bare_policy, [now])
-                left = Shortfall(f"{requested} ({before})", describe_thread_level(now), reason, remedy)
+                left = Shortfall(f"{requested} ({before})", describe_thread_level(now), reason, remedy, "restore")
     return left
 
 
@@ -163,7 +163,7 @@ def read_all(tids: Iterable[int]) -> dict[int, Scheduling]:
 def explain(refusals: Refusals, policy: int, behind: list[Scheduling]) -> tuple[str, str]:
     """Return the reason and the remedy."""
     if not refusals:
-        return "the kernel accepted the call and did nothing", "Ask whoever runs this machine or container."
+        return "the kernel accepted the call and did nothing", "Ask the administrator of this machine or container."
     what, error = next(iter(refusals.items()))
     detail = f"{what}: {os.strerror(error.errno)}" if error.errno else f"{what}: {error}"
     if policy in REALTIME_POLICIES:

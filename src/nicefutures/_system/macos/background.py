@@ -24,9 +24,9 @@ def set_background(priority: ProcessPriority) -> Shortfall | None:
         seam.system.set_io_policy(policy)
         now = seam.system.get_io_policy()
     except OSError as error:
-        return Shortfall(requested, "as before", f"macOS refused it: {error.strerror}", "Run it outside the sandbox.")
+        return Shortfall(requested, "", f"macOS refused it: {error.strerror}", "Run it outside the sandbox.")
     reason = "macOS accepted the call and did something else"
-    return None if now == policy else Shortfall(requested, f"policy {now}", reason, "Ask whoever runs this machine.")
+    return None if now == policy else Shortfall(requested, f"policy {now}", reason, "Ask the administrator of this machine.")
 
 
 def set_efficiency() -> Shortfall | None:
@@ -35,6 +35,6 @@ def set_efficiency() -> Shortfall | None:
         seam.system.set_darwin_background(PRIO_DARWIN_BG)
         now = seam.system.get_darwin_background()
     except OSError as error:
-        return Shortfall(requested, "all cores", f"macOS refused it: {error.strerror}", "Run it outside the sandbox.")
+        return Shortfall(requested, "full speed", f"macOS refused it: {error.strerror}", "Run it outside the sandbox.")
     reason = "macOS accepted the call and did nothing"
-    return None if now else Shortfall(requested, "all cores", reason, "Ask whoever runs this machine.")
+    return None if now else Shortfall(requested, "full speed", reason, "Ask the administrator of this machine.")

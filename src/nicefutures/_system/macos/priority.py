@@ -64,7 +64,7 @@ def set_thread(priority: ThreadPriority) -> Shortfall | None:
     now = seam.system.get_qos()
     if now != wanted:
         reason = "macOS accepted the call and did something else"
-        raise PriorityError(Shortfall(requested, _level(now), reason, "Set it before others change the thread."))
+        raise PriorityError(Shortfall(requested, _level(now), reason, "Set it before other code changes this thread."))
     return None
 
 
@@ -81,10 +81,10 @@ def restore_thread(saved: Qos) -> Shortfall | None:
     if saved.qos_class == QOS_CLASS_UNSPECIFIED:
         saved = Qos(QOS_CLASS_DEFAULT)
     try:
-        with _explained("the thread's QoS class from before"):
+        with _explained("the QoS class of this thread"):
             seam.system.set_qos(saved)
     except PriorityError as error:
-        return error.args[0]
+        return error.args[0]._replace(action="restore")
     return None
 
 

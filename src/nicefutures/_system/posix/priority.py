@@ -49,7 +49,7 @@ def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
     now_nice = _get_nice(requested, pid)
     if min(nice, _LAST_BUT_ONE_NICE) != min(now_nice, _LAST_BUT_ONE_NICE):
         reason = "the system accepted the call and did something else"
-        raise PriorityError(Shortfall(requested, _level(now_nice), reason, "Ask whoever runs this machine."))
+        raise PriorityError(Shortfall(requested, _level(now_nice), reason, "Ask the administrator of this machine."))
     return None
 
 
@@ -73,12 +73,12 @@ def save_process() -> int:
 
 
 def restore_process(saved: int) -> Shortfall | None:
-    requested = f"the priority of this process from before (nice {saved})"
+    requested = f"the priority of this process (nice {saved})"
     try:
         with _explained(requested, None):
             seam.system.set_nice(0, saved)
     except PriorityError as error:
-        return error.args[0]
+        return error.args[0]._replace(action="restore")
     return None
 
 

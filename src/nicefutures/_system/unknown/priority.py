@@ -15,7 +15,7 @@ _REMEDY: Final = "Leave the level at 'normal', or set it by the system's own mea
 def set_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
     if priority == ProcessPriority.NORMAL:
         return None
-    raise PriorityError(Shortfall(f"priority {priority.name} of {name_process(pid)}", "unknown", _REASON, _REMEDY))
+    raise PriorityError(Shortfall(f"priority {priority.name} of {name_process(pid)}", "", _REASON, _REMEDY))
 
 
 def cap_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
@@ -42,7 +42,7 @@ def restore_process(saved: None) -> Shortfall | None:
 def set_thread(priority: ThreadPriority) -> Shortfall | None:
     if priority == ThreadPriority.NORMAL:
         return None
-    return Shortfall(f"thread priority {priority.name}", "unknown", _REASON, _REMEDY)
+    return Shortfall(f"thread priority {priority.name}", "", _REASON, _REMEDY)
 
 
 def get_thread(thread: threading.Thread | None = None) -> ThreadPriority:

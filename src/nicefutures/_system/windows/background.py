@@ -71,7 +71,7 @@ def _set_if_there(requested: str, set_it: Callable[[], None]) -> Shortfall | Non
     except OSError as error:
         if getattr(error, "winerror", None) in _NOT_THERE:
             return None
-        return Shortfall(requested, "as before", f"Windows refused it ({error})", "Run this as administrator.")
+        return Shortfall(requested, "", f"Windows refused it ({error})", "Run this as administrator.")
     return None
 
 

@@ -56,5 +56,5 @@ def end_together() -> int:
         seam.system.set_job_limit(job, None, ends=True)
     except OSError as error:
         requested, remedy = "a job object that ends the program with nicefutures", "Run it outside of a sandbox."
-        raise PriorityError(Shortfall(requested, "no job", f"Windows refused it ({error})", remedy)) from error
+        raise PriorityError(Shortfall(requested, "", f"Windows refused it ({error})", remedy)) from error
     return job

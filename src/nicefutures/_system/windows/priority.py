@@ -68,7 +68,7 @@ def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], N
 
 
 def get_process(pid: int | None = None) -> ProcessPriority:
-    with _explained(f"the priority of {name_process(pid)}", pid):
+    with _explained(f"the priority of {name_process(pid)}", pid, "read"):
         return nearest(_PROCESS_LEVELS, seam.system.get_class(pid))
 
 
@@ -80,11 +80,11 @@ def restore_process(saved: int) -> Shortfall | None:
     try:
         return set_process(nearest(_PROCESS_LEVELS, saved))
     except PriorityError as error:
-        return error.args[0]
+        return error.args[0]._replace(action="restore")
 
 
 def describe(pid: int | None = None) -> ProcessDescription:
-    with _explained(f"the priority of {name_process(pid)}", pid):
+    with _explained(f"the priority of {name_process(pid)}", pid, "read"):
         priority_class = seam.system.get_class(pid)
         threads: Counter[ThreadPriority] = Counter()
         for tid in seam.system.threads(pid):
@@ -122,9 +122,9 @@ def save_thread() -> int:
 
 def restore_thread(saved: int) -> Shortfall | None:
     try:
-        return _set_thread(saved, f"the thread priority from before ({saved})")
+        return _set_thread(saved, f"the thread priority ({saved})")
     except PriorityError as error:
-        return error.args[0]
+        return error.args[0]._replace(action="restore")
 
 
 def release_thread() -> None:
@@ -159,7 +159,7 @@ def _describe_class(priority_class: int) -> str:
 
 
 @contextlib.contextmanager
-def _explained(requested: str, pid: int | None) -> Iterator[None]:
+def _explained(requested: str, pid: int | None, action: str = "set") -> Iterator[None]:
     """Turn what Windows refuses into a PriorityError."""
     try:
         yield
@@ -167,4 +167,4 @@ def _explained(requested: str, pid: int | None) -> Iterator[None]:
         raise no_such_process(requested, pid) from error
     except PermissionError as error:
         reason = f"{name_process(pid)} belongs to another user or to the system"
-        raise NotPermittedError(Shortfall(requested, "as before", reason, "Run this as administrator.")) from error
+        raise NotPermittedError(Shortfall(requested, "", reason, "Run this as administrator.", action)) from error

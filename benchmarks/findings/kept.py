@@ -1,0 +1,52 @@
+"""What a job leaves to other programs, and how much of it is done meanwhile: the two sides of every background job."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..analysis.rows import Row, Rows
+from ..subjects.condition import NOTHING
+from ..subjects.executors import stdlib_of
+from ..subjects.loads import TITLES
+from ..suites.designs import DESIGNS
+from .wording import background_of
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One executor.
+
+    Parameters
+    ----------
+    name : str
+        The executor, with its level.
+    speed : float
+        Speed of another program while the job runs, over its speed on an idle machine; at most 1.
+    work : float
+        Work that the job does per second, over that of the standard library's executor.
+    """
+
+    name: str
+    speed: float
+    work: float
+
+
+def kept_by_load(rows: Rows) -> dict[str, Sequence[Kept]]:
+    """Return the executors by the title of their load, where the suite measures both sides, its own place only."""
+    base = DESIGNS[rows.record["suite"]].base
+    found: dict[str, Sequence[Kept]] = {}
+    for load, title in TITLES.items():
+        place = dataclasses.replace(base, load=load)
+        kept = [each for row in rows.where(load=load) if (each := _kept(row, rows, place.ui)) is not None]
+        if len(kept) > 1:
+            found[title] = kept
+    return found
+
+
+def _kept(row: Row, rows: Rows, ui: str | None) -> Kept | None:
+    condition = row.condition
+    stdlib = rows.get(condition.with_executor(stdlib_of(condition.executor)))
+    speed = row.speed_kept(rows.alone(row))
+    if condition.executor == NOTHING or condition.ui != ui or stdlib is None or not stdlib.rate or speed is None:
+        return None
+    return Kept(background_of(condition), min(speed, 1.0), (row.rate or 0.0) / stdlib.rate)
