@@ -1,7 +1,7 @@
 """Bad input is refused where it is passed, with the value and what is allowed."""
 
+import builtins
 import pickle
-from multiprocessing import get_start_method
 
 import psutil
 import pytest
@@ -119,9 +119,11 @@ def test_initializer(pool):
 
 def test_mp_context_name():
     """A start method can be passed by its name."""
+    builtins.not_in_a_spawned_worker = True
     with LowPriorityProcessPoolExecutor(1, mp_context="spawn") as executor:
-        assert executor.submit(get_start_method).result() == "spawn"
-    with pytest.raises(ValueError, match="'spawn'.* not 'spoon'"):
+        assert not executor.submit(eval, "hasattr(__import__('builtins'), 'not_in_a_spawned_worker')").result()
+    del builtins.not_in_a_spawned_worker
+    with pytest.raises(ValueError, match=r"'spawn'.* not 'spoon'"):
         LowPriorityProcessPoolExecutor(mp_context="spoon")
 
 

@@ -40,7 +40,7 @@ def test_examples(name):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public(name):
-    """Every public name is documented, with examples that hold, and no private module shows in `help` or a traceback."""
+    """Every public name is documented, with examples that hold, and shows no private module in `help`."""
     public = PUBLIC[name]
     assert public.__doc__.splitlines()[0].endswith((".", ":"))
     assert (public.__module__, public.__qualname__) == ("nicefutures", name)

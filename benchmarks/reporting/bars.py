@@ -41,8 +41,10 @@ def to_bars(executors: Sequence[Kept], *, dark: bool = False) -> str:
     width = right + round(_PANEL * _LONGEST) + 50
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-            f'height="{height}" role="img" font-family="system-ui, sans-serif" font-size="13">',
+            (
+                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+                f'height="{height}" role="img" font-family="system-ui, sans-serif" font-size="13">'
+            ),
             f"<title>{escape(described)}</title>",
             *(
                 f'<text x="{left - 12}" y="{_middle(place)}" text-anchor="end" dominant-baseline="central" '
@@ -76,10 +78,14 @@ def _panel(
     full, bottom = left + _PANEL, _TOP + _ROW * len(executors)
     parts = [
         f'<text x="{left}" y="20" font-weight="600" fill="{colours["text"]}">{title}</text>',
-        f'<line x1="{full}" x2="{full}" y1="{_TOP - 8}" y2="{bottom}" stroke="{colours["line"]}" '
-        'stroke-dasharray="3 3"/>',
-        f'<text x="{full}" y="{bottom + 16}" text-anchor="middle" font-size="11" '
-        f'fill="{colours["muted"]}">100%: {reference}</text>',
+        (
+            f'<line x1="{full}" x2="{full}" y1="{_TOP - 8}" y2="{bottom}" stroke="{colours["line"]}" '
+            'stroke-dasharray="3 3"/>'
+        ),
+        (
+            f'<text x="{full}" y="{bottom + 16}" text-anchor="middle" font-size="11" '
+            f'fill="{colours["muted"]}">100%: {reference}</text>'
+        ),
     ]
     for place, each in enumerate(executors):
         value = value_of(each)

@@ -17,9 +17,18 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..analysis.rows import FRAME_MS, LIMITS_MS, Row, Rows, Samples
+from ..analysis.bootstrap import Samples
+from ..analysis.rows import FRAME_MS, LIMITS_MS, Row, Rows
 from ..subjects.condition import CALLBACKS, NOTHING, Condition
-from ..subjects.executors import AWARE_THREAD, BY_HAND, LOW_PROCESS, PRIORITY_THREAD, STDLIB_PROCESS, STDLIB_THREAD, title_of
+from ..subjects.executors import (
+    AWARE_THREAD,
+    BY_HAND,
+    LOW_PROCESS,
+    PRIORITY_THREAD,
+    STDLIB_PROCESS,
+    STDLIB_THREAD,
+    title_of,
+)
 from ..subjects.loads import PHASE_S, TITLES
 from ..suites.designs import DESIGNS, DRAWING_LOADS, FREE_LOADS, GIL_LOADS, THREAD_LEVELS
 from ..watching.heartbeat import PERIOD_NS

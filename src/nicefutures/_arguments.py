@@ -24,12 +24,16 @@ _UNITS: Final = {
     **{f"{prefix}B": 1000 ** (power + 1) for power, prefix in enumerate("KMGT")},
     **{f"{prefix}{unit}": 1024 ** (power + 1) for power, prefix in enumerate("KMGT") for unit in ("", "I", "IB")},
 }
-_UNITS_HELP: Final = "M, Mi and MiB mean 1024 * 1024 bytes, MB means 1000 * 1000 (likewise K, G and T, in upper or lower case)"
+_UNITS_HELP: Final = (
+    "M, Mi and MiB mean 1024 * 1024 bytes, MB means 1000 * 1000 (likewise K, G and T, in upper or lower case)"
+)
 _MEMORY_HELP: Final = (
     'use a number of bytes, a text such as "2 GiB", "512m" or "1.5 GB", or a fraction of the memory such as 0.25; '
     f"{_UNITS_HELP}"
 )
-_SIZE_HELP: Final = f'use a number of bytes, a text such as "256 KiB" or "1 MB", or None to share nothing; {_UNITS_HELP}'
+_SIZE_HELP: Final = (
+    f'use a number of bytes, a text such as "256 KiB" or "1 MB", or None to share nothing; {_UNITS_HELP}'
+)
 
 
 def check_max_workers(max_workers: Any) -> int | None:
@@ -59,14 +63,16 @@ def check_initializer(initializer: object, initargs: Any) -> tuple[Any, ...]:
         raise TypeError(msg) from None
 
 
-def parse_context(mp_context: Any) -> Any:
-    """Return the context for the name of a start method; a context, or None, as it is.
+def parse_context(mp_context: Any, default: str | None) -> Any:
+    """Return the context for the name of a start method, or for `default` instead of None; a context as it is.
 
     Raises
     ------
     ValueError
         If this system has no such start method.
     """
+    if mp_context is None:
+        return multiprocessing.get_context(default)
     if not isinstance(mp_context, str):
         return mp_context
     methods = multiprocessing.get_all_start_methods()
@@ -157,18 +163,18 @@ def parse_memory_limit(value: Any, name: str = "memory_limit") -> int | None:
 
 
 def _to_bytes(name: str, value: Any) -> int:
+    number: Any = value
     if isinstance(value, str):
         return _text_to_bytes(name, value, _MEMORY_HELP)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         msg = f"{name} must not be {value!r}: {_MEMORY_HELP}"
         raise TypeError(msg)
-    number = float(value)
     if not 0 < number < math.inf:
         msg = f"{name}={value!r} is not a valid amount of memory: {_MEMORY_HELP}"
         raise ValueError(msg)
     if number <= 1 and not isinstance(value, numbers.Integral):
         return int(number * backend.memory.total())
-    return int(value)
+    return int(number)
 
 
 def _text_to_bytes(name: str, text: str, remedy: str) -> int:

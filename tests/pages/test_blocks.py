@@ -39,7 +39,7 @@ def _find_blocks():
             yield pytest.param(before, note, id=f"{page.stem}-{number}")
 
 
-@pytest.mark.parametrize(("code", "note"), _find_blocks())
+@pytest.mark.parametrize(("code", "note"), [*_find_blocks()])
 def test_block(code, note, tmp_path):
     """It ends without an error, and without a traceback of a worker."""
     if note.startswith("not run: "):
@@ -62,7 +62,9 @@ def test_block(code, note, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
 def test_width(path):
     """No line of code is wider than its box on the pages, where commands wrap."""
     inside, wide = False, []

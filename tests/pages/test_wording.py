@@ -35,8 +35,8 @@ def test_pages(page):
 def test_docstrings(name):
     """The public docstrings have none."""
     public = getattr(nicefutures, name)
-    members = vars(public).values() if inspect.isclass(public) else []
-    for each in [public, *(member for member in members if callable(member) and member.__name__[0] != "_")]:
+    members = inspect.getmembers(public, inspect.isfunction) if inspect.isclass(public) else []
+    for each in [public, *(member for called, member in members if called[0] != "_")]:
         assert STIFF.findall(" ".join((each.__doc__ or "").split())) == []
 
 

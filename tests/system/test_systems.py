@@ -51,7 +51,8 @@ def system(request, monkeypatch):
 
 def is_told(shortfall):
     """Return whether a shortfall says all that it has to say."""
-    return isinstance(shortfall, Shortfall) and all(shortfall)
+    told = isinstance(shortfall, Shortfall) and shortfall
+    return told and all([told.requested, told.reason, told.remedy])
 
 
 def outcome_of(set_level, level):

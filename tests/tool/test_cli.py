@@ -161,7 +161,7 @@ def test_show_and_set_zombie():
     assert (result.stderr, result.returncode) == ("", 0)
     for meaning in ("--priority", "--at-most"):
         result = nicefutures("set", meaning, "idle", process.pid)
-        assert "has ended and waits for its parent" in result.stderr
+        assert "has ended, and its parent" in result.stderr
         assert (result.stderr.count("\n"), result.returncode) == (1, 2)
     with pytest.raises(ProcessLookupError, match="zombie"):
         get_process_priority(process.pid)

@@ -158,7 +158,12 @@ SAME_WORKS = numbers("same", 1000, 300, 990)
             ["has no effect for programs in the same session", "sched_setscheduler"],
         ),
         (numbers("same", 1000, 0, 0), ["no effect"], False, ["0% of their speed instead of 0%"]),
-        (numbers("same", 1000, 910, 900), ["nothing to win"], True, ["not needed for programs in the same session", "91%"]),
+        (
+            numbers("same", 1000, 910, 900),
+            ["nothing to win"],
+            True,
+            ["not needed for programs in the same session", "91%"],
+        ),
         (numbers("same", 0, 0, 0), ["no effect"], False, []),
         (
             SAME_WORKS + numbers("other", 1000, 600, 610),

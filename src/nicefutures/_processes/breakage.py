@@ -79,8 +79,8 @@ def describe_end(
     if memory_limit is None:
         return end
     return (
-        f"{end} If it ran out of memory: its memory_limit is {memory_limit:,} bytes, and some libraries end the process "
-        "instead of raising a MemoryError."
+        f"{end} If it ran out of memory: its memory_limit is {memory_limit:,} bytes, and some libraries end the "
+        "process instead of raising a MemoryError."
     )
 
 
@@ -115,7 +115,7 @@ def _describe_end(process: BaseProcess, kills_before: int | None, *, started: bo
         whose = "this machine" if limit is None else "the control group of this process"
         return (
             f"{worker} was most likely killed by the kernel because the memory ran out (SIGKILL; the kernel killed "
-            f"{oom_kills} processes for that since the pool started). The memory of {whose} is {backend.memory.total():,} "
-            "bytes. With a memory_limit, such a task ends with a MemoryError instead."
+            f"{oom_kills} processes for that since the pool started). The memory of {whose} is "
+            f"{backend.memory.total():,} bytes. With a memory_limit, such a task ends with a MemoryError instead."
         )
     return f"{worker} was killed (SIGKILL), by another process or by the kernel."

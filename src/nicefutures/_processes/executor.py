@@ -4,7 +4,6 @@ import contextlib
 import functools
 import logging
 import math
-import multiprocessing
 import os
 import sys
 import threading
@@ -185,11 +184,9 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         parse_on_denied(on_denied)
         max_workers = check_max_workers(max_workers)
         initargs = check_initializer(initializer, initargs)
-        mp_context = parse_context(mp_context)
-        if mp_context is None:
-            mp_context = multiprocessing.get_context("spawn" if max_tasks_per_child is not None else None)
+        context: BaseContext = parse_context(mp_context, "spawn" if max_tasks_per_child is not None else None)
 
-        check_max_tasks(max_tasks_per_child, mp_context)
+        check_max_tasks(max_tasks_per_child, context)
         workers = math.ceil(backend.accounting.usable_cpus()) if max_workers is None else max_workers
         cap = parse_blas_threads(blas_threads, workers)
         limit = parse_memory_limit(memory_limit)
@@ -203,7 +200,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         self._forward_logs = forward_logs
         # Whether each call of a chunk is told of for itself.
         self._tells = on_crash != "break" or task_timeout is not None or limit is not None
-        forked = mp_context.get_start_method() == "fork"
+        forked = context.get_start_method() == "fork"
         if forked:
             _import_before_fork(cap)
 
@@ -215,7 +212,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         self._on_start = OnStart(initializer, initargs)
         self._through_run_task = on_denied == "raise" or limit is not None
         self._failure_warning = WarnOnce(depth=1)
-        self._mp_context: Any = mp_context
+        self._mp_context: Any = context
         self._max_workers = workers
         self._max_tasks_per_child = max_tasks_per_child
         self._ended = self._ending = self._ends_later = self._cancels = False
@@ -318,7 +315,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         from .._workers import describe_executor
 
         is_open = not (self._ended or self._ending)
-        return describe_executor(self, self._demands.level, self._max_workers, is_open=is_open)
+        return describe_executor(self, self._demands.priority, self._max_workers, is_open=is_open)
 
     @property
     def _broken(self) -> Any:  # type: ignore[override]

@@ -121,8 +121,8 @@ class TaskMemory:
         if self._used_at_first is not None:
             tell(Spent())
         msg = (
-            f"memory_limit is {self._limit:,} bytes, and the worker uses {used:,} before it starts this task, for imports, "
-            "arguments and what earlier tasks have left: raise the limit"
+            f"memory_limit is {self._limit:,} bytes, and the worker uses {used:,} before it starts this task, for "
+            "imports, arguments and what earlier tasks have left: raise the limit"
         )
         raise MemoryError(msg)
 

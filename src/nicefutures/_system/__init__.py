@@ -58,8 +58,10 @@ class Backend:
             if topic not in _this.__all__:
                 msg = f"no such topic: {topic!r}"
                 raise AttributeError(msg)
-            __import__(f"{_this.__name__}.{topic}")
-            module = getattr(_this, topic)
+            name = f"{_this.__name__}.{topic}"
+            __import__(name)
+            # Not the package's attribute, which another thread that imports it sets a moment later.
+            module = sys.modules[name]
             setattr(self, topic, module)
             return module
 

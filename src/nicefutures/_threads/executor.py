@@ -88,8 +88,8 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
     This priority inversion takes seconds beside four busy processes on two cores. Use ``IDLE`` and ``LOWEST`` only for
     tasks that release the GIL nearly all the time, such as large NumPy and SciPy calls. With a latency target, and if
     the system allows it (Windows, macOS, Linux with CAP_SYS_NICE), workers with these priorities run at BELOW_NORMAL
-    while their tasks hold the GIL; `stats` says so. For Python code and for many small NumPy calls use BELOW_NORMAL, the
-    default, or :class:`LowPriorityProcessPoolExecutor`, or a free-threaded build of Python.
+    while their tasks hold the GIL; `stats` says so. For Python code and for many small NumPy calls use BELOW_NORMAL,
+    the default, or :class:`LowPriorityProcessPoolExecutor`, or a free-threaded build of Python.
 
     **Threads and processes that a task starts** inherit the priority on Linux, and keep it after the task. On Windows
     and macOS they do not. So start a helper thread or another pool outside of a task if it should have the normal

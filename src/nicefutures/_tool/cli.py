@@ -113,7 +113,13 @@ def _make_parser() -> _Parser:
     )
     show_.add_argument("--json", action="store_true", help="print JSON")
     show_.add_argument("--tree", action="store_true", help="include all descendants of each process")
-    show_.add_argument("pid", type=_pid, nargs="*", metavar="PID", help="process id (default: nicefutures itself, at the priority that your shell gives)")
+    show_.add_argument(
+        "pid",
+        type=_pid,
+        nargs="*",
+        metavar="PID",
+        help="process id (default: nicefutures itself, at the priority that your shell gives)",
+    )
 
     doctor = commands.add_parser(
         "doctor",

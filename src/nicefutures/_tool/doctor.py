@@ -206,7 +206,9 @@ def _advice(session: str, pool: str, isolation: str | None) -> str:
             "priorities: ask its administrator."
         )
     if pool == "isolated":
-        return " Give the work a control group with a low cpu.weight, or ask the administrator of this machine to do so."
+        return (
+            " Give the work a control group with a low cpu.weight, or ask the administrator of this machine to do so."
+        )
     return "" if isolation == "no effect" else " Use isolate=True."
 
 

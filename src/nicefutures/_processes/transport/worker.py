@@ -48,7 +48,7 @@ class WorkerEnd:
                 stack.enter_context(closing(segments))
                 buffers = map_buffers(message, segments)
             except OSError as error:
-                error.add_note("This worker cannot open its parent's shared memory. To avoid shared memory, pass share_min_size=None.")
+                error.add_note("This worker cannot open its parent's shared memory. Pass share_min_size=None.")
                 raise
             return load(message, segments, buffers)
 

@@ -62,7 +62,10 @@ def start_child(priority: ProcessPriority, popen: Callable[[], "subprocess.Popen
     except (FileNotFoundError, ProcessLookupError):  # it has ended already, or there is no /proc
         return None
     except OSError as error:
-        reason, remedy = f"the system forbids it ({error.strerror})", "Ask the administrator of this machine or container."
+        reason, remedy = (
+            f"the system forbids it ({error.strerror})",
+            "Ask the administrator of this machine or container.",
+        )
         return Shortfall(f"oom_score_adj of process {process.pid}", "the value of its parent", reason, remedy)
     return None
 

@@ -26,7 +26,11 @@ def set_background(priority: ProcessPriority) -> Shortfall | None:
     except OSError as error:
         return Shortfall(requested, "", f"macOS refused it: {error.strerror}", "Run it outside the sandbox.")
     reason = "macOS accepted the call and did something else"
-    return None if now == policy else Shortfall(requested, f"policy {now}", reason, "Ask the administrator of this machine.")
+    return (
+        None
+        if now == policy
+        else Shortfall(requested, f"policy {now}", reason, "Ask the administrator of this machine.")
+    )
 
 
 def set_efficiency() -> Shortfall | None:
