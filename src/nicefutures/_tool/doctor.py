@@ -212,8 +212,10 @@ def _advice(session: str, pool: str, isolation: str | None) -> str:
     return "" if isolation == "no effect" else " Use isolate=True."
 
 
-def _failures(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    return [verdict for verdict in verdicts if verdict.counts and verdict.outcome == "no effect"]
+def _failures(verdicts: list[Verdict]) -> list[Verdict]:
+    """Return those of the sessions against which nothing has an effect."""
+    works = {verdict.session for verdict in verdicts if verdict.outcome != "no effect"}
+    return [verdict for verdict in verdicts if verdict.counts and verdict.session not in works]
 
 
 def _unique(messages: Iterable[Warning | str]) -> list[str]:
