@@ -53,7 +53,7 @@ if os.environ.get("READTHEDOCS") or os.environ.get("NICEFUTURES_DOCS_ONLINE"):
 nitpick_ignore_regex = [
     (r"py:.*", r"(concurrent\.futures|collections\.abc|contextlib|multiprocessing|subprocess|threading|enum)\..*"),
     (r"py:(class|exc)", r"(OSError|PermissionError|ProcessLookupError|RuntimeWarning|TypeError|ValueError)"),
-    (r"py:class", r"(bool|callable|default|int|None|optional|str|tuple)"),
+    (r"py:class", r"(bool|callable|context|default|int|None|optional|str|tuple)"),
     (r"py:.*", r"nicefutures\._.*"),
     # The integrations' docstrings name the levels as the others do; from their modules that is no link.
     (r"py:class", r"(ProcessPriority|ThreadPriority)(\.\w+)?"),
