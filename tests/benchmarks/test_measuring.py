@@ -60,7 +60,7 @@ def is_alive(process):
 
 def test_quick(tmp_path, capsys):
     """Both windows, the work, the level that the workers have; a table, a file, a report."""
-    chosen = ["--executor", LOW_PROCESS, "priority-thread", "--priority", LEVEL, "--load", "matmul"]
+    chosen = ["--executor", LOW_PROCESS, "priority-thread", "--priority", LEVEL, "--load", "matmul", "--verbose"]
     code, record = measure(tmp_path, "quick", *SHORT, *chosen)
     assert code == 0
     assert record["complete"]
@@ -72,7 +72,7 @@ def test_quick(tmp_path, capsys):
     assert list(result["levels"]) == [LEVELS.get(sys.platform, "nice 10")]
     printed = capsys.readouterr()
     assert "LowPriorityProcessPoolExecutor" in printed.out
-    assert "For products of 700 x 700 matrices, take" in printed.out
+    assert "For products of 700 x 700 matrices, use" in printed.out
     assert f"The report: {tmp_path / 'results-report' / 'report.html'}" in printed.out
     assert "measurements, about" in printed.err
 
