@@ -78,8 +78,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         Number of worker processes. None: the CPUs that this process may use. CPU affinity and the CPU quota of control
         groups count.
     mp_context : context, str or None, default None
-        How workers start: a context of `multiprocessing`, or the name of a start method: "spawn", "forkserver" or "fork". None: the default
-        of this Python.
+        How workers start: a context of `multiprocessing`, or the name of a start method: "spawn", "forkserver" or
+        "fork". None: the default of this Python.
     initializer : callable or None, default None
         Called in each worker at its start, after the priority has been set.
     initargs : tuple, optional
