@@ -3,6 +3,8 @@
 import pytest
 
 from marks import linux_only, posix_only, seccomp_only
+from nicefutures._failure import settle
+from nicefutures._levels import Shortfall
 from programs import FORBID, run_python, unprivileged
 
 pytestmark = [posix_only, pytest.mark.every_python]
@@ -420,3 +422,14 @@ def test_worker_that_dies_while_it_reports():
                 pass
         executor.shutdown()
 """)
+
+
+def test_combined():
+    """Several shortfalls are one, whose parts are all said once, and none of which is empty."""
+    lowered = Shortfall("IDLE", "nice 19", "it is forbidden", "Allow it.", "fully set")
+    unlimited = Shortfall("memory_limit", "", "it is forbidden", "Leave it out.")
+    steps = [lambda: lowered, lambda: unlimited]
+    said = []
+    settle(steps, said.append)
+    text = "Could not set IDLE; memory_limit: it is forbidden. It is still at nice 19. Allow it. Leave it out."
+    assert [shortfall.text for shortfall in said] == [text]

@@ -1,7 +1,6 @@
 """Checks of what the executors are given, where the stdlib's own come late or say little."""
 
 import math
-import multiprocessing
 import numbers
 import operator
 import re
@@ -71,6 +70,8 @@ def parse_context(mp_context: Any, default: str | None) -> Any:
     ValueError
         If this system has no such start method.
     """
+    import multiprocessing  # which a thread pool does without
+
     if mp_context is None:
         return multiprocessing.get_context(default)
     if not isinstance(mp_context, str):

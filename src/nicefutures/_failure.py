@@ -99,7 +99,10 @@ def attempt(step: Callable[[], Shortfall | None]) -> Shortfall | None:
 
 def _combine(shortfalls: list[Shortfall]) -> Shortfall:
     """Return one shortfall that says all of several, each part once."""
-    return Shortfall(*("; ".join(dict.fromkeys(parts)) for parts in zip(*shortfalls, strict=True)))
+    *texts, actions = zip(*shortfalls, strict=True)
+    action = actions[0] if len(set(actions)) == 1 else "set"
+    requested, in_force, reason, remedy = (list(dict.fromkeys(filter(None, parts))) for parts in texts)
+    return Shortfall("; ".join(requested), "; ".join(in_force), "; ".join(reason), " ".join(remedy), action)
 
 
 def ignore(shortfall: Shortfall) -> None:
