@@ -62,8 +62,15 @@ def check_initializer(initializer: object, initargs: Any) -> tuple[Any, ...]:
         raise TypeError(msg) from None
 
 
-def parse_context(mp_context: Any, default: str | None) -> Any:
-    """Return the context for the name of a start method, or for `default` instead of None; a context as it is.
+def parse_context(mp_context: Any, *, replaces: bool) -> Any:
+    """Return the context for the name of a start method, or for None; a context as it is.
+
+    Parameters
+    ----------
+    mp_context : context, str or None
+        As the executor takes it.
+    replaces : bool
+        Whether workers are replaced while the pool runs. They are not forked then, for the pool has threads.
 
     Raises
     ------
@@ -72,11 +79,14 @@ def parse_context(mp_context: Any, default: str | None) -> Any:
     """
     import multiprocessing  # which a thread pool does without
 
+    methods = multiprocessing.get_all_start_methods()
     if mp_context is None:
-        return multiprocessing.get_context(default)
+        default = multiprocessing.get_start_method(allow_none=True) or methods[0]
+        if replaces and default == "fork" and "forkserver" in methods:
+            return multiprocessing.get_context("forkserver")  # Python 3.14's default
+        return multiprocessing.get_context()
     if not isinstance(mp_context, str):
         return mp_context
-    methods = multiprocessing.get_all_start_methods()
     if mp_context not in methods:
         allowed = ", ".join(map(repr, methods))
         msg = f"mp_context must be one of {allowed}, a context of multiprocessing, or None, not {mp_context!r}"
@@ -188,12 +198,17 @@ def _text_to_bytes(name: str, text: str, remedy: str) -> int:
     return round(float(match[1]) * int(factor))
 
 
-def check_chunksize(chunksize: Any) -> Any:
-    """Return `chunksize`; raise a ValueError for a text other than "auto"; the stdlib checks numbers."""
-    if isinstance(chunksize, str) and chunksize != "auto":
+def check_chunksize(chunksize: Any) -> int | None:
+    """Return `chunksize`, None for "auto"; raise for what is no number of calls."""
+    if isinstance(chunksize, str) and chunksize == "auto":
+        return None
+    if isinstance(chunksize, str):
         msg = f"chunksize must be a positive integer or 'auto', not {chunksize!r}"
+        raise ValueError(msg)  # noqa: TRY004, a text is right, but not this one
+    if chunksize < 1:
+        msg = "chunksize must be >= 1."  # the stdlib's text
         raise ValueError(msg)
-    return chunksize
+    return operator.index(chunksize)
 
 
 def parse_share_min_size(value: Any) -> int | None:

@@ -10,7 +10,7 @@ import random
 import signal
 import time
 import weakref
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -27,10 +27,9 @@ from calls import (
     sleep_longer_from_300,
     slow_until_fourth,
 )
+from handing_over import same
 from marks import forks, linux_only, posix_only
 from nicefutures import LowPriorityProcessPoolExecutor
-from nicefutures._map.automatic import AutoMap, Done
-from nicefutures._processes import chunk
 from nicefutures._threads.gil import has_gil
 from patience import PATIENCE, wait_until
 from programs import run_python
@@ -242,35 +241,14 @@ def test_cancel_futures_in_part():
     for count in (303, 310, 316, 330):
         with LowPriorityProcessPoolExecutor(1) as executor:
             results = executor.map(sleep_longer_from_300, range(count), chunksize="auto")
-            auto_map = next(iter(executor._auto_maps._maps))
-            wait_until(lambda auto_map=auto_map: not auto_map._sending)
+            calls = next(iter(executor._maps))
+            wait_until(lambda calls=calls: not calls._left)
             executor.shutdown(cancel_futures=True)
             found = []
             with contextlib.suppress(CancelledError):
                 found.extend(results)
                 assert len(found) == count
             assert found == list(range(len(found)))
-
-
-def test_cancel_futures_while_sending():
-    """What is about to be sent when the pool ends at once counts as cancelled."""
-    tasks = []
-
-    def submit(*_):
-        if tasks:
-            auto_map.drop()
-            msg = "cannot schedule new futures after shutdown"
-            raise RuntimeError(msg)
-        tasks.append(Future())
-        return tasks[0]
-
-    auto_map = AutoMap(submit, chunk, 1, abs, (range(1),), None)
-    auto_map._chunks[0].calls.append((1,))
-    tasks[0].set_result(Done([0], made=1))
-    results = auto_map.results(None)
-    assert next(results) == 0
-    with pytest.raises(CancelledError):
-        next(results)
 
 
 def test_input_uses_the_executor():
@@ -337,3 +315,74 @@ def test_pool_is_forgotten():
     del executor, results
     gc.collect()
     assert reference() is None
+
+
+def slow_every_400(number):
+    """Take some time, now and then."""
+    time.sleep(0.3 * (number % 400 == 0))
+    return number
+
+
+@pytest.mark.every_python
+def test_slow_call_delays_no_other(context, tmp_path):
+    """The calls of its chunk that have not begun go to other workers."""
+    with LowPriorityProcessPoolExecutor(2, context) as executor:
+        assert list(executor.map(same, range(1000))) == list(range(1000))
+        results = executor.map(hold_at, [tmp_path] * 600, range(600))
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 599)
+        (tmp_path / "go").touch()
+        assert list(results) == list(range(600))
+        assert list(executor.map(slow_every_400, range(2000))) == list(range(2000))
+
+
+def hold_at(folder, number):
+    """Wait for the others at 300."""
+    if number == 300:
+        return hold_until(folder / "go", number)
+    (folder / str(number)).touch()
+    return number
+
+
+barrier = None
+
+
+def set_barrier(given):
+    global barrier
+    barrier = given
+
+
+def wait_at_barrier(number):
+    """Wait for another call, in another worker."""
+    barrier.wait(PATIENCE)
+    return number
+
+
+@pytest.mark.every_python
+@pytest.mark.parametrize("options", [{}, {"on_crash": "retry"}, {"task_timeout": PATIENCE}, {"memory_limit": "1 GiB"}])
+def test_calls_that_wait_for_each_other(context, options):
+    """Two calls of one map meet, although they may go in one chunk."""
+    initial = (context.Barrier(2),)
+    with LowPriorityProcessPoolExecutor(2, context, set_barrier, initial, **options) as executor:
+        assert list(executor.map(wait_at_barrier, range(2))) == [0, 1]
+        assert list(executor.map(wait_at_barrier, range(60))) == list(range(60))
+
+
+def test_chunk_that_crashes_after_it_was_handed_back(tmp_path):
+    """What others make is not made again."""
+    with LowPriorityProcessPoolExecutor(2, on_crash="retry") as executor:
+        assert list(executor.map(same, range(200))) == list(range(200))
+        results = list(executor.map(crash_once_at, [tmp_path] * 60, range(60)))
+        assert results == list(range(60))
+        counts = {int(path.name): path.stat().st_size for path in tmp_path.iterdir() if path.name.isdigit()}
+        assert {number for number, count in counts.items() if count != 1} <= {30}
+
+
+def crash_once_at(folder, number):
+    """Note each call; at 30 wait until others have the rest, and crash."""
+    with open(folder / str(number), "ab") as file:
+        file.write(b"x")
+    if number == 30 and not (folder / "crashed").exists():
+        (folder / "crashed").touch()
+        time.sleep(0.3)
+        os._exit(1)
+    return number

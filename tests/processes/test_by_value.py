@@ -209,7 +209,7 @@ def test_function_of_a_map_goes_once(context, chunksize):
         for _ in range(6):
             assert [each[0] for each in executor.map(use, range(3))] == [5, 6, 7]
         # Without the GIL an object may be there for a while after the last reference to it has gone.
-        assert len(executor._crew._free[0]._has) <= 3
+        assert len(executor._pool._free[0]._has) <= 3
 
 
 def base_of(array):
@@ -230,7 +230,8 @@ def test_arrays_of_a_function_are_shared(context):
         assert executor.submit(use, 0).result(PATIENCE) == as_argument
         assert set(executor.map(use, range(4))) == {as_argument}
         with naming.pickling(is_main_known=True):
-            assert len(executor._crew.pack((use, (0,), {}), executor._epochs.now).data) < 10_000
+            packing = executor._pool.plan.packing
+            assert len(packing.pack((use, (0,), {}), executor._epochs.now, others_wait=True).data) < 10_000
 
 
 def test_function_of_a_map_after_a_crash(context, tmp_path):
@@ -361,7 +362,9 @@ def test_function_of_many_submits(context, tmp_path):
         factor = 2
         then = [executor.submit(use, number) for number in range(300)]
         assert [each.result(PATIENCE) for each in then] == list(range(0, 600, 2))
-        wait_until(lambda: gc.collect() >= 0 and not executor._crew._once)  # a worker's thread may still have the last
+        wait_until(
+            lambda: gc.collect() >= 0 and not executor._pool.plan.packing._once
+        )  # a worker's thread may still have the last
 
 
 def test_function_that_changes_meanwhile(context):

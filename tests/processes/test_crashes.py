@@ -20,7 +20,7 @@ import pytest
 from asking import WINDOWS
 from handing_over import same
 from nicefutures import LowPriorityProcessPoolExecutor, WorkerCrashError
-from nicefutures._processes import crew
+from nicefutures._processes import attempt
 from patience import PATIENCE, wait_until
 from tasks import hold_until, identify
 
@@ -167,7 +167,7 @@ def end_process():
 @pytest.mark.parametrize("on_crash", ["fail", "retry"])
 def test_workers_that_die_while_they_start(context, on_crash, monkeypatch):
     """Workers that cannot start are not tried for ever: the pool says why it is of no use."""
-    monkeypatch.setattr(crew, "_MOST_FAILED_STARTS", 4)  # for they take their time
+    monkeypatch.setattr(attempt, "_MOST_LOST", 2)  # for they take their time
     with LowPriorityProcessPoolExecutor(2, context, on_crash=on_crash, initializer=end_process) as executor:
         futures = [executor.submit(same, index) for index in range(4)]
         for future in futures:

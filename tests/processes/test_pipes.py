@@ -2,6 +2,9 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 
 import pytest
@@ -35,15 +38,15 @@ def test_messages(kind, connections):
     short = [0, 1, 7, 8, 9, 200]
     there, here = map(kind, connections)
     for size in short:
-        there.send(bytes([size]) * size)
+        there.send(size % 128, bytes([size]) * size)
     for size in short:
         assert here.poll()
-        assert here.receive() == bytes([size]) * size
+        assert here.receive() == (size % 128, bytes([size]) * size)
     assert not here.poll()
     sizes = [*short, 2**15 - 9, 2**15 - 8, 2**15 - 7, 2**15, 2**16, 3_000_000, 5]
-    sender = threading.Thread(target=lambda: [there.send(bytes(size)) for size in sizes])
+    sender = threading.Thread(target=lambda: [there.send(3, bytes(size)) for size in sizes])
     sender.start()
-    assert [len(here.receive()) for _ in sizes] == sizes
+    assert [(kind, len(data)) for kind, data in (here.receive() for _ in sizes)] == [(3, size) for size in sizes]
     sender.join()
 
 
@@ -51,9 +54,10 @@ def test_parts(connections, monkeypatch):
     """Windows takes 4 GiB at once."""
     monkeypatch.setattr(pipes, "most_bytes", 10)
     there, here = map(End, connections)
+    monkeypatch.setattr(pipes, "_SHORT", 10)
     for size in (9, 10, 11, 25):
-        there.send(bytes(size))
-        assert here.receive() == bytes(size)
+        there.send(1, bytes(size))
+        assert here.receive() == (1, bytes(size))
 
 
 @posix_only
@@ -61,7 +65,7 @@ def test_parts(connections, monkeypatch):
 def test_crumbs(connections, size):
     """A message that comes in pieces, the one after it in the same piece as its end."""
     raw, here = connections[0].fileno(), PosixEnd(connections[1])
-    data = b"".join(len(each).to_bytes(8, "little") + each for each in (b"a" * size, b"b" * 5))
+    data = b"".join((len(each) | 7 << 56).to_bytes(8, "little") + each for each in (b"a" * size, b"b" * 5))
 
     def send():
         for start in range(0, 20, 3):
@@ -70,8 +74,8 @@ def test_crumbs(connections, size):
 
     sender = threading.Thread(target=send)
     sender.start()
-    assert here.receive() == b"a" * size
-    assert here.receive() == b"b" * 5
+    assert here.receive() == (7, b"a" * size)
+    assert here.receive() == (7, b"b" * 5)
     sender.join()
 
 
@@ -89,3 +93,44 @@ def test_half_a_message(connections, count):
 def test_end_of(connections):
     """Each system's own."""
     assert type(end_of(connections[0])) is KINDS[-1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_closed_end(kind, connections):
+    """It is of no use to anybody, and its number is not used again."""
+    here = kind(connections[1])
+    here.close()
+    for use in (lambda: here.send(1, b""), lambda: here.send(1, bytes(10**5)), here.receive):
+        with pytest.raises(OSError, match=r"closed|descriptor"):
+            use()
+
+
+@posix_only
+def test_unread(connections):
+    """Who ends without having read all of it says so."""
+    there, here = map(PosixEnd, connections)
+    there.send(1, b"unread")
+    here.close()
+    if sys.platform == "linux":
+        with pytest.raises(ConnectionResetError):
+            there.receive()
+
+
+@posix_only
+@pytest.mark.parametrize("size", [10, 10**6])
+def test_sigpipe(size):
+    """A program that has SIGPIPE at its default action survives a worker's end."""
+    program = f"""
+        import multiprocessing, signal
+        from nicefutures._processes.pipes import end_of
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        there, here = multiprocessing.Pipe()
+        end = end_of(there)
+        here.close()
+        try:
+            end.send(1, bytes({size}))
+        except OSError as error:
+            print(type(error).__name__)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "BrokenPipeError"), done.stderr

@@ -1,6 +1,5 @@
 """``map`` with a buffer of limited size, which Python 3.14 has, and with exceptions among its results."""
 
-import functools
 import itertools
 import time
 import weakref
@@ -54,25 +53,6 @@ def map_buffered(
     pending = deque(executor.submit(fn, *args) for args in itertools.islice(arguments, buffersize))
     # A generator of its own, so that calls are submitted now; the executor may be forgotten meanwhile.
     return _results(weakref.ref(executor), fn, arguments, pending, deadline, return_exceptions)
-
-
-def map_buffered_chunks(
-    executor: Executor,
-    fn: Callable[..., _T],
-    iterables: tuple[Iterable[Any], ...],
-    *,
-    timeout: float | None,
-    chunksize: int,
-    buffersize: int,
-) -> Iterator[_T]:
-    """As `map_buffered`, with `chunksize` calls in one task; `buffersize` counts tasks, as in Python 3.14."""
-    check_buffersize(buffersize)
-    if chunksize < 1:
-        msg = "chunksize must be >= 1."
-        raise ValueError(msg)
-    chunks = _batched(zip(*iterables, strict=False), chunksize)
-    run = functools.partial(_run_chunk, fn)
-    return _flatten(map_buffered(executor, run, (chunks,), timeout=timeout, buffersize=buffersize))
 
 
 def check_buffersize(buffersize: Any) -> None:
@@ -130,19 +110,3 @@ def _outcome_or_cancel(future: Future[Any], deadline: float | None) -> Any:
         return error
     finally:
         del future
-
-
-def _run_chunk(fn: Callable[..., _T], chunk: tuple[tuple[Any, ...], ...]) -> list[_T]:
-    return [fn(*args) for args in chunk]
-
-
-def _batched(items: Iterator[_T], size: int) -> Iterator[tuple[_T, ...]]:
-    while batch := tuple(itertools.islice(items, size)):
-        yield batch
-
-
-def _flatten(chunks: Iterator[list[_T]]) -> Iterator[_T]:
-    for chunk in chunks:
-        chunk.reverse()
-        while chunk:
-            yield chunk.pop()

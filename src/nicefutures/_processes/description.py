@@ -9,7 +9,7 @@ from .._blas import ThreadCap, names_blas
 from .._levels import PriorityError
 from .._system import backend
 from .._workers import WorkerInfo
-from .message import WorkerReport
+from .wire import WorkerReport
 
 
 def describe_processes(reports: Mapping[int, WorkerReport | None], cap: ThreadCap | None) -> list[WorkerInfo]:

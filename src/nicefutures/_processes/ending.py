@@ -60,6 +60,8 @@ def wait_for(process: BaseProcess, seconds: float) -> None:
 def _children(process: BaseProcess) -> "set[psutil.Process]":
     import psutil  # for who ends something
 
+    if process.exitcode is not None:  # its number may be that of another process by now
+        return set()
     with contextlib.suppress(psutil.Error, OSError):  # it has gone, or the system does not tell
         return set(psutil.Process(process.pid).children(recursive=True))
     return set()

@@ -1,7 +1,6 @@
 """A ProcessPoolExecutor whose workers run at a low priority."""
 
 import contextlib
-import functools
 import logging
 import math
 import os
@@ -29,22 +28,25 @@ from .._arguments import (
 )
 from .._blas import ThreadCap, find_libraries
 from .._failure import WarnOnce, ignore, refuse
+from .._forks import Living
 from .._levels import OnDenied, ProcessPriority, parse_on_denied, parse_priority
-from .._map.automatic import AutoMap, AutoMaps
-from .._map.buffered import MAP_NOTE, check_buffersize, map_buffered, map_buffered_chunks
+from .._map.buffered import MAP_NOTE, check_buffersize
+from .._map.ordered import OrderedMap
 from .._map.results import count_items, with_size
 from .._public import public
 from .._system import backend
 from .._system.common import Group
-from . import chunk
-from .crew import Breakage, Crew, OnCrash, Owner, Plan, interrupt_all, run_owned
-from .importing import is_importing
-from .naming import can_import_main
+from .attempt import OnCrash, Policy
+from .handle import Start
+from .main_module import can_import_main, describe_main
+from .packing import MapFunction, Packing
+from .pool import Breakage, Owner, Plan, Pool, interrupt_all
 from .relay import Listener
-from .task import Held, Task, task_of
-from .transport.keeping import Epochs
+from .runner import MapTask, run_map, run_owned, runs_in, submit_to
+from .task import Task, TaskFuture, task_of
+from .transport.keeping import Keeping
 from .transport.parent import Transport
-from .worker import Demands, OnStart, run_task
+from .worker_main import Demands, OnStart, run_task
 
 if TYPE_CHECKING:
     from .._system.protocols import Keeper
@@ -184,8 +186,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         parse_on_denied(on_denied)
         max_workers = check_max_workers(max_workers)
         initargs = check_initializer(initializer, initargs)
-        context: BaseContext = parse_context(mp_context, "spawn" if max_tasks_per_child is not None else None)
-
+        replaces = max_tasks_per_child is not None or task_timeout is not None or on_crash != "break"
+        context: BaseContext = parse_context(mp_context, replaces=replaces)
         check_max_tasks(max_tasks_per_child, context)
         workers = math.ceil(backend.accounting.usable_cpus()) if max_workers is None else max_workers
         cap = parse_blas_threads(blas_threads, workers)
@@ -215,71 +217,57 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         self._mp_context: Any = context
         self._max_workers = workers
         self._max_tasks_per_child = max_tasks_per_child
-        self._ended = self._ending = self._ends_later = self._cancels = False
+        self._is_closed = False
         self._have_nobody()
         _executors.add(self)
 
     def _have_nobody(self) -> None:
         """Have no workers, as a new executor or one in a forked child."""
         self._lock = threading.RLock()  # reentrant: the garbage collector may end a pool anywhere
-        self._crew: Crew | None = None
+        self._pool: Pool | None = None
         self._owner: Owner | None = None
         self._threads: ThreadPoolExecutor | None = None
-        self._epochs = Epochs()
-        self._held = Held()
+        self._keeping = Keeping()
+        self._key = object()  # of its tasks
         self._breakage = Breakage()
-        self._auto_maps = AutoMaps()
+        self._maps: Living[OrderedMap[Any]] = Living()
         self._processes: Any = {}  # by process id, which clients of the stdlib's executor read; None after the end
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        if self._ending:
-            raise RuntimeError(_ENDED)
-        if self._through_run_task:
-            return self._submit(run_task, (fn, *args), kwargs)
-        return self._submit(fn, args, kwargs)
+        owner, threads = self._check_out()
+        call = (run_task, (fn, *args), kwargs) if self._through_run_task else (fn, args, kwargs)
+        task = Task(self._key)
+        future: Any = submit_to(threads, owner, run_owned, (call, self._keeping.submitted()), task)
+        future.__class__ = TaskFuture
+        future.nicefutures_task = task
+        return future  # type: ignore[no-any-return]
 
     submit.__doc__ = ProcessPoolExecutor.submit.__doc__
 
-    def _submit(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+    def _check_out(self) -> tuple[Owner, ThreadPoolExecutor]:
+        """Return what has the workers, and the threads that let them work."""
         self._failure_warning.raise_pending()
         self._breakage.raise_if_broken()
-        epoch = self._epochs.now
         owner, threads = self._owner, self._threads
-        if owner is None or threads is None:
-            owner, threads = self._begin()
-        crew = owner.crew
-        crew.prepare()
-        task = Task(self._held)
-        try:
-            call = fn, args, kwargs
-            packed = crew.pack_now(call, epoch) if is_importing() else None  # another thread would wait for the import
-            future = threads.submit(run_owned, [(call, epoch, packed), owner], task)
-        except BaseException:
-            crew.note_done()
-            raise
-        future.nicefutures_task = task  # type: ignore[attr-defined]
-        future.add_done_callback(crew.note_done)
-        return future
-
-    def _begin(self) -> tuple[Owner, ThreadPoolExecutor]:
-        """Have workers, and threads that let them work."""
+        if owner is not None and threads is not None:
+            return owner, threads
         with self._lock:
-            if self._ended:
+            if self._is_closed:
                 raise RuntimeError(_ENDED)
             if self._owner is None or self._threads is None:
-                self._crew = self._open()
-                self._owner = Owner(self._crew)
-                self._processes = self._crew.processes
+                self._pool = self._open()
+                self._owner = Owner(self._pool)
+                self._processes = self._pool.processes
                 self._threads = ThreadPoolExecutor(self._max_workers, "nicefutures-worker")
             return self._owner, self._threads
 
-    def _open(self) -> Crew:
+    def _open(self) -> Pool:
         self._failure_warning.heed_filters()
         demands = self._demands
-        demands = demands._replace(
-            tells_start=self._task_timeout is not None or self._on_crash == "retry",
-            is_main_known=can_import_main(self._mp_context.get_start_method()),
-        )
+        method = self._mp_context.get_start_method()
+        is_known = can_import_main(method)
+        tells_start = self._task_timeout is not None or self._on_crash == "retry"
+        demands = demands._replace(tells_start=tells_start, is_main_known=is_known)
         if self._forward_logs:
             demands = demands._replace(log_level=logging.getLogger().level)
         keeper: Keeper | None = None
@@ -290,32 +278,29 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         memory = backend.sharing.find_shared_memory() if self._share_min_size is not None else None
         transport: Transport | None = None
         if memory is not None and self._share_min_size is not None:
-            transport = Transport(memory, self._share_min_size, self._epochs)
+            transport = Transport(memory, self._share_min_size, self._keeping)
             demands = demands._replace(transport=transport.worker_end)
+        main = describe_main(method, is_known=is_known)
         plan = Plan(
-            self._mp_context,
+            Start(self._mp_context, demands, self._on_shortfall, self._on_start, main),
             self._max_workers,
             self._max_tasks_per_child,
-            (demands, self._on_shortfall),
-            self._on_start,
-            transport,
+            Packing(transport, self._keeping, is_main_known=is_known),
             self._failure_warning,
-            self._on_crash,
+            Policy(self._on_crash, self._max_workers),
             self._task_timeout,
             Listener(),
-            self._epochs,
-            demands.is_main_known,
+            self._keeping.clear,
             [each.close for each in (keeper, transport) if each is not None],
         )
-        crew = Crew(plan)
-        self._breakage = crew.breakage
-        return crew
+        pool = Pool(plan)
+        self._breakage = pool.breakage
+        return pool
 
     def __repr__(self) -> str:
         from .._workers import describe_executor
 
-        is_open = not (self._ended or self._ending)
-        return describe_executor(self, self._demands.priority, self._max_workers, is_open=is_open)
+        return describe_executor(self, self._demands.priority, self._max_workers, is_open=not self._is_closed)
 
     @property
     def _broken(self) -> Any:  # type: ignore[override]
@@ -327,62 +312,32 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         fn: Callable[..., _T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int | Literal["auto"] = 1,
+        chunksize: int | Literal["auto"] = "auto",
         buffersize: int | None = None,
         return_exceptions: bool = False,
     ) -> Iterator[_T]:
-        chunksize = check_chunksize(chunksize)
+        size = check_chunksize(chunksize)
         check_buffersize(buffersize)
         count = count_items(iterables)  # before they are used
-        if not (self._ended or self._ending or is_importing()):
-            fn = self._begin()[0].crew.once(fn, self._epochs.now)
-        if chunksize == "auto" or (chunksize > 1 and (return_exceptions or self._tells)):
-            size = None if chunksize == "auto" else chunksize
-            results = self._map_chunks(fn, iterables, timeout, size, buffersize, return_exceptions)
-        elif chunksize == 1 and (return_exceptions or buffersize is not None):
-            with self._epochs.at_one_time(iterables):
-                results = map_buffered(
-                    self, fn, iterables, timeout=timeout, buffersize=buffersize, return_exceptions=return_exceptions
-                )
-        elif buffersize is not None:
-            results = map_buffered_chunks(
-                self, fn, iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize
-            )
-        else:
-            with self._epochs.at_one_time(iterables):
-                results = super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)
-        return with_size(results, count)
-
-    def _map_chunks(
-        self,
-        fn: Callable[..., _T],
-        iterables: tuple[Iterable[Any], ...],
-        timeout: float | None,
-        size: int | None,
-        buffersize: int | None,
-        return_exceptions: bool,
-    ) -> Iterator[_T]:
-        if self._ending or self._ended:
-            raise RuntimeError(_ENDED)
         deadline = None if timeout is None else time.monotonic() + timeout
-        # Each call for itself is kept within the memory limit.
-        one = functools.partial(run_task, fn) if self._through_run_task else fn
-        options: dict[str, Any] = {} if size is None else {"longest_s": math.inf}
-        if self._tells or return_exceptions:
-            options["tells"] = True
-        auto_map = AutoMap(
-            self._submit,
-            chunk,
-            self._max_workers,
-            one,
-            iterables,
-            buffersize,
-            size=size,
-            options=options,
-            return_exceptions=return_exceptions,
+        if self._is_closed:
+            raise RuntimeError(_ENDED)
+        calls: OrderedMap[_T] = OrderedMap(
+            iterables, self._max_workers, size=size, buffersize=buffersize, return_exceptions=return_exceptions
         )
-        self._auto_maps.add(auto_map)
-        return auto_map.results(deadline)
+        options: dict[str, Any] = {} if size in {None, 1} else {"hands_back": False}
+        if self._tells:
+            options["tells"] = True
+        function = MapFunction(fn, wrapped=self._through_run_task)
+        task = MapTask(calls, function, options, self._keeping.submitted(), self._key)
+        self._maps.add(calls)
+        calls.begin(lambda: self._submit_map(task))
+        return with_size(calls.results(deadline), count)
+
+    def _submit_map(self, task: MapTask) -> None:
+        """Let one more thread make calls of a map."""
+        owner, threads = self._check_out()
+        submit_to(threads, owner, run_map, task, weakref.ref(threads))
 
     map.__doc__ = f"{ProcessPoolExecutor.map.__doc__}{MAP_NOTE}{_CHUNKSIZE_NOTE}"  # noqa: A003, named as what it overrides
 
@@ -400,8 +355,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         Returns
         -------
         bool
-            True if the task is stopped, or will be at once; its future raises a CancelledError. False if it was done
-            before.
+            True if the task is stopped, or will be at once; its future is cancelled. False if it was done before.
 
         Raises
         ------
@@ -409,12 +363,10 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             If the future does not belong to this executor.
         """
         task = task_of(future)
-        if task is None or task.held is not self._held:
+        if task is None or task.executor is not self._key:
             msg = f"stop() takes a future that submit() of this executor returned, not {future!r}"
             raise ValueError(msg)
-        if future.cancel() or (not future.done() and task.stop()):
-            return True
-        return future.done() and isinstance(future.exception(), CancelledError)  # it has been stopped before
+        return future.cancel() or (not future.done() and task.stop())
 
     def terminate_workers(self) -> None:
         self._force_shutdown(operation="terminate")
@@ -432,8 +384,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         if operation not in ("terminate", "kill"):
             msg = f"operation must be 'terminate' or 'kill', not {operation!r}"
             raise ValueError(msg)
-        crew = self._crew
-        ended = [] if crew is None else crew.abandon(f"The workers were ended: {operation}_workers() of the executor.")
+        pool = self._pool
+        ended = [] if pool is None else pool.abandon(f"The workers were ended: {operation}_workers() of the executor.")
         self.shutdown(wait=False, cancel_futures=True)
         for each in ended:
             with contextlib.suppress(ValueError, ProcessLookupError):  # it has ended
@@ -450,21 +402,25 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         """
         from .description import describe_processes
 
-        crew = self._crew
-        return describe_processes({} if crew is None else crew.hear(), self._demands.blas_threads)
+        pool = self._pool
+        return describe_processes({} if pool is None else pool.reports(), self._demands.blas_threads)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        # A second shutdown waits for nothing in the stdlib, and a future's callback cannot wait for itself.
-        waits = wait and not (self._ended or self._ends_later or (self._crew is not None and self._crew.is_in_it()))
-        self._ending = not self._ended
-        self._cancels |= cancel_futures
+        with self._lock:
+            # A second shutdown waits for nothing in the stdlib, and a future's callback cannot wait for itself.
+            pool, threads = self._pool, self._threads
+            waits = wait and not self._is_closed and not runs_in(pool)
+            self._is_closed = True
+            self._owner = self._processes = None  # whoever keeps the executor is not to keep the workers
         if cancel_futures:
-            self._auto_maps.drop()
-        elif waits:
-            self._auto_maps.wait_until_sent()
-        elif not self._auto_maps.sent and self._end_later():
-            return
-        self._end(waits, cancel_futures)
+            for calls in self._maps:
+                calls.end(CancelledError())
+        if threads is not None and pool is not None:
+            if cancel_futures and pool.breakage.text is None:
+                pool.stop_unready()
+            threads.shutdown(waits, cancel_futures=cancel_futures)
+            if waits:
+                pool.close()
         if wait:  # kill_workers() of Python 3.14 shuts down without waiting, and has yet to kill then
             self._failure_warning.raise_pending()
 
@@ -472,38 +428,10 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
 
     def __exit__(self, kind: type[BaseException] | None, value: Any, traceback: Any) -> None:  # noqa: PYI036
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            if self._crew is not None:
-                self._crew.interrupt()
+            if self._pool is not None:
+                self._pool.interrupt()
             self.shutdown(cancel_futures=True)
         super().__exit__(kind, value, traceback)
-
-    def _end(self, wait: bool, cancel_futures: bool) -> None:
-        with self._lock:
-            self._ended, self._ending = True, False
-            # Whoever keeps the executor is not to keep the workers.
-            threads, self._threads = self._threads, None
-            crew, self._crew = self._crew, None
-            self._owner = None
-            self._processes = None
-        if threads is not None:
-            threads.shutdown(wait, cancel_futures=cancel_futures)
-        if crew is not None and wait:
-            crew.close()
-
-    def _end_later(self) -> bool:
-        """Come to an end when all calls of `map` have been sent; return whether somebody sees to that."""
-
-        def end() -> None:
-            self._auto_maps.wait_until_sent()
-            self._end(False, self._cancels)
-
-        if not self._ends_later:
-            try:
-                threading.Thread(target=end, name="nicefutures-shutdown", daemon=True).start()
-            except RuntimeError:  # no more threads, or the interpreter ends
-                return False
-            self._ends_later = True
-        return True
 
 
 def _import_before_fork(cap: ThreadCap | None) -> None:
@@ -515,30 +443,27 @@ def _import_before_fork(cap: ThreadCap | None) -> None:
         find_libraries()
 
 
-_executors: Final[weakref.WeakSet[LowPriorityProcessPoolExecutor]] = weakref.WeakSet()
+_executors: Final[Living[LowPriorityProcessPoolExecutor]] = Living()
 
 
 def _begin_anew() -> None:
     """Let a forked child, which has none of its parent's workers and threads, use its executors all the same."""
-    for executor in list(_executors):
+    for executor in _executors:
         executor._have_nobody()  # noqa: SLF001
 
 
-def _send_all() -> None:
-    """At the interpreter's exit the threads still do what has been submitted, and take nothing more."""
+def _interrupt() -> None:
+    """At the interpreter's exit, after a Ctrl-C that has ended the program, end what its pools do."""
     # What the interpreter has just shown: `last_exc` from Python 3.12 on. A session goes on after that.
     last = getattr(sys, "last_type", None)
-    is_interrupted = last is not None and issubclass(last, KeyboardInterrupt) and not hasattr(sys, "ps1")
-    if is_interrupted:
+    if last is not None and issubclass(last, KeyboardInterrupt) and not hasattr(sys, "ps1"):
         interrupt_all()
-    for executor in list(_executors):
-        executor._auto_maps.wait_until_sent()  # noqa: SLF001
 
 
 # Private, and there from Python 3.9 to 3.15: before the exit function of concurrent.futures.thread, which has been
-# registered earlier. Without it, `map` has to be waited for, as by shutdown().
+# registered earlier. Without it, the program ends when its tasks do.
 _register_atexit: Callable[..., object] | None = getattr(threading, "_register_atexit", None)
 if _register_atexit is not None:
-    _register_atexit(_send_all)
+    _register_atexit(_interrupt)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew)

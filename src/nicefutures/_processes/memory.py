@@ -16,8 +16,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from .._blas import make_buffers
 from .._levels import Shortfall
 from .._system import backend
-from .message import Spent
-from .telling import tell
+from .wire import Spent, ToParent, tell
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -119,7 +118,7 @@ class TaskMemory:
     def _raise_too_much(self, used: int) -> None:
         """Raise a MemoryError, and let another worker do the next task if tasks have left that much."""
         if self._used_at_first is not None:
-            tell(Spent())
+            tell(ToParent.NOTE, Spent())
         msg = (
             f"memory_limit is {self._limit:,} bytes, and the worker uses {used:,} before it starts this task, for "
             "imports, arguments and what earlier tasks have left: raise the limit"
@@ -161,7 +160,7 @@ class TaskMemory:
             gc.collect()
         # A module that is there in part stays so: NumPy cannot be imported a second time.
         if is_importing or (self._used() > most and not _FREE_THREADED):
-            tell(Spent())
+            tell(ToParent.NOTE, Spent())
 
     # --- in any thread of a task
 

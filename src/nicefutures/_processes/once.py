@@ -7,8 +7,6 @@ from typing import Any, Final
 
 from .naming import here
 
-# What a worker's parent sends before a task: this, a token, and the pickle, or nothing, when it is not needed any more.
-PREFIX: Final = b"once "
 _TOKEN_BYTES: Final = 8
 
 _numbers: Final = itertools.count(1)
@@ -26,15 +24,12 @@ class Once:
         Its pickle.
     needed : Any
         What is kept for that.
-    epoch : int
-        Of the epochs whose tasks may have it, the last.
     """
 
-    def __init__(self, function: Any, data: bytes, needed: Any, epoch: int) -> None:
+    def __init__(self, function: Any, data: bytes, needed: Any) -> None:
         self.function = function
-        self.epoch = epoch
         self.token = next(_numbers).to_bytes(_TOKEN_BYTES)
-        self._data = data
+        self.data = data
         self._needed = needed
         _there[self.token] = self
 
@@ -46,20 +41,10 @@ class Once:
             here.sent.append(self)
         return get, (self.token,)
 
-    @property
-    def message(self) -> bytes:
-        """What to send to a worker."""
-        return PREFIX + self.token + self._data
-
 
 def forgotten(tokens: set[bytes]) -> list[bytes]:
     """Return the tokens of what is not needed any more."""
     return [token for token in tokens if token not in _there]
-
-
-def forget(token: bytes) -> bytes:
-    """Return what to send to a worker that has it."""
-    return PREFIX + token
 
 
 class _Kept:
@@ -98,14 +83,14 @@ class _Kept:
 _kept: Final[dict[bytes, _Kept]] = {}
 
 
-def take(message: bytes, load: Callable[[bytes], Any]) -> None:
-    """Keep what has come to a worker, or keep it no longer."""
-    start = len(PREFIX) + _TOKEN_BYTES
-    token, data = message[len(PREFIX) : start], message[start:]
-    if not data:
-        del _kept[token]
-        return
-    _kept[token] = _Kept(data, load)
+def take(data: bytes, load: Callable[[bytes], Any]) -> None:
+    """Keep what has come to a worker: a token, and a pickle."""
+    _kept[data[:_TOKEN_BYTES]] = _Kept(data[_TOKEN_BYTES:], load)
+
+
+def drop(token: bytes) -> None:
+    """Keep it no longer."""
+    del _kept[token]
 
 
 def get(token: bytes) -> Any:

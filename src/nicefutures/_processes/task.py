@@ -1,10 +1,15 @@
-"""A task on its way through the pool."""
+"""A task on its way through the pool, and who ends it: the first one that says so."""
 
 import functools
 import threading
+from concurrent.futures import CancelledError, Future
 from typing import Any, Protocol
 
 from .once import Once
+
+
+class StoppedError(CancelledError):
+    """The task was stopped while it ran."""
 
 
 class Stoppable(Protocol):
@@ -14,61 +19,90 @@ class Stoppable(Protocol):
         """End in the middle of it."""
 
 
-class Held(dict["Task", Stoppable]):
-    """The tasks of an executor that a worker has."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lock = threading.Lock()  # held by who stops a task, and by a task that fails
-
-
 class Task:
     """A call on its way: a future keeps this, as long as there is somebody who may stop it.
 
-    Who takes it from `held` decides what becomes of it and of its worker. That needs no lock.
+    Its verdict is set once: by the thread that runs it, with `settle`, or by who stops it. Only then does that one end
+    its worker.
 
     Parameters
     ----------
-    held : Held
-        Where it is while a worker has it.
+    executor : object
+        Stands for the executor, and does not keep it.
     """
 
-    __slots__ = ("_is_over", "_is_stopped", "held")
+    __slots__ = ("_is_settled", "_is_stopped", "_lock", "_worker", "executor")
 
-    def __init__(self, held: Held) -> None:
-        self.held = held
-        self._is_stopped = self._is_over = False
+    def __init__(self, executor: object) -> None:
+        self.executor = executor
+        self._lock = threading.Lock()
+        self._worker: Stoppable | None = None
+        self._is_stopped = self._is_settled = False
 
-    def give_to(self, worker: Stoppable) -> bool:
-        """Let a worker have it; return False if it has been stopped, so that it has to be taken back."""
-        self.held[self] = worker
-        return not self._is_stopped
+    def lease(self, worker: Stoppable) -> None:
+        """Let a worker have it from now on.
 
-    def take_back(self) -> bool:
-        """Return whether its worker may go on; if not, somebody ends that."""
-        return self.held.pop(self, None) is not None
+        Raises
+        ------
+        StoppedError
+            If it has been stopped.
+        """
+        with self._lock:
+            if not self._is_stopped:
+                self._worker = worker
+                return
+        raise StoppedError
 
-    def finish(self) -> bool:
-        """Take it back for good, for its worker has answered; as `take_back`."""
-        self._is_over = True  # first: who finds no worker any more is to know why
-        return self.held.pop(self, None) is not None
+    def release(self) -> None:
+        """Take it back from its worker, as `lease`: that one is ended if it was stopped."""
+        with self._lock:
+            self._worker = None
+            if not self._is_stopped:
+                return
+        raise StoppedError
 
-    def fail(self) -> bool:
-        """Return whether it has come to an end for another reason than that it was stopped."""
-        with self.held.lock:
-            self._is_over = True
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody else ends its worker."""
+        return self._is_stopped
+
+    def settle(self) -> bool:
+        """Take it back for good; return False if it was stopped before."""
+        with self._lock:
+            self._worker = None
+            self._is_settled = True
             return not self._is_stopped
 
+    def settle_or_raise(self) -> None:
+        """Take it back for good, or raise a StoppedError."""
+        if not self.settle():
+            raise StoppedError
+
     def stop(self) -> bool:
-        """End it, and what it has started; return False if it is over."""
-        with self.held.lock:
-            self._is_stopped = True
-            worker = self.held.pop(self, None)
-            if worker is None and self._is_over:
+        """End it, and what it has started; return False if it has its verdict."""
+        with self._lock:
+            if self._is_settled and not self._is_stopped:
                 return False
+            self._is_stopped = True
+            worker, self._worker = self._worker, None
         if worker is not None:
             worker.stop()
         return True
+
+
+class TaskFuture(Future[Any]):
+    """A future that is cancelled, as any other, if its task is stopped."""
+
+    nicefutures_task: Task
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        if not isinstance(exception, StoppedError):
+            super().set_exception(exception)
+            return
+        # Private, and so since Python 3.2: a future that runs cannot be cancelled otherwise.
+        self._state = "PENDING"
+        self.cancel()
+        self.set_running_or_notify_cancel()
 
 
 def name_of(call: Any) -> str:

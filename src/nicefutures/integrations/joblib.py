@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from .._arguments import check_initializer
 from .._failure import WarnOnce, ignore, refuse
 from .._levels import OnDenied, ProcessPriority, Shortfall, parse_on_denied, parse_priority
-from .._processes.worker import Demands, OnStart, run_task, start_process
+from .._processes.worker_main import Demands, OnStart, run_task, start_process
 
 try:
     from joblib import register_parallel_backend

@@ -1,17 +1,19 @@
-"""What the parent keeps for further tasks: segments, and whose content is in them."""
+"""What the parent keeps for the tasks that wait: what was pickled for one of them, and that others may have as well.
 
-import contextlib
+A task may have the content that an object had when the task was submitted, or later on, as where each task is pickled
+for itself; never an older one. So tasks are numbered, and what is pickled now is for those that have been submitted by
+now. It is kept until a later one is pickled, or none is left.
+"""
+
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from ..._system.protocols import Segment
 
-# To iterate over these runs nobody's code.
-_BUILT_IN: Final = frozenset({list, tuple, range})
-# Segments, and their bytes, that are kept for further tasks beside those that the latest one has.
+# Segments, and their bytes, that are kept at most: a list of arrays, each of which goes to one task, must not be in the
+# memory twice.
 _MOST_KEPT: Final = 16
 _MOST_KEPT_BYTES: Final = 2**29
 
@@ -74,126 +76,108 @@ class Needs:
     __del__ = end
 
 
-class Kept:
-    """What is kept for further tasks; `shared` is None when it is not any more."""
+class Copy(NamedTuple):
+    """The content that an object's buffer had: the bytes from `start` to `stop` of a segment."""
 
-    __slots__ = ("__weakref__", "shared")
-
-    def __init__(self, shared: Shared) -> None:
-        shared.need()
-        self.shared: Shared | None = shared
-
-    def drop(self) -> None:
-        """Keep it no longer."""
-        shared, self.shared = self.shared, None
-        if shared is not None:
-            shared.leave()
-
-    __del__ = drop
+    shared: Shared
+    start: int
+    stop: int
 
 
-class KeptSegments:
-    """What is kept for further tasks, for as long as there are snapshots in it: not too much of it.
-
-    A list of arrays, each of which goes to one task, must not be in the memory twice. What the latest task has is
-    there anyway; of the rest, what was used last is kept.
-    """
-
-    def __init__(self) -> None:
-        self._used: list[weakref.ref[Kept]] = []
-
-    def use(self, latest: list[Kept]) -> None:
-        """Take note of what the latest task has."""
-        rest = [kept for reference in self._used if (kept := reference()) is not None and kept not in latest]
-        while len(rest) > _MOST_KEPT or sum(_size_of(kept) for kept in rest) > _MOST_KEPT_BYTES:
-            rest.pop(0).drop()
-        self._used = [weakref.ref(kept) for kept in (*rest, *latest)]
-
-    def drop(self) -> None:
-        """Keep nothing any more."""
-        for reference in self._used:
-            kept = reference()
-            if kept is not None:
-                kept.drop()
-
-
-def _size_of(kept: Kept) -> int:
-    return kept.shared.size if kept.shared is not None else 0
-
-
-class Snapshot:
-    """The content that an object's buffer had at some time.
+class _Kept(NamedTuple):
+    """What is kept of an object.
 
     Attributes
     ----------
     owner : weakref.ref
         The object.
-    epoch : int
-        Of the epochs whose tasks may have this content, the last.
-    kept : Kept
-        Where it is.
-    start, stop : int
-        Where in there.
+    number : int
+        Of the last task that may have it.
+    what : Copy or Once
+        How it goes to a worker.
     """
 
-    __slots__ = ("__weakref__", "epoch", "kept", "owner", "start", "stop")
-
-    def __init__(self, owner: weakref.ref[Any], epoch: int, kept: Kept, start: int, stop: int) -> None:
-        self.owner = owner
-        self.epoch = epoch
-        self.kept = kept
-        self.start = start
-        self.stop = stop
+    owner: "weakref.ref[Any]"
+    number: int
+    what: Any
 
 
-class Epoch:
-    """The time from one snapshot to the next.
+class Keeping:
+    """What is kept for the tasks of an executor.
 
-    What is submitted meanwhile may have what a buffer contains later on, as it may where each task is pickled for
-    itself; never what it contained before. This chain keeps a snapshot for as long as there is a task to be pickled
-    that may have it; and in the same way functions (`Once`).
+    Attributes
+    ----------
+    latest : int
+        Number of the task that was submitted last.
     """
-
-    __slots__ = ("following", "number", "snapshots")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.following: Epoch | None = None
-        self.snapshots: list[Any] = []
-
-
-class _Here(threading.local):
-    """What a thread that submits has fixed."""
-
-    epoch: Epoch | None = None
-
-
-class Epochs:
-    """The epochs of an executor."""
 
     def __init__(self) -> None:
-        self._latest = Epoch(0)
-        self._lock = threading.Lock()
-        self._here = _Here()
+        self.latest = 0
+        self._lock = threading.Lock()  # nothing of the user's is called with it
+        self._kept: dict[int, _Kept] = {}  # by the object's id; what was used last, last
 
-    @property
-    def now(self) -> Epoch:
-        """When a task is submitted that is submitted now."""
-        return self._here.epoch or self._latest
-
-    def begin(self) -> Epoch:
-        """Begin another one; return the one that ends."""
+    def submitted(self) -> int:
+        """Return the number of a new task."""
         with self._lock:
-            ended = self._latest
-            self._latest = ended.following = Epoch(ended.number + 1)
-        return ended
+            self.latest += 1
+            return self.latest
 
-    @contextlib.contextmanager
-    def at_one_time(self, iterables: tuple[Iterable[Any], ...]) -> Iterator[None]:
-        """Let what this thread submits count as submitted now, if nobody's code runs in between."""
-        if all(type(iterable) in _BUILT_IN for iterable in iterables):
-            self._here.epoch = self._latest
+    def find(self, owner: Any, number: int, needs: Needs | None = None) -> Any:
+        """Return what is kept of an object for a task, and let the task need it; None: nothing."""
+        with self._lock:
+            kept = self._kept.pop(id(owner), None)
+            if kept is None:
+                return None
+            self._kept[id(owner)] = kept
+            if kept.number < number or kept.owner() is not owner:
+                return None
+            if needs is not None:
+                needs.add(kept.what.shared)
+            return kept.what
+
+    def keep(self, owner: Any, number: int, what: Any) -> None:
+        """Keep how an object goes to a worker, for tasks up to a number."""
         try:
-            yield
-        finally:
-            self._here.epoch = None
+            reference = weakref.ref(owner)
+        except TypeError:  # it may not be the same at the next look
+            return
+        if type(what) is Copy:
+            what.shared.need()
+        with self._lock:
+            replaced = self._kept.pop(id(owner), None)
+            self._kept[id(owner)] = _Kept(reference, number, what)
+        _leave([] if replaced is None else [replaced])
+
+    def prune(self, number: int) -> None:
+        """Keep nothing that no task from this number on may have, nor of what is gone, nor too much of the rest."""
+        if not self._kept:
+            return
+        left: list[_Kept] = []
+        with self._lock:
+            room = _MOST_KEPT_BYTES
+            segments: set[int] = set()
+            for key, kept in reversed(list(self._kept.items())):
+                is_copy = type(kept.what) is Copy
+                if is_copy and id(kept.what.shared) not in segments:
+                    segments.add(id(kept.what.shared))
+                    room -= kept.what.shared.size
+                if (
+                    kept.number < number
+                    or kept.owner() is None
+                    or (is_copy and (room < 0 or len(segments) > _MOST_KEPT))
+                ):
+                    left.append(self._kept.pop(key))
+        _leave(left)
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        with self._lock:
+            left = list(self._kept.values())
+            self._kept.clear()
+        _leave(left)
+
+
+def _leave(kept: list[_Kept]) -> None:
+    for each in kept:
+        if type(each.what) is Copy:
+            each.what.shared.leave()

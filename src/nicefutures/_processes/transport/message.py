@@ -27,3 +27,18 @@ class Message(NamedTuple):
     parts: list[bytes | Place]
     buffers: list[Place]
     segments: list[Any]
+
+
+class Question(NamedTuple):
+    """What a worker asks its parent for.
+
+    Attributes
+    ----------
+    what : Any
+        What it wants to have.
+    reply_to : Any
+        Where it waits for that.
+    """
+
+    what: Any
+    reply_to: Any

@@ -19,7 +19,7 @@ from .message import Message, Place
 if TYPE_CHECKING:
     from ..._system.protocols import SharedMemory
     from .arrays import Copies
-    from .keeping import Shared, Snapshot
+    from .keeping import Copy, Shared
 
 _T = TypeVar("_T")
 
@@ -32,6 +32,8 @@ _MOST_ALONE: Final = 8
 _REFUSALS: Final = (pickle.PicklingError, AttributeError, TypeError)
 # A pickle is written in frames of 64 KiB; what is larger is one object.
 _LEAST_PART: Final = 2**17
+# A call is a function, its arguments, and those with names.
+_CALL: Final = 3
 # These have no buffer; functions and classes are pickled by their names.
 _ATOMS: Final = frozenset(
     {type(None), bool, int, float, complex, type, types.FunctionType, types.BuiltinFunctionType, Once}
@@ -40,6 +42,7 @@ _ATOMS: Final = frozenset(
 _FEW: Final = 8
 _DEPTH: Final = 4
 _SHORT: Final = 2**14
+_SHORT_ARRAY: Final = 2**12
 # Bytes that are copied at once with the GIL held: a tenth of a millisecond.
 _PIECE: Final = 2**20
 
@@ -55,7 +58,20 @@ def is_plain(obj: Any, depth: int = _DEPTH) -> bool:
         return len(obj) < _SHORT
     if kind is functools.partial:
         return not obj.keywords and is_plain((obj.func, *obj.args), depth - 1)
-    return kind is dict and not obj  # no keywords
+    if kind is dict:  # keywords
+        return len(obj) <= _FEW and all(type(key) is str for key in obj) and _are_plain(obj.values(), depth - 1)
+    return _is_small_array(kind, obj)
+
+
+def _is_small_array(kind: type, obj: Any) -> bool:
+    """Return whether an object is an array of numbers that is small, or a number, of NumPy's."""
+    numpy = sys.modules.get("numpy")
+    ndarray = getattr(numpy, "ndarray", None)  # None as well while another thread imports NumPy
+    if ndarray is None:
+        return False
+    if kind is ndarray:
+        return obj.nbytes < _SHORT_ARRAY and not obj.dtype.hasobject and kind not in _extra_reducers
+    return kind.__module__ == "numpy" and issubclass(kind, numpy.generic) and not obj.dtype.hasobject  # type: ignore[union-attr]
 
 
 def _are_plain(objects: Iterable[Any], depth: int) -> bool:
@@ -63,6 +79,10 @@ def _are_plain(objects: Iterable[Any], depth: int) -> bool:
         if type(each) not in _ATOMS and not is_plain(each, depth):
             return False
     return True
+
+
+# Private, and there from Python 3.11 to 3.15: what is registered with multiprocessing.
+_extra_reducers: Final[Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _registered() -> Any:
@@ -124,21 +144,25 @@ def _by_value(obj: Any, dump: Callable[[], _T], refusal: Exception | None = None
     try:
         return dump()
     except _REFUSALS as reason:
-        raise _say_why(obj, reason, refusal or reason) from None
+        error = refusal if refusal is not None and type(refusal) is type(reason) else reason
+        if type(error) in _REFUSALS and (name := _name_argument(obj)):
+            error = type(error)(f"{error} ({name})")
+        raise error from None
 
 
-def _say_why(obj: Any, reason: Exception, error: Exception) -> Exception:
-    from ..culprit import say_why
-
-    def fails(part: Any) -> bool:
+def _name_argument(obj: Any) -> str:
+    """Return which argument of a call it is that cannot be pickled, if it is one."""
+    if type(obj) is not tuple or len(obj) != _CALL:
+        return ""
+    fn, args, kwargs = obj
+    if getattr(fn, "__module__", "").startswith("nicefutures."):  # what runs the user's
+        return ""
+    for name, each in (*enumerate(args), *kwargs.items()):
         try:
-            _value_pickler(io.BytesIO(), lambda _: None).dump(part)
+            _value_pickler(io.BytesIO(), lambda _: None).dump(each)
         except Exception:  # noqa: BLE001, whatever pickling it runs
-            return True
-        return False
-
-    why = say_why(obj, reason, fails)
-    return error if why is reason and type(error) is type(reason) else why
+            return f"argument {name!r}"
+    return ""
 
 
 class _Pieces:
@@ -171,7 +195,7 @@ class Large(NamedTuple):
 
     owner: Any
     content: memoryview
-    snapshot: "Snapshot | None"
+    copy: "Copy | None"
 
 
 class Pickled:
@@ -184,19 +208,19 @@ class Pickled:
     limit : int
         From so many bytes on a buffer is out of band.
     find : callable
-        Returns the snapshot that may be taken for an object's buffer, if there is one.
+        Returns the copy that there is of an object's buffer, if the task may have it.
     by_value : bool
         Whether functions and classes are in it that cannot be found by their names.
     """
 
-    def __init__(self, obj: Any, limit: int, find: "Callable[[Any], Snapshot | None]", *, by_value: bool) -> None:
+    def __init__(self, obj: Any, limit: int, find: "Callable[[Any], Copy | None]", *, by_value: bool) -> None:
         self.parts: list[Any] = []
         self.large: list[Large] = []
         self.limit = limit
         # None as well while another thread imports NumPy.
         self.ndarray: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
         self._find = find
-        self._known: dict[int, Snapshot] = {}  # keeps them
+        self._known: dict[int, Copy] = {}
         self._copies: Copies | None = None
         try:
             self._dump(obj, by_value)
@@ -246,10 +270,10 @@ class Pickled:
         return len(part) >= _LEAST_PART and len(part) >= self.limit
 
     def _is_known(self, owner: Any) -> bool:
-        snapshot = self._find(owner)
-        if snapshot is not None:
-            self._known[id(owner)] = snapshot
-        return snapshot is not None
+        copy = self._find(owner)
+        if copy is not None:
+            self._known[id(owner)] = copy
+        return copy is not None
 
     def _keep(self, buffer: pickle.PickleBuffer) -> bool:
         """Return whether a buffer shall be in the pickle."""
@@ -262,10 +286,10 @@ class Pickled:
             return True
         if id(owner) not in self._known:
             self._is_known(owner)
-        snapshot = self._known.get(id(owner))
-        if snapshot is not None and owner is exporter and snapshot.stop - snapshot.start != content.nbytes:
-            snapshot = None  # a part of it
-        self.large.append(Large(owner, content, snapshot))
+        copy = self._known.get(id(owner))
+        if copy is not None and owner is exporter and copy.stop - copy.start != content.nbytes:
+            copy = None  # a part of it
+        self.large.append(Large(owner, content, copy))
         return False
 
     def share(self, memory: "SharedMemory") -> "tuple[Message, list[Shared]]":
@@ -313,11 +337,11 @@ class _Layout:
 
     def find(self, large: Large) -> Place:
         """Find a place for a large buffer, or the one that it has."""
-        snapshot = large.snapshot
-        if snapshot is not None:
-            if snapshot.kept.shared not in self._known:
-                self._known.append(snapshot.kept.shared)
-            return Place(-1 - self._known.index(snapshot.kept.shared), snapshot.start, snapshot.stop)
+        copy = large.copy
+        if copy is not None:
+            if copy.shared not in self._known:
+                self._known.append(copy.shared)
+            return Place(-1 - self._known.index(copy.shared), copy.start, copy.stop)
         if large.content.nbytes < _LEAST_ALONE or len(self._copied) > _MOST_ALONE:
             return self.place([large.content])
         self._copied.append([])
@@ -354,7 +378,7 @@ def _join(parts: Iterable[bytes | memoryview | _Pieces]) -> bytes:
     return b"".join(itertools.chain.from_iterable(map(_pieces_of, parts)))
 
 
-def pickle_buffers(obj: Any, limit: int, find: "Callable[[Any], Snapshot | None]") -> Pickled:
+def pickle_buffers(obj: Any, limit: int, find: "Callable[[Any], Copy | None]") -> Pickled:
     """Return a pickle and its large buffers; the arguments are those of `Pickled`."""
     return _travelling(obj, lambda by_value: Pickled(obj, limit, find, by_value=by_value), Pickled.mentions)
 

@@ -2,10 +2,10 @@
 
 import contextlib
 import io
+import pickle
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from ..importing import Unpickler
 from .message import Message, Place
 
 if TYPE_CHECKING:
@@ -13,6 +13,18 @@ if TYPE_CHECKING:
 
 # What is smaller is copied and not mapped, for a mapping takes whole pages.
 _LEAST_MAPPED: Final = 2**16
+
+
+# From so many bytes on the GIL is given away between two frames of a pickle, which `pickle.loads` does not do: a window
+# of this process would stop.
+_LEAST_IN_FRAMES: Final = 2**16
+
+
+def loads(data: bytes) -> Any:
+    """Return what has been pickled."""
+    if len(data) < _LEAST_IN_FRAMES:
+        return pickle.loads(data)  # noqa: S301, from ourselves
+    return pickle.Unpickler(_Reader([data], [])).load()  # noqa: S301
 
 
 def map_buffers(message: Message, segments: list["Segment"]) -> list[memoryview]:
@@ -35,7 +47,7 @@ def _view(segment: "Segment", place: Place) -> memoryview:
 
 
 def load(message: Message, segments: list["Segment"], buffers: list[memoryview]) -> Any:
-    return Unpickler(_Reader(message.parts, segments), buffers=buffers).load()
+    return pickle.Unpickler(_Reader(message.parts, segments), buffers=buffers).load()  # noqa: S301
 
 
 class _Reader:

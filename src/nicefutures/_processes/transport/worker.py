@@ -5,8 +5,7 @@ import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..message import Question
-from .message import Message
+from .message import Message, Question
 from .pickling import find_nothing, pickle_buffers, pickle_plain, pickle_whole
 from .unpickling import closing, load, map_buffers
 

@@ -7,7 +7,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from .._blas import ThreadCap, cap_process
 from .._failure import initialize, raise_if_refusing, settle
@@ -15,11 +15,11 @@ from .._levels import ProcessPriority, Shortfall
 from .._system import backend
 from .._system.common import Group
 from . import interrupts, naming, once
-from .errors import sendable
-from .message import Failure, Started, WorkerReport, aside
-from .pipes import close, end_of, keep_from_children
-from .telling import tell, tell_with
-from .transport.pickling import can_go_by_name, pickle_alone, pickle_whole
+from .chunk import forget_watch
+from .main_module import import_main
+from .pipes import end_of, keep_from_children
+from .transport.pickling import can_go_by_name, pickle_alone, pickle_plain, pickle_whole
+from .wire import StartError, ToParent, ToWorker, WorkerReport, sendable, tell_with
 
 if TYPE_CHECKING:
     from .memory import TaskMemory
@@ -104,10 +104,6 @@ class OnStart:
         return self._call
 
 
-# What the parent sends in the place of a task, for there is none.
-END: Final = b"end"
-
-
 def start_process(
     demands: Demands,
     report: Callable[[object], None],
@@ -116,6 +112,7 @@ def start_process(
 ) -> None:
     """Initialize a worker process, which may have been forked by a worker."""
     _here.memory = None
+    forget_watch()
     # The libraries first: an import is slow at a low level, and Windows has a lock on it that others wait for.
     blas_threads = cap_process(demands.blas_threads)
     settle(_steps(demands), on_denied)
@@ -138,6 +135,7 @@ def serve(
     demands: Demands,
     on_denied: Callable[[Shortfall], None] | None,
     on_start: OnStart,
+    main: dict[str, str] | None,
 ) -> None:
     """Be a worker: do one task after the other, until the parent says that there is none, or has gone.
 
@@ -153,14 +151,17 @@ def serve(
         As for `start_process`.
     on_denied : callable or None
         As well; None: tell the parent.
+    main : dict or None
+        What to import as the main module, as for `import_main`.
     """
     interrupts.heed(is_held_back=is_held_back)
-    keep_from_children(pipe)  # else the parent would not see this worker's end before theirs
     worker = _Worker(pipe, demands)
     backend.background.end_with(lifeline)
     with contextlib.suppress(_ParentGone):
-        worker.serve(lambda: start_process(demands, worker.say, on_denied or worker.say, on_start))
-    close(pipe)
+        worker.say(ToParent.ALIVE)
+        if worker.start(main, on_denied, on_start):
+            worker.serve()
+    worker.close()
 
 
 class _ParentGone(BaseException):
@@ -172,53 +173,88 @@ class _Worker:
 
     def __init__(self, pipe: Any, demands: Demands) -> None:
         self._end = end_of(pipe)
+        keep_from_children(self._end)  # else the parent would not see this worker's end before theirs
+        self._demands = demands
         self._transport = demands.transport
-        self._tells_start = demands.tells_start
-        # Any thread may log.
-        self._lock = None if demands.log_level is None else threading.Lock()
+        self._lock = threading.Lock()  # any thread may log
+        self._is_closed = False
 
-    def say(self, something: object) -> None:
-        self._send_aside(pickle.dumps(something, pickle.HIGHEST_PROTOCOL), is_part=False)
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            self._end.close()
 
-    def _send_aside(self, data: bytes, *, is_part: bool) -> None:
+    # --- what it says
+
+    def say(self, kind: ToParent, something: object = None) -> None:
+        """Tell the parent something that is no answer to a task."""
+        if kind == ToParent.PART:
+            data = self._pack(something)
+        else:
+            data = b"" if something is None else pickle.dumps(something, pickle.HIGHEST_PROTOCOL)
         with interrupts.put_off():  # half a message would take the next one for its end
-            self._send(aside(data, is_part=is_part))
+            self._send(kind, data)
 
-    def _send(self, data: bytes) -> None:
+    def note(self, something: object) -> None:
+        """Tell the parent something that has nothing to do with a task."""
         try:
-            if self._lock is None:
-                self._end.send(data)
-            else:
-                with self._lock:
-                    self._end.send(data)
+            self.say(ToParent.READY if type(something) is WorkerReport else ToParent.NOTE, something)
+        except _ParentGone:
+            if not self._is_closed:  # a thread or an exit function logs when the worker has come to its end
+                raise
+
+    def _send(self, kind: ToParent, data: bytes) -> None:
+        try:
+            with self._lock:
+                self._end.send(kind, data)
         except OSError as error:
             raise _ParentGone from error
 
-    def _receive(self) -> bytes:
+    def _receive(self) -> tuple[int, bytes]:
         try:
             return self._end.receive()
         except (EOFError, OSError) as error:
             raise _ParentGone from error
 
-    def serve(self, start: Callable[[], None]) -> None:
+    # --- what it does
+
+    def start(
+        self, main: dict[str, str] | None, on_denied: Callable[[Shortfall], None] | None, on_start: OnStart
+    ) -> bool:
+        """Get ready for tasks; return whether it is."""
+        what = "import of the main module"
         try:
-            start()
+            import_main(main)
+            what = "initializer"
+            start_process(self._demands, self.note, on_denied or self.note, on_start)
         except _ParentGone:
             raise
         except BaseException as error:
-            logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
-            self._send(pickle_alone(Failure(sendable(error), is_initializers=True)))  # and no buffer outlives this
-            return
-        tell_with(lambda part: self._send_aside(self._pack(part), is_part=True))
-        # No name keeps a task or its result while the next one is waited for.
-        while (task := self._receive()) != END:
-            if task.startswith(once.PREFIX):
-                once.take(task, self._load)
-            else:
-                self._send(self._answer(task))
-            del task
+            logging.getLogger("concurrent.futures").critical("Exception in %s:", what, exc_info=True)
+            # With everything in it: no buffer outlives this.
+            self._send(ToParent.FAILED, pickle_alone(StartError(what, sendable(error))))
+            return False
+        tell_with(self.say)
+        return True
 
-    def _answer(self, task: bytes) -> bytes:
+    def serve(self) -> None:
+        """Do tasks."""
+        # No name keeps a task or its result while the next one is waited for.
+        while True:
+            kind, data = self._receive()
+            if kind == ToWorker.TASK:
+                answer = self._answer(data)
+                del data
+                self._send(*answer)
+                del answer
+            elif kind == ToWorker.FUNCTION:
+                once.take(data, self._load)
+            elif kind == ToWorker.FORGET:
+                once.drop(data)
+            else:
+                return
+
+    def _answer(self, task: bytes) -> tuple[ToParent, bytes]:
         """Run a task, and return what to send. What it had is let go by then."""
         try:
             fn, args, kwargs = self._load(task)
@@ -226,13 +262,13 @@ class _Worker:
             error = BrokenProcessPool(
                 f"The task could not be unpickled in its worker: {type(reason).__name__}: {reason}. "
                 "The worker must be able to import what the task uses: define it in a module, and not below "
-                'if __name__ == "__main__":.'
+                'if __name__ == "__main__":. The pool continues.'
             )
             error.__cause__ = reason
-            return self._pack_failure(error)
+            return ToParent.UNREADABLE, self._pack(sendable(error))
         del task
-        if self._tells_start:
-            tell(Started())
+        if self._demands.tells_start:
+            self.say(ToParent.BEGUN)
         try:
             try:
                 interrupts.state.is_in_task = True
@@ -240,14 +276,17 @@ class _Worker:
             finally:
                 interrupts.state.is_in_task = False
         except BaseException as error:  # noqa: BLE001, as the stdlib's worker
-            return self._pack_failure(error)
+            return ToParent.ERROR, self._pack(sendable(error))
         try:
-            return self._pack((value,))
+            plain = pickle_plain(value)
+            return (ToParent.RESULT, self._pack(value)) if plain is None else (ToParent.PLAIN, plain)
         except BaseException as error:  # noqa: BLE001, as the stdlib's worker
             from .chunk import rescue
 
             rescued = rescue(value, error)
-            return self._pack_failure(error) if rescued is None else self._pack((rescued,))
+            if rescued is None:
+                return ToParent.ERROR, self._pack(sendable(error))
+            return ToParent.RESULT, self._pack(rescued)
 
     def _load(self, task: bytes) -> Any:
         here = naming.here
@@ -261,9 +300,6 @@ class _Worker:
 
     def _pack(self, answer: Any) -> bytes:
         return pickle_alone(answer) if self._transport is None else self._transport.pack(answer)
-
-    def _pack_failure(self, error: BaseException) -> bytes:
-        return self._pack(Failure(sendable(error)))
 
 
 def _steps(demands: Demands) -> Iterator[Callable[[], Shortfall | None]]:

@@ -1,0 +1,165 @@
+"""What becomes of a task whose worker dies: every event in every state."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nicefutures._processes.attempt import Attempt, Exit, Phase, Policy, Verdict
+
+MODES = ("break", "fail", "retry")
+WORKERS = 4
+OF_STARTS = {Exit.FAILED, Exit.SILENT}  # what only a worker does that is not ready
+WAYS = [each for each in Exit if each not in OF_STARTS]
+
+
+def attempt_in(phase, on_crash):
+    attempt = Attempt(Policy(on_crash, WORKERS))
+    for step in (attempt.ready, attempt.sent, attempt.begun)[: phase - 1]:
+        step()
+    assert attempt.phase is phase
+    return attempt
+
+
+# What the first death of a worker means, for on_crash="break", "fail" and "retry".
+FIRST = {
+    Phase.STARTING: {
+        Exit.KILLED: "resend resend resend",
+        Exit.OUT_OF_MEMORY: "resend resend resend",
+        Exit.CRASHED: "break resend resend",
+        Exit.LIMITED: "break resend resend",
+        Exit.FAILED: "break break break",
+        Exit.SILENT: "resend resend resend",
+    },
+    Phase.UNREAD: dict.fromkeys(WAYS, "resend resend resend"),
+    Phase.READ: {
+        Exit.KILLED: "break raise resend",
+        Exit.OUT_OF_MEMORY: "break raise resend",
+        Exit.CRASHED: "break raise resend",
+        Exit.LIMITED: "raise raise resend",
+    },
+    Phase.BEGUN: {
+        Exit.KILLED: "break raise resend",
+        Exit.OUT_OF_MEMORY: "break raise resend",
+        Exit.CRASHED: "break raise resend",
+        Exit.LIMITED: "raise raise resend",
+    },
+}
+CASES = [
+    (phase, how, on_crash, verdict)
+    for phase, rows in FIRST.items()
+    for how, verdicts in rows.items()
+    for on_crash, verdict in zip(MODES, verdicts.split(), strict=True)
+]
+
+
+@pytest.mark.parametrize(("phase", "how", "on_crash", "verdict"), CASES)
+def test_first_death(phase, how, on_crash, verdict):
+    """The whole table."""
+    attempt = attempt_in(phase, on_crash)
+    assert attempt.lost(how).name.lower() == verdict
+    assert (attempt.verdict is None) == (verdict == "resend")
+    assert attempt.phase is Phase.STARTING  # with the next worker
+
+
+def test_unread():
+    """A task that its worker had not read whole says nothing of it, although all of it was sent."""
+    attempt = attempt_in(Phase.READ, "break")
+    assert attempt.lost(Exit.CRASHED, unread=True) is Verdict.RESEND
+
+
+def count_losses(attempt, how, *steps):
+    """Return how many workers a task may lose in this way, and the verdict on the last."""
+    for count in itertools.count(1):
+        for step in steps:
+            getattr(attempt, step)()
+        if (verdict := attempt.lost(how)) is not Verdict.RESEND:
+            return count, verdict
+
+
+def test_limits():
+    """No way to lose workers goes on for ever."""
+    assert count_losses(attempt_in(Phase.STARTING, "retry"), Exit.CRASHED, "ready", "sent", "begun") == (
+        3,
+        Verdict.RAISE,
+    )
+    assert count_losses(attempt_in(Phase.STARTING, "break"), Exit.SILENT) == (3, Verdict.BREAK)
+    for on_crash in MODES:
+        count, verdict = count_losses(attempt_in(Phase.STARTING, on_crash), Exit.KILLED)
+        assert count > WORKERS
+        assert verdict is Verdict.BREAK
+        count, verdict = count_losses(attempt_in(Phase.STARTING, on_crash), Exit.KILLED, "ready")
+        assert count > WORKERS  # all that are idle may be dead
+        assert verdict is (Verdict.BREAK if on_crash == "break" else Verdict.RAISE)
+
+
+def test_crashes_of_each_call():
+    """A call of a chunk that has returned is not made again, and the next one has three crashes of its own."""
+    attempt = Attempt(Policy("retry", WORKERS))
+    for first in range(1, 6):
+        for _ in range(2):
+            attempt.ready()
+            attempt.sent()
+            assert attempt.lost(Exit.CRASHED) is Verdict.RESEND
+        attempt.ready()
+        attempt.sent()
+        attempt.part()
+        assert attempt.first == first
+    assert attempt.answer() is Verdict.RETURN
+
+
+@pytest.mark.parametrize("event", ["answer", "deadline", "stop"])
+def test_ends(event):
+    """Each has one verdict."""
+    attempt = attempt_in(Phase.BEGUN, "retry")
+    verdict = getattr(attempt, event)()
+    assert verdict.name == {"answer": "RETURN", "deadline": "TIME_OUT", "stop": "CANCEL"}[event]
+
+
+class Machine:
+    """A task that any worker may have, and lose, at any time."""
+
+    STEPS = ("ready", "sent", "begun", "part")
+
+    def __init__(self, on_crash):
+        self.attempt = Attempt(Policy(on_crash, WORKERS))
+
+    def do(self, event, how, *, unread):
+        """Do what can be done just now; return the verdict if there is one."""
+        if event == "lost":
+            if how in OF_STARTS and self.attempt.phase is not Phase.STARTING:
+                how = Exit.KILLED
+            return self.attempt.lost(how, unread=unread)
+        if event in ("answer", "deadline", "stop"):
+            return getattr(self.attempt, event)()
+        place = self.STEPS.index(event)
+        if self.attempt.phase == place + 1 or (event == "part" and self.attempt.phase >= Phase.READ):
+            getattr(self.attempt, event)()
+        return None
+
+
+EVENTS = st.tuples(
+    st.sampled_from((*Machine.STEPS, *Machine.STEPS, "lost", "lost", "answer", "deadline", "stop")),
+    st.sampled_from(Exit),
+    st.booleans(),
+)
+
+
+@given(st.sampled_from(MODES), st.lists(EVENTS, max_size=80))
+def test_any_events(on_crash, events):
+    """The first final verdict stays; no call is made again that is done; "break" sends nothing twice that was read."""
+    machine = Machine(on_crash)
+    final, first = None, 0
+    for event, how, unread in events:
+        was_read = machine.attempt.phase is Phase.BEGUN or (machine.attempt.phase is Phase.READ and not unread)
+        verdict = machine.do(event, how, unread=unread)
+        assert machine.attempt.first >= first
+        first = machine.attempt.first
+        if final is not None:
+            assert verdict in (None, final)
+        elif verdict is not Verdict.RESEND:
+            final = verdict
+        else:
+            assert not (was_read and on_crash == "break")
+        assert machine.attempt.verdict is final
