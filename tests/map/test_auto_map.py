@@ -347,7 +347,7 @@ barrier = None
 
 
 def set_barrier(given):
-    global barrier
+    global barrier  # noqa: PLW0603, a worker has one
     barrier = given
 
 

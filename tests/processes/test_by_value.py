@@ -231,7 +231,7 @@ def test_arrays_of_a_function_are_shared(context):
         assert set(executor.map(use, range(4))) == {as_argument}
         with naming.pickling(is_main_known=True):
             packing = executor._pool.plan.packing
-            assert len(packing.pack((use, (0,), {}), executor._epochs.now, others_wait=True).data) < 10_000
+            assert len(packing.pack((use, (0,), {}), executor._keeping.submitted()).data) < 10_000
 
 
 def test_function_of_a_map_after_a_crash(context, tmp_path):

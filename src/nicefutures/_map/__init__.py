@@ -1,5 +1,5 @@
 """What `map` of an executor does beyond the standard library's.
 
-`results` have a size, `buffered` takes arguments as results are taken, and `automatic` chunks have the size that takes
-a few milliseconds.
+`results` have a size, `ordered` is the map of the process pool, whose calls go to workers in chunks, and `buffered`
+that of the thread pool, which takes arguments as results are taken.
 """

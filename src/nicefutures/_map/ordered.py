@@ -174,10 +174,11 @@ class OrderedMap(Generic[_T]):
                 self._pace_s = (self._pace_s + pace) / 2 if self._pace_s else pace
                 fitting = int(_TARGET_S / max(self._pace_s, 1e-7))
                 self._size = max(1, min(fitting, self._size * 2))
-            chunk.calls = []
+            calls, chunk.calls = chunk.calls, []
             chunk.done = done
             if self._is_awaited:
                 self._changed.notify_all()
+        del calls  # with no lock: this may run code of the user's
 
     def fail(self, chunk: Chunk, error: BaseException) -> None:
         """Take what came instead of results."""
@@ -283,6 +284,6 @@ class OrderedMap(Generic[_T]):
             return
         with self._lock:
             self.end(CancelledError())
-            self._ahead.clear()
-            self._order.clear()
-            self._left.clear()
+            left = self._ahead, self._order, self._left
+            self._ahead, self._order, self._left = deque(), deque(), deque()
+        del left  # with no lock, as above

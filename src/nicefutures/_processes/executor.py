@@ -54,8 +54,9 @@ if TYPE_CHECKING:
 
 _CHUNKSIZE_NOTE: Final = """
         With ``chunksize="auto"``, a chunk has as many calls as take about 20 ms, judged by earlier calls. Short calls
-        then cost a few microseconds each, and a result waits for others of its chunk for about that time. A call that
-        raises ends the results at its place, as with chunks of one call.
+        then cost a few microseconds each, and a result waits for others of its chunk for about that time. If a chunk
+        takes longer than 50 ms, other workers make those of its calls that have not begun. A call that raises ends the
+        results at its place, as with chunks of one call.
 
         The results have a `len`, for progress bars, if all iterables have one.
         """

@@ -12,7 +12,7 @@ from . import naming
 from .once import Once
 from .tokens import announce
 from .transport.keeping import Keeping
-from .transport.message import Message, Question
+from .transport.message import Message, Orphans, Question
 from .transport.parent import Packed, Transport
 from .transport.pickling import pickle_alone, pickle_plain
 from .transport.unpickling import loads
@@ -58,7 +58,7 @@ class Packing:
         """Let the calling thread, one of the pool's, pickle for these workers."""
         naming.here.is_main_known = self.is_main_known
 
-    def pack(self, call: Any, number: int, *, others_wait: bool) -> Packed:
+    def pack(self, call: Any, number: int) -> Packed:
         """Return a task as it is sent, in a thread of the pool.
 
         Parameters
@@ -67,8 +67,6 @@ class Packing:
             A function, its arguments, and those with names.
         number : int
             Of the task, as `keeping` counts them.
-        others_wait : bool
-            Whether other tasks may have the same function.
         """
         here = naming.here
         try:
@@ -77,9 +75,7 @@ class Packing:
                 packed = Packed(plain)
             else:
                 with self._pickling:
-                    if others_wait:
-                        call = self._with_function_once(call, number)
-                    packed = self._pack(call, number)
+                    packed = self._pack(self._with_function_once(call, number), number)
         except BaseException:
             here.sent = []
             raise
@@ -91,7 +87,7 @@ class Packing:
         return Packed(pickle_alone(call)) if self._transport is None else self._transport.pack(call, number)
 
     def _with_function_once(self, call: Any, number: int) -> Any:
-        """Return a call whose function, if it has no name, is pickled for the others as well that wait with it."""
+        """Return a call whose function, if it has no name, is pickled for itself, and for the tasks that wait."""
         fn, args, kwargs = call
         if fn is run_task:
             fn, args, kwargs = self._with_function_once((args[0], args[1:], kwargs), number)
@@ -130,10 +126,14 @@ class Packing:
                 return self._transport.take(answer)
             return answer
 
-    def answer(self, question: Question) -> None:
-        """Let a worker have what it asks for."""
-        if self._transport is not None:
-            self._transport.answer(question)
+    def take_note(self, note: Question | Orphans) -> None:
+        """Do what a worker asks for."""
+        if self._transport is None:
+            return
+        if isinstance(note, Question):
+            self._transport.answer(note)
+        else:
+            self._transport.drop(note)
 
 
 class MapFunction:

@@ -24,7 +24,7 @@ from .packing import Packing
 from .pipes import close, hold, keep_from_children
 from .relay import Listener, Warned
 from .task import StoppedError, Task
-from .transport.message import Question
+from .transport.message import Orphans, Question
 from .transport.unpickling import loads
 from .wire import Spent, StartError, ToParent, WorkerReport
 
@@ -348,8 +348,8 @@ class Pool:
                 worker.is_spent = True
             elif kind is Shortfall:
                 self.plan.warn(note)
-            elif kind is Question:
-                self.plan.packing.answer(note)
+            elif kind is Question or kind is Orphans:
+                self.plan.packing.take_note(note)
             elif kind is Warned or isinstance(note, LogRecord):
                 self.plan.listener.take(note)
         except Exception:  # noqa: BLE001, of somebody's class, handlers and filters

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class Warned(NamedTuple):
@@ -45,11 +45,15 @@ def relay(say: Callable[[object], None], level: int) -> None:
     warnings.showwarning = show
 
 
+# So many warnings are remembered: some have a text of their own for each call.
+_MOST_REMEMBERED: Final = 1000
+
+
 class Listener:
     """The parent's end: each warning is shown once, whoever of the workers it comes from."""
 
     def __init__(self) -> None:
-        self._shown: set[tuple[str, str, int]] = set()
+        self._shown: dict[tuple[str, str, int], None] = {}
 
     def take(self, said: "logging.LogRecord | Warned") -> None:
         """Handle a record as if it were logged here, or show a warning."""
@@ -60,5 +64,7 @@ class Listener:
             return
         key = str(said.message), said.filename, said.lineno
         if key not in self._shown:
-            self._shown.add(key)
+            self._shown[key] = None
+            if len(self._shown) > _MOST_REMEMBERED:
+                self._shown.pop(next(iter(self._shown)), None)
             warnings.showwarning(*said)

@@ -262,8 +262,7 @@ class _Run:
             pool, (fn, args, kwargs) = self._pool, self._call
             first = self._attempt.first
             call = (fn, (args[0], args[1][first:]), kwargs) if first else self._call
-            others_wait = pool.under_way.count > pool.plan.max_workers
-            self._packed = pool.plan.packing.pack(call, self._number, others_wait=others_wait)
+            self._packed = pool.plan.packing.pack(call, self._number)
             self._first_sent, self.is_packed = first, True
         return self._packed
 

@@ -299,6 +299,9 @@ class _Worker:
             here.is_task_coming = False
 
     def _pack(self, answer: Any) -> bytes:
+        plain = pickle_plain(answer)
+        if plain is not None:
+            return plain
         return pickle_alone(answer) if self._transport is None else self._transport.pack(answer)
 
 

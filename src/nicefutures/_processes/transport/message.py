@@ -29,6 +29,18 @@ class Message(NamedTuple):
     segments: list[Any]
 
 
+class Orphans(NamedTuple):
+    """What a worker has sent in vain, for not all of a result could be sent so.
+
+    Attributes
+    ----------
+    tickets : list
+        What the parent takes segments by.
+    """
+
+    tickets: list[Any]
+
+
 class Question(NamedTuple):
     """What a worker asks its parent for.
 

@@ -1,11 +1,12 @@
 """The parent's end."""
 
+import contextlib
 import pickle
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .keeping import Copy, Keeping, Needs
-from .message import Message, Question
+from .message import Message, Orphans, Question
 from .pickling import pickle_buffers, pickle_whole
 from .unpickling import closing, load, map_buffers
 from .worker import WorkerEnd
@@ -63,6 +64,12 @@ class Transport:
     def answer(self, question: Question) -> None:
         """Let a worker have the segment that it asks for."""
         self._exchange.answer(question.what, question.reply_to)
+
+    def drop(self, orphans: Orphans) -> None:
+        """Close what no result has."""
+        for ticket in orphans.tickets:
+            with contextlib.suppress(OSError):
+                self._exchange.take(ticket).close()
 
     def pack(self, call: Any, number: int) -> Packed:
         """Return a task of that number as it is sent."""

@@ -5,8 +5,8 @@ import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .message import Message, Question
-from .pickling import find_nothing, pickle_buffers, pickle_plain, pickle_whole
+from .message import Message, Orphans, Question
+from .pickling import find_nothing, pickle_buffers, pickle_whole
 from .unpickling import closing, load, map_buffers
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ class WorkerEnd:
         self._sender = sender
         self._memory = memory
         self._limit = limit
-        self._put: Callable[[Question], None]
+        self._put: Callable[[Question | Orphans], None]
 
-    def connect(self, put: Callable[[Question], None]) -> None:
-        """Use it in this process from now on, and put questions to the parent with this."""
+    def connect(self, put: Callable[[Question | Orphans], None]) -> None:
+        """Use it in this process from now on, and tell the parent with this."""
         self._put = put
 
     def open(self, address: Any) -> "Segment":
@@ -53,16 +53,16 @@ class WorkerEnd:
 
     def pack(self, answer: Any) -> bytes:
         """Return what to send."""
-        plain = pickle_plain(answer)
-        if plain is not None:
-            return plain
         pickled = pickle_buffers(answer, self._limit, find_nothing)
         small = pickled.small()
         if small is not None:
             return small
+        tickets: list[Any] = []
         try:
             message, shared = pickled.share(self._memory)
-            tickets = [self._sender.send(each.segment) for each in shared]
+            tickets.extend(self._sender.send(each.segment) for each in shared)
         except OSError:  # no memory, too many files, or a parent that takes nothing
+            if tickets:
+                self._put(Orphans(tickets))
             return pickle_whole(answer)
         return pickle.dumps(message._replace(segments=tickets), pickle.HIGHEST_PROTOCOL)
