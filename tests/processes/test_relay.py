@@ -1,5 +1,6 @@
 """What a worker logs and warns of reaches the parent, if asked for."""
 
+import atexit
 import logging
 import os
 import threading
@@ -9,7 +10,7 @@ import pytest
 
 from handing_over import same
 from nicefutures import LowPriorityProcessPoolExecutor
-from patience import PATIENCE
+from patience import PATIENCE, wait_until
 
 pytestmark = pytest.mark.every_python
 
@@ -133,3 +134,26 @@ def test_loggers_with_handlers_of_their_own(context):
         logger.removeHandler(handler)
         logger.propagate = True
     assert [(record.message, record.process) for record in records] == [("from 1", pid)]
+
+
+def log_at_the_end(path):
+    """Log when the worker has come to its end, and open files in between, which get the number of its pipe."""
+
+    def log():
+        files = [open(path / f"file-{number}", "wb", buffering=0) for number in range(20)]  # noqa: SIM115
+        logging.getLogger("end").error("too late")
+        (path / "done").touch()
+        for file in files:
+            file.close()
+
+    atexit.register(log)
+    threading.Thread(target=lambda: (threading.main_thread().join(), log())).start()
+
+
+def test_log_after_the_end(context, tmp_path):
+    """What a worker logs when its pipe is closed goes nowhere, and least of all into another file."""
+    with LowPriorityProcessPoolExecutor(1, context, forward_logs=True) as executor:
+        executor.submit(log_at_the_end, tmp_path).result(PATIENCE)
+    wait_until((tmp_path / "done").exists)
+    for path in tmp_path.glob("file-*"):
+        assert path.read_bytes() == b""

@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -375,3 +376,39 @@ def test_memory_of_one_copy(tmp_path):
         sizes = list(executor.map(proportional, [array] * 4, [tmp_path] * 4, [4] * 4))
         alone = executor.submit(proportional, np.zeros(1), tmp_path, 1).result()
     assert min(sizes) - alone < 40 * MB * 0.75
+
+
+class OneAtATime:
+    """Cannot be pickled by two threads at once, nor unpickled."""
+
+    inside: list[str] = []  # noqa: RUF012, of all
+
+    def __init__(self, parent):
+        self.parent = parent
+
+    def __getstate__(self):
+        self.enter("pickling")
+        return {"parent": self.parent}
+
+    def __setstate__(self, state):
+        self.parent = state["parent"]
+        if os.getpid() == self.parent:
+            self.enter("unpickling")
+
+    @classmethod
+    def enter(cls, what):
+        cls.inside.append(what)
+        time.sleep(0.005)
+        alone = cls.inside.count(what) == 1
+        cls.inside.remove(what)
+        assert alone
+
+
+@pytest.mark.every_python
+@pytest.mark.parametrize("share_min_size", [None, "256 KiB"])
+def test_one_at_a_time(context, share_min_size):
+    """Objects are pickled, and unpickled in the parent, by one thread at a time, as in the stdlib."""
+    with LowPriorityProcessPoolExecutor(4, context, share_min_size=share_min_size) as executor:
+        futures = [executor.submit(same, OneAtATime(os.getpid())) for _ in range(40)]
+        assert all(future.result(PATIENCE).parent == os.getpid() for future in futures)
+        assert len(list(executor.map(same, [OneAtATime(os.getpid()) for _ in range(40)], chunksize=1))) == 40

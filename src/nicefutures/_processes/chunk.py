@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from .._map.ordered import Done
 from .transport.pickling import pickle_whole
-from .wire import ToParent, sendable, tell, teller
+from .wire import ParentGoneError, ToParent, sendable, tell, teller
 
 # Seconds after which the calls of a chunk that have not begun go to other workers, and between two looks.
 _LONGEST_S: Final = 0.05
@@ -39,7 +39,8 @@ class _Watch:
                 if chunk is None:
                     self._wake.clear()
                 elif time.perf_counter() - chunk.began > _LONGEST_S:
-                    chunk.hand_back()
+                    with contextlib.suppress(ParentGoneError):  # the worker ends with its task
+                        chunk.hand_back()
 
 
 class _Chunk:

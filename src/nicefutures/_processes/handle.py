@@ -24,6 +24,8 @@ _LONGEST_POLL: Final = 1e6
 # Seconds that a new process may take until it runs our code. A forked one may never: a lock that another thread had
 # when it was forked is never released there.
 alive_within = 60.0
+# Seconds between two looks at a process.
+_STEP: Final = 0.01
 _KILLED: Final = (-9, -15)  # SIGKILL and SIGTERM, as multiprocessing names them on all systems
 
 
@@ -216,10 +218,12 @@ class Worker:
             seconds = _LONGEST_POLL if deadline is None else max(0.0, deadline - time.monotonic())
             if end.poll(min(seconds, _LONGEST_POLL), *sentinels):
                 return
-            if sentinels and self.running.exitcode is not None and not end.poll():
-                raise WorkerLostError
             if deadline is not None and time.monotonic() >= deadline:
                 raise TooLongError
+            if self.running.exitcode is not None and not end.poll():
+                raise WorkerLostError
+            if sentinels:
+                time.sleep(_STEP)  # it may have closed what tells its end
 
     def has_said(self) -> bool:
         """Return whether it has said something."""

@@ -414,6 +414,8 @@ class Pool:
 
     def interrupt(self) -> None:
         """End all workers in the middle of their tasks, and let all tasks end."""
+        if os.getpid() != self._pid:
+            return
         for each in self.abandon("The program was interrupted."):
             begin_to_end_tree(each)
 

@@ -114,6 +114,10 @@ class Spent(NamedTuple):
     """What comes before the answer to a task that has left too little of its worker for the next one."""
 
 
+class ParentGoneError(BaseException):
+    """In a worker: nobody has the other end of the pipe."""
+
+
 class SentError:
     """An exception on its way to the parent, where it becomes one again, or one that says what it was.
 

@@ -19,7 +19,7 @@ from .chunk import forget_watch
 from .main_module import import_main
 from .pipes import end_of, keep_from_children
 from .transport.pickling import can_go_by_name, pickle_alone, pickle_plain, pickle_whole
-from .wire import StartError, ToParent, ToWorker, WorkerReport, sendable, tell_with
+from .wire import ParentGoneError, StartError, ToParent, ToWorker, WorkerReport, sendable, tell_with
 
 if TYPE_CHECKING:
     from .memory import TaskMemory
@@ -157,15 +157,11 @@ def serve(
     interrupts.heed(is_held_back=is_held_back)
     worker = _Worker(pipe, demands)
     backend.background.end_with(lifeline)
-    with contextlib.suppress(_ParentGone):
+    with contextlib.suppress(ParentGoneError):
         worker.say(ToParent.ALIVE)
         if worker.start(main, on_denied, on_start):
             worker.serve()
     worker.close()
-
-
-class _ParentGone(BaseException):
-    """Nobody has the other end of the pipe."""
 
 
 class _Worker:
@@ -199,7 +195,7 @@ class _Worker:
         """Tell the parent something that has nothing to do with a task."""
         try:
             self.say(ToParent.READY if type(something) is WorkerReport else ToParent.NOTE, something)
-        except _ParentGone:
+        except ParentGoneError:
             if not self._is_closed:  # a thread or an exit function logs when the worker has come to its end
                 raise
 
@@ -208,13 +204,13 @@ class _Worker:
             with self._lock:
                 self._end.send(kind, data)
         except OSError as error:
-            raise _ParentGone from error
+            raise ParentGoneError from error
 
     def _receive(self) -> tuple[int, bytes]:
         try:
             return self._end.receive()
         except (EOFError, OSError) as error:
-            raise _ParentGone from error
+            raise ParentGoneError from error
 
     # --- what it does
 
@@ -227,7 +223,7 @@ class _Worker:
             import_main(main)
             what = "initializer"
             start_process(self._demands, self.note, on_denied or self.note, on_start)
-        except _ParentGone:
+        except ParentGoneError:
             raise
         except BaseException as error:
             logging.getLogger("concurrent.futures").critical("Exception in %s:", what, exc_info=True)
