@@ -37,16 +37,17 @@ def kept_by_load(rows: Rows) -> dict[str, Sequence[Kept]]:
     found: dict[str, Sequence[Kept]] = {}
     for load, title in TITLES.items():
         place = dataclasses.replace(base, load=load)
-        kept = [each for row in rows.where(load=load) if (each := _kept(row, rows, place.ui)) is not None]
+        here = rows.where(load=load, ui=place.ui, foreground=place.foreground)
+        kept = [each for row in here if (each := _kept(row, rows)) is not None]
         if len(kept) > 1:
-            found[title] = kept
+            found[title] = sorted(kept, key=lambda each: each.name)
     return found
 
 
-def _kept(row: Row, rows: Rows, ui: str | None) -> Kept | None:
+def _kept(row: Row, rows: Rows) -> Kept | None:
     condition = row.condition
     stdlib = rows.get(condition.with_executor(stdlib_of(condition.executor)))
     speed = row.speed_kept(rows.alone(row))
-    if condition.executor == NOTHING or condition.ui != ui or stdlib is None or not stdlib.rate or speed is None:
+    if condition.executor == NOTHING or stdlib is None or not stdlib.rate or speed is None:
         return None
     return Kept(background_of(condition), min(speed, 1.0), (row.rate or 0.0) / stdlib.rate)

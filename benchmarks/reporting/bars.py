@@ -10,12 +10,14 @@ from typing import Final
 
 from ..findings.kept import Kept
 
-_LETTER: Final = 7.2  # px, in the names on the left
-_PANEL: Final = 190  # px for 100 %
-_GAP: Final = 60  # between the panels, for the values
-_ROW: Final = 34
-_BAR: Final = 20
-_TOP: Final = 46
+_LETTER: Final = 8.5  # px, in the names, bold in a wide font
+_PANEL: Final = 160  # px for 100 %
+_GAP: Final = 68  # between the panels, for the values
+_ROW: Final = 46  # the name, and under it the bars: a phone shows the whole width in letters that can be read
+_NAME: Final = 14
+_BAR: Final = 18
+_VALUE: Final = 42
+_TOP: Final = 34
 # A bar cannot be longer than that without running out of its panel; its number says how long it is.
 _LONGEST: Final = 1.25
 
@@ -34,11 +36,11 @@ def to_bars(executors: Sequence[Kept], *, dark: bool = False) -> str:
         For a dark page.
     """
     colours = _DARK if dark else _LIGHT
-    height = _TOP + _ROW * len(executors) + 26
+    height = _TOP + _ROW * len(executors) + 24
     described = "; ".join(f"{each.name}: {each.speed:.0%} speed, {each.work:.0%} work" for each in executors)
-    left = round(_LETTER * max(len(_short(each.name)) for each in executors)) + 12
-    right = left + _PANEL + _GAP
-    width = right + round(_PANEL * _LONGEST) + 50
+    right = _PANEL + _GAP
+    names = round(_LETTER * max(len(_short(each.name)) for each in executors))
+    width = max(right + round(_PANEL * _LONGEST) + 50, names)
     return "\n".join(
         [
             (
@@ -47,11 +49,11 @@ def to_bars(executors: Sequence[Kept], *, dark: bool = False) -> str:
             ),
             f"<title>{escape(described)}</title>",
             *(
-                f'<text x="{left - 12}" y="{_middle(place)}" text-anchor="end" dominant-baseline="central" '
+                f'<text x="0" y="{_TOP + _ROW * place + _NAME}" dominant-baseline="central" '
                 f'fill="{colours["text"]}"{_weight(each)}>{escape(_short(each.name))}</text>'
                 for place, each in enumerate(executors)
             ),
-            *_panel(executors, left, "speed left to other programs", "idle machine", colours, "speed", _speed),
+            *_panel(executors, 0, "speed left to other programs", "idle machine", colours, "speed", _speed),
             *_panel(executors, right, "work done by the job", "standard pool", colours, "work", _work),
             "</svg>",
         ]
@@ -79,10 +81,6 @@ def _panel(
     parts = [
         f'<text x="{left}" y="20" font-weight="600" fill="{colours["text"]}">{title}</text>',
         (
-            f'<line x1="{full}" x2="{full}" y1="{_TOP - 8}" y2="{bottom}" stroke="{colours["line"]}" '
-            'stroke-dasharray="3 3"/>'
-        ),
-        (
             f'<text x="{full}" y="{bottom + 16}" text-anchor="middle" font-size="11" '
             f'fill="{colours["muted"]}">100%: {reference}</text>'
         ),
@@ -90,19 +88,26 @@ def _panel(
     for place, each in enumerate(executors):
         value = value_of(each)
         width = max(round(_PANEL * min(value, _LONGEST)), 2)
+        end = left + width
+        # The value stands beside the line, not on it.
+        beside = full if end < full < end + _VALUE else end
+        parts.append(
+            f'<line x1="{full}" x2="{full}" y1="{_middle(place) - _BAR // 2}" '
+            f'y2="{_middle(place) + _BAR // 2 + 4}" stroke="{colours["line"]}" stroke-dasharray="3 3"/>'
+        )
         parts.append(
             f'<rect x="{left}" y="{_middle(place) - _BAR // 2}" width="{width}" height="{_BAR}" rx="2" '
             f'fill="{colours[colour]}"/>'
         )
         parts.append(
-            f'<text x="{left + width + 6}" y="{_middle(place)}" dominant-baseline="central" '
+            f'<text x="{beside + 6}" y="{_middle(place)}" dominant-baseline="central" '
             f'fill="{colours["text"]}"{_weight(each)}>{value:.0%}</text>'
         )
     return parts
 
 
 def _middle(place: int) -> int:
-    return _TOP + _ROW * place + _ROW // 2
+    return _TOP + _ROW * place + _ROW - _BAR // 2 - 4
 
 
 def _weight(executor: Kept) -> str:
@@ -110,5 +115,5 @@ def _weight(executor: Kept) -> str:
 
 
 def _short(name: str) -> str:
-    """Return a name that fits to the left of the bars: ours without its level, which is the default one."""
+    """Return a name that fits above the bars: ours without its level, which is the default one."""
     return name.removesuffix(", idle").removesuffix(", below_normal")

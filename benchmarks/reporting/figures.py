@@ -37,6 +37,7 @@ from ..watching.windows import UIS
 _COLOURS: Final = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 _NINES: Final = (0.0, 0.9, 0.99, 0.999)
 _LEAST_MS: Final = 0.05
+_DURATION: Final = "duration of a frame, ms"  # of a program that computes one after the other, without a schedule
 # Any: matplotlib types each parameter by its name.
 _STYLE: Final[Any] = {
     "font.size": 9,
@@ -106,7 +107,7 @@ def _panels(rows: Rows) -> list[Panel]:
         other = dataclasses.replace(base, foreground="other-session")
         places = [("the same session", base), ("another session (autogroup)", other)]
         frames = [
-            Panel(f"A program that computes, in {where}", _lines(rows, place, few), "duration of a frame, ms")
+            Panel(f"A program that computes, in {where}", _lines(rows, place, few), _DURATION)
             for where, place in places
         ]
         beats = [
@@ -127,7 +128,8 @@ def _panels(rows: Rows) -> list[Panel]:
             Panel("Both in turn", _lines(rows, dataclasses.replace(base, load="mixed"), levels)),
         ]
     loads = [load for load in TITLES if rows.where(load=load)]
-    panels = [Panel(TITLES[load], _lines(rows, dataclasses.replace(base, load=load), four)) for load in loads]
+    times = Panel.times if base.ui else _DURATION
+    panels = [Panel(TITLES[load], _lines(rows, dataclasses.replace(base, load=load), four), times) for load in loads]
     if name == "ui":
         for load in loads[:2]:
             place = dataclasses.replace(base, load=load, executor=STDLIB_THREAD)
@@ -153,11 +155,10 @@ def _nines(fractions: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float
 
 
 def _draw_percentiles(panels: Sequence[Panel]) -> Figure:
-    columns = min(2, len(panels))
-    lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(5.6 * columns, 3.4 * lines), layout="constrained")
+    # One below the other: in the width of a page, two would leave the names too small, or none for the lines.
+    figure = Figure(figsize=(7.6, 2.8 * len(panels)), layout="constrained")
     for place, panel in enumerate(panels):
-        _draw_panel(figure.add_subplot(lines, columns, place + 1), panel)
+        _draw_panel(figure.add_subplot(len(panels), 1, place + 1), panel)
     return figure
 
 
@@ -171,10 +172,10 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         axes.plot(_nines(fractions), late, color=colour, linewidth=1.6)
         ends.append((float(late[-1]), label, colour))
     axes.set_yscale("log")
-    _label_ends(axes, ends, float(_nines([last])[0]))
     for limit in LIMITS_MS:
         axes.axhline(limit, color="0.6", linewidth=0.6, linestyle=":")
         axes.annotate(f"{limit:.3g} ms", (0.01, limit), color="0.4", fontsize=7, va="bottom")
+    _label_ends(axes, ends, float(_nines([last])[0]))
     ticks = [nine for nine in _NINES if nine <= last]
     axes.set_xticks(_nines(ticks), [f"{100 * tick:g} %" for tick in ticks])
     axes.set_xlim(0, float(_nines([last])[0]) * 1.75)
@@ -185,7 +186,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
 
 def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], right: float) -> None:
     """Write each line's name at its end, one above the other where the ends are close."""
-    apart = 1.35
+    low, high = axes.get_ylim()
+    apart = (high / low) ** 0.065  # a line of text
     below = 0.0
     for late, label, colour in sorted(ends):
         height = max(late, below * apart)
@@ -218,6 +220,7 @@ def _draw_timeline(panels: Sequence[Panel]) -> Figure:
         axes.tick_params(left=False)
         axes.spines["left"].set_visible(False)
         axes.set_title(panel.title)
+    every[-1].set_xlim(0, max(len(late) for panel in panels for late in _first_rounds(panel)) * PERIOD_NS / 1e9)
     every[-1].set_xlabel("s")
     return figure
 
@@ -319,12 +322,13 @@ def _draw_limit(above: Axes, below: Axes, ours: Row, stdlib: Row | None) -> None
     start = next(iter(ours.results.values()))["ui"]["first_due_ns"]
     times, limits = np.asarray(ours.limits[0]).T
     seconds = (times - start) / 1e9
-    for row, colour, label in ((stdlib, "0.6", "ThreadPoolExecutor"), (ours, _COLOURS[2], "nicefutures")):
+    named = ((stdlib, "0.6", "ThreadPoolExecutor", 0.9), (ours, _COLOURS[2], "nicefutures", 0.7))
+    for row, colour, label, height in named:
         if row is not None:
             late = next(iter(row.latencies_ms.values()))
             beats = np.arange(len(late)) * PERIOD_NS / 1e9
             above.plot(beats, np.maximum(late, _LEAST_MS), color=colour, linewidth=1.2)
-            above.annotate(label, (1.005, late[-1]), xycoords=("axes fraction", "data"), color=colour, fontsize=7.5)
+            above.annotate(label, (1.005, height), xycoords="axes fraction", color=colour, fontsize=7.5)
     above.set_yscale("log")
     above.axhline(FRAME_MS, color="0.6", linewidth=0.6, linestyle=":")
     above.set_ylabel("late, ms")

@@ -29,20 +29,21 @@ _BARS_CAPTION: Final = (
 )
 _STYLE: Final = """
 :root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 68rem; padding: 1rem 1.5rem 3rem;
+body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem 1.5rem 3rem;
   color: #1a1a1a; background: #fff; overflow-wrap: anywhere; }
 h1 { font-size: 1rem; font-weight: 600; color: #555; margin: 0; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 .verdict { font-size: 1.3rem; line-height: 1.4; margin: .4rem 0 .8rem; }
 .more { margin: .2rem 0; }
 table { border-collapse: collapse; font-size: .82rem; margin: .8rem 0 1.4rem; }
-caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
-th, td { padding: .18rem .55rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+caption { text-align: left; font-weight: 600; padding-bottom: .3rem; max-width: calc(100vw - 3rem); }
+th, td { padding: .18rem .4rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
 th { border-bottom: 2px solid #999; }
 th, td { overflow-wrap: normal; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; }
-figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; }
+figure { margin: 1rem 0; overflow-x: auto; } figure svg { max-width: 100%; height: auto; }
+figure svg:not([role]) { max-width: max(100%, 46rem); }
 figcaption, footer { color: #555; font-size: .85rem; }
 .warning { background: #fff3cd; padding: .5rem .8rem; border-left: 4px solid #e69f00; }
 """

@@ -38,7 +38,7 @@ from .._system import backend
 from .._system.common import Group
 from .attempt import OnCrash, Policy
 from .handle import Start
-from .main_module import can_import_main, describe_main
+from .main_module import can_import_main, check_importable, describe_main
 from .packing import MapFunction, Packing
 from .pool import Breakage, Owner, Plan, Pool, interrupt_all
 from .relay import Listener
@@ -235,6 +235,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         self._processes: Any = {}  # by process id, which clients of the stdlib's executor read; None after the end
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        if not self._demands.forked:
+            check_importable(fn)
         owner, threads = self._check_out()
         call = (run_task, (fn, *args), kwargs) if self._through_run_task else (fn, args, kwargs)
         task = Task(self._key)
@@ -323,6 +325,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         deadline = None if timeout is None else time.monotonic() + timeout
         if self._is_closed:
             raise RuntimeError(_ENDED)
+        if not self._demands.forked:
+            check_importable(fn)
         calls: OrderedMap[_T] = OrderedMap(
             iterables, self._max_workers, size=size, buffersize=buffersize, return_exceptions=return_exceptions
         )

@@ -82,6 +82,28 @@ def _asks_for_name(statement: ast.stmt) -> bool:
     return "__name__" in names
 
 
+def check_importable(function: Any) -> None:
+    """Raise for a function of a module that is just being imported.
+
+    A worker that imports it would run the same submit again; and so would the worker's workers.
+
+    Raises
+    ------
+    RuntimeError
+        If it is.
+    """
+    name = getattr(function, "__module__", None)
+    module = sys.modules.get(name) if type(name) is str else None
+    # Private, and there from Python 3.11 to 3.15; without it, there is no such error.
+    if name != MAIN and getattr(getattr(module, "__spec__", None), "_initializing", False):
+        msg = (
+            f"cannot submit {getattr(function, '__qualname__', function)} while its module {name!r} is being imported: "
+            "each worker would import the module and submit the task again. Submit it in a function that is called "
+            "after the import"
+        )
+        raise RuntimeError(msg)
+
+
 class _Patch:
     """`spawn.get_preparation_data` without the main module, in threads that start workers.
 
