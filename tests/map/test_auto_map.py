@@ -264,7 +264,7 @@ def test_input_that_waits():
     """Who shuts the executor down does not ask an input for its next item."""
 
     def wait_for_ever():
-        yield from range(8)
+        yield from range(9)
         raise AssertionError
 
     with LowPriorityProcessPoolExecutor(2) as executor:

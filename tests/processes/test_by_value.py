@@ -265,7 +265,7 @@ def test_what_cannot_travel(share_min_size):
         return lock
 
     with LowPriorityProcessPoolExecutor(1, share_min_size=share_min_size) as executor:
-        for function, names in ((use, ["'locks'", "'held'", "use"]), (use_global, ["global 'lock'", "use_global"])):
+        for function, names in ((use, ["variable 'held'", "use"]), (use_global, ["global 'lock'", "use_global"])):
             error = executor.submit(function).exception(PATIENCE)
             assert isinstance(error, TypeError)
             assert "cannot pickle" in str(error)
@@ -362,9 +362,7 @@ def test_function_of_many_submits(context, tmp_path):
         factor = 2
         then = [executor.submit(use, number) for number in range(300)]
         assert [each.result(PATIENCE) for each in then] == list(range(0, 600, 2))
-        wait_until(
-            lambda: gc.collect() >= 0 and not executor._pool.plan.packing._once
-        )  # a worker's thread may still have the last
+        wait_until(lambda: not executor._keeping._kept)  # the last one is done in a moment
 
 
 def test_function_that_changes_meanwhile(context):

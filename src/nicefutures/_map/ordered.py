@@ -114,17 +114,22 @@ class OrderedMap(Generic[_T]):
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._is_awaited = False
-        # Lets one more thread take chunks; for as long as that may be needed.
-        self._spawn: Callable[[], object] | None = None
+        # With a buffer: what lets one more thread take chunks, if it is still there, and how many calls may go to it.
+        self._find: Callable[[], Callable[[OrderedMap[_T]], object] | None] | None = None
+        self._room = buffersize or 0
+        # Set by the executor: how chunks are sent, and what is not to be forgotten before all inputs have been taken.
+        self.how: Any = None
+        self.executor: Any = None
 
-    def begin(self, spawn: Callable[[], object]) -> None:
-        """Let threads take chunks, with a function that lets one more."""
+    def begin(self, find: "Callable[[], Callable[[OrderedMap[_T]], object] | None]") -> None:
+        """Let threads take chunks, with a function that finds what lets one more, or None if it is gone."""
+        spawn = find()
         if self._buffersize is not None:
-            self._spawn = spawn
+            self._find = find
             self._fill(BaseException)
-            return
-        for _ in range(min(self._workers, math.ceil(len(self._left) / self._size))):
-            spawn()
+        elif spawn is not None:
+            for _ in range(min(self._workers, math.ceil(len(self._left) / self._size))):
+                spawn(self)
 
     # --- for threads that take chunks
 
@@ -191,7 +196,7 @@ class OrderedMap(Generic[_T]):
         with self._lock:
             if self._error is None:
                 self._error = error
-            self._spawn = None
+            self._find = self.executor = None
             self._changed.notify_all()
 
     # --- for who takes the results
@@ -199,20 +204,24 @@ class OrderedMap(Generic[_T]):
     def _fill(self, raises: type[BaseException]) -> None:
         """Let as many chunks be taken as the buffer has room for; raise an error of this kind."""
         while True:
+            spawn = None if self._find is None else self._find()
             with self._lock:
-                spawn, size = self._spawn, self._size
-                if spawn is None or self._error is not None or len(self._order) >= (self._buffersize or 0):
+                size = self._size
+                if not self._is_fixed:  # the buffer counts calls
+                    size = min(size, self._room, max(1, (self._buffersize or 0) // (self._workers * _SHARES)))
+                if self._room <= 0 or self._error is not None:
                     return
-            calls = list(itertools.islice(self._inputs, size))
+            calls = list(itertools.islice(self._inputs, size)) if spawn is not None else []
+            if spawn is None or not calls:
+                self._find = self.executor = None
+                return
             with self._lock:
-                if not calls:
-                    self._spawn = None
-                    return
+                self._room -= 1 if self._is_fixed else len(calls)
                 chunk = Chunk(calls)
                 self._ahead.append(chunk)
                 self._add(chunk)
             try:
-                spawn()
+                spawn(self)
             except BaseException as error:
                 self.end(error)
                 if isinstance(error, raises):
@@ -225,6 +234,10 @@ class OrderedMap(Generic[_T]):
         error: Any = None
         try:
             while (done := self._next(deadline)) is not None:
+                if self._buffersize is not None:
+                    self._room += 1 if self._is_fixed else len(done.results) + (done.error is not None) * done.lost
+                    # A pool that has broken is an error of each call.
+                    self._fill(RuntimeError if not self._returns_exceptions else Exception)
                 done.results.reverse()
                 while done.results:
                     yield done.results.pop()
@@ -232,9 +245,6 @@ class OrderedMap(Generic[_T]):
                     if not self._returns_exceptions:
                         raise done.error
                     yield from itertools.repeat(done.error, done.lost)
-                if self._buffersize is not None:
-                    # A pool that has broken is an error of each call.
-                    self._fill(RuntimeError if not self._returns_exceptions else Exception)
             error = self._error
             for _ in self._inputs if error is not None else ():
                 if not self._returns_exceptions:
@@ -253,7 +263,7 @@ class OrderedMap(Generic[_T]):
                     done = self._pop()
                     if done is not None:
                         return done
-                    if not self._order and not self._left and (self._buffersize is None or self._spawn is None):
+                    if not self._order and not self._left and self._find is None:
                         return None
                     seconds = None if deadline is None else deadline - time.monotonic()
                     if seconds is not None and seconds <= 0:

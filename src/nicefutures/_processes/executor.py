@@ -42,7 +42,7 @@ from .main_module import can_import_main, check_importable, describe_main
 from .packing import MapFunction, Packing
 from .pool import Breakage, Owner, Plan, Pool, interrupt_all
 from .relay import Listener
-from .runner import MapTask, run_map, run_owned, runs_in, submit_to
+from .runner import HowToMap, run_map, run_owned, runs_in, submit_to
 from .task import Task, TaskFuture, task_of
 from .transport.keeping import Keeping
 from .transport.parent import Transport
@@ -330,19 +330,24 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         calls: OrderedMap[_T] = OrderedMap(
             iterables, self._max_workers, size=size, buffersize=buffersize, return_exceptions=return_exceptions
         )
-        options: dict[str, Any] = {} if size in {None, 1} else {"hands_back": False}
-        if self._tells:
-            options["tells"] = True
-        function = MapFunction(fn, wrapped=self._through_run_task)
-        task = MapTask(calls, function, options, self._keeping.submitted(), self._key)
+        calls.how = self._how_to_map(fn, size, return_exceptions=return_exceptions)
         self._maps.add(calls)
-        calls.begin(lambda: self._submit_map(task))
+        if buffersize is not None:
+            calls.executor = self
+        calls.begin(weakref.WeakMethod(self._submit_map))
         return with_size(calls.results(deadline), count)
 
-    def _submit_map(self, task: MapTask) -> None:
+    def _how_to_map(self, fn: Callable[..., Any], size: int | None, *, return_exceptions: bool) -> HowToMap:
+        options: dict[str, Any] = {} if size in {None, 1} else {"hands_back": False}
+        if self._tells or return_exceptions:
+            options["tells"] = True
+        function = MapFunction(fn, wrapped=self._through_run_task)
+        return HowToMap(function, options, self._keeping.submitted(), self._key)
+
+    def _submit_map(self, calls: OrderedMap[Any]) -> None:
         """Let one more thread make calls of a map."""
         owner, threads = self._check_out()
-        submit_to(threads, owner, run_map, task, weakref.ref(threads))
+        submit_to(threads, owner, run_map, calls, weakref.ref(threads))
 
     map.__doc__ = f"{ProcessPoolExecutor.map.__doc__}{MAP_NOTE}{_CHUNKSIZE_NOTE}"  # noqa: A003, named as what it overrides
 
@@ -417,6 +422,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             waits = wait and not self._is_closed and not runs_in(pool)
             self._is_closed = True
             self._owner = self._processes = None  # whoever keeps the executor is not to keep the workers
+        for calls in self._maps:
+            calls.executor = None
         if cancel_futures:
             for calls in self._maps:
                 calls.end(CancelledError())

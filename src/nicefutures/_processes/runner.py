@@ -76,13 +76,11 @@ def run_owned(owned: list[Any], task: Task) -> Any:
     return _run(_here.owner.pool, task, owned)
 
 
-class MapTask(NamedTuple):
-    """What a thread of the pool does for a map.
+class HowToMap(NamedTuple):
+    """How chunks of a map are sent.
 
     Attributes
     ----------
-    calls : OrderedMap
-        The map.
     function : MapFunction
         What is called.
     options : dict
@@ -93,7 +91,6 @@ class MapTask(NamedTuple):
         Stands for the executor.
     """
 
-    calls: OrderedMap[Any]
     function: MapFunction
     options: dict[str, Any]
     number: int
@@ -106,37 +103,38 @@ def run_map(owned: list[Any], reference: "weakref.ref[ThreadPoolExecutor]") -> N
     Parameters
     ----------
     owned : list
-        The `MapTask`, and the pool's owner.
+        The map, and the pool's owner.
     reference : weakref.ref
         To the threads of the pool.
     """
     owner = _here.owner = owned.pop()
-    task: MapTask = owned.pop()
+    calls: OrderedMap[Any] = owned.pop()
 
     def spawn() -> None:
         threads = reference()
         if threads is not None:
             with contextlib.suppress(RuntimeError):  # it takes nothing more: those that run do it
-                submit_to(threads, owner, run_map, task, reference)
+                submit_to(threads, owner, run_map, calls, reference)
 
     owner.pool.plan.packing.enter()
-    while (chunk := task.calls.take()) is not None:
-        _run_chunk(owner.pool, task, chunk, spawn)
+    while (chunk := calls.take()) is not None:
+        _run_chunk(owner.pool, calls, chunk, spawn)
 
 
-def _run_chunk(pool: Pool, task: MapTask, chunk: Chunk, spawn: Callable[[], None]) -> None:
+def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable[[], None]) -> None:
     def hand_back(first: int) -> None:
-        if task.calls.hand_back(chunk, first):
+        if calls.hand_back(chunk, first):
             spawn()
 
+    how: HowToMap = calls.how
     run: _Run | None = None
     try:
         pool.breakage.raise_if_broken()
-        call: Any = run_chunk, (task.function.get(pool.plan.packing, task.number), chunk.calls), task.options
-        run = _Run(pool, Task(task.key), (call, task.number), hand_back)
+        call: Any = run_chunk, (how.function.get(pool.plan.packing, how.number), chunk.calls), how.options
+        run = _Run(pool, Task(how.key), (call, how.number), hand_back)
         answer = run.run()
         if answer.kind == ToParent.RESULT:
-            task.calls.finish(chunk, answer.value)
+            calls.finish(chunk, answer.value)
             return
         error = answer.value
         has_begun = answer.kind != ToParent.UNREADABLE
@@ -144,10 +142,10 @@ def _run_chunk(pool: Pool, task: MapTask, chunk: Chunk, spawn: Callable[[], None
         error = reason.with_traceback(None)  # whose frames have the pool
         error.__context__ = None
         has_begun = run is None or run.is_packed
-    if not has_begun and task.calls.hand_back(chunk, (len(chunk.calls) + 1) // 2):
-        task.calls.again(chunk)  # one of the calls cannot be sent: the others can
+    if not has_begun and calls.hand_back(chunk, (len(chunk.calls) + 1) // 2):
+        calls.again(chunk)  # one of the calls cannot be sent: the others can
     else:
-        task.calls.fail(chunk, error)
+        calls.fail(chunk, error)
 
 
 class Parts:

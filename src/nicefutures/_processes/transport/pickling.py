@@ -150,19 +150,31 @@ def _by_value(obj: Any, dump: Callable[[], _T], refusal: Exception | None = None
         raise error from None
 
 
-def _name_argument(obj: Any) -> str:
-    """Return which argument of a call it is that cannot be pickled, if it is one."""
-    if type(obj) is not tuple or len(obj) != _CALL:
+def _name_argument(call: Any) -> str:
+    """Return what it is that cannot be pickled, if that can be said: an argument, or what the function uses."""
+    if type(call) is not tuple or len(call) != _CALL:
         return ""
-    fn, args, kwargs = obj
-    if getattr(fn, "__module__", "").startswith("nicefutures."):  # what runs the user's
-        return ""
-    for name, each in (*enumerate(args), *kwargs.items()):
-        try:
-            _value_pickler(io.BytesIO(), lambda _: None).dump(each)
-        except Exception:  # noqa: BLE001, whatever pickling it runs
-            return f"argument {name!r}"
-    return ""
+    fn, args, kwargs = call
+    while args and getattr(fn, "__module__", "").startswith("nicefutures."):  # what runs the user's
+        fn, args = args[0], args[1:]
+    parts = {f"argument {name!r}": each for name, each in (*enumerate(args), *kwargs.items())}
+    if type(fn) is types.FunctionType:
+        whose = f"of function {fn.__qualname__}"
+        for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True):
+            with contextlib.suppress(ValueError):  # it is empty
+                parts[f"variable {name!r} {whose}"] = cell.cell_contents
+        for name in fn.__code__.co_names:
+            if name in fn.__globals__:
+                parts[f"global {name!r} {whose}"] = fn.__globals__[name]
+    return next((name for name, part in parts.items() if not _travels(part)), "")
+
+
+def _travels(part: Any) -> bool:
+    try:
+        _value_pickler(io.BytesIO(), lambda _: None).dump(part)
+    except Exception:  # noqa: BLE001, whatever pickling it runs
+        return False
+    return True
 
 
 class _Pieces:
