@@ -17,6 +17,15 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 _T = TypeVar("_T")
 
+CHUNKS_NOTE: Final = """
+        With ``chunksize="auto"``, a chunk has as many calls as take about 20 ms, judged by earlier calls. Short calls
+        then cost a few microseconds each, and a result waits for others of its chunk for about that time. If a chunk
+        takes longer than 50 ms, other workers make those of its calls that have not begun. A call that raises ends the
+        results at its place, as with chunks of one call.
+
+        The results have a `len`, for progress bars, if all iterables have one.
+        """
+
 # Seconds that the calls of a chunk shall take: long beside what it costs to send it, and no long wait for its results.
 _TARGET_S: Final = 0.02
 # Of all calls that are left, each worker gets this part at most in one chunk, so that all end at about the same time.

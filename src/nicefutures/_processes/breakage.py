@@ -53,6 +53,26 @@ class WorkerCrashError(BrokenProcessPool):
         return str(self.args[0])
 
 
+class Breakage:
+    """Why there is no use in a pool any more; an executor may have this for longer than its pool.
+
+    Attributes
+    ----------
+    text : str or None
+        None as long as nothing is wrong.
+    cause : BaseException or None
+        What an initializer raised, or how a process ended.
+    """
+
+    text: str | None = None
+    cause: BaseException | None = None
+
+    def raise_if_broken(self) -> None:
+        """Raise a BrokenProcessPool if something is wrong."""
+        if self.text is not None:
+            raise BrokenProcessPool(self.text) from self.cause
+
+
 def count_oom_kills_since(before: int | None) -> int:
     """Return how many processes the kernel has killed for want of memory since there were so many."""
     kills = backend.memory.count_oom_kills()

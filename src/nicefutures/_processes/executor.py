@@ -4,7 +4,6 @@ import contextlib
 import logging
 import math
 import os
-import sys
 import threading
 import time
 import weakref
@@ -26,40 +25,32 @@ from .._arguments import (
     parse_memory_limit,
     parse_share_min_size,
 )
-from .._blas import ThreadCap, find_libraries
 from .._failure import WarnOnce, ignore, refuse
 from .._forks import Living
 from .._levels import OnDenied, ProcessPriority, parse_on_denied, parse_priority
 from .._map.buffered import MAP_NOTE, check_buffersize
-from .._map.ordered import OrderedMap
+from .._map.ordered import CHUNKS_NOTE, OrderedMap
 from .._map.results import count_items, with_size
 from .._public import public
 from .._system import backend
 from .._system.common import Group
 from .attempt import OnCrash, Policy
+from .breakage import Breakage
 from .handle import Start
+from .interrupts import call_after_interrupt
 from .main_module import can_import_main, check_importable, describe_main
 from .packing import MapFunction, Packing
-from .pool import Breakage, Owner, Plan, Pool, interrupt_all
+from .pool import Owner, Plan, Pool, interrupt_all
 from .relay import Listener
 from .runner import HowToMap, run_map, run_owned, runs_in, submit_to
 from .task import Task, TaskFuture, task_of
 from .transport.keeping import Keeping
 from .transport.parent import Transport
-from .worker_main import Demands, OnStart, run_task
+from .worker_main import Demands, OnStart, import_before_fork, run_task
 
 if TYPE_CHECKING:
     from .._system.protocols import Keeper
     from .._workers import WorkerInfo
-
-_CHUNKSIZE_NOTE: Final = """
-        With ``chunksize="auto"``, a chunk has as many calls as take about 20 ms, judged by earlier calls. Short calls
-        then cost a few microseconds each, and a result waits for others of its chunk for about that time. If a chunk
-        takes longer than 50 ms, other workers make those of its calls that have not begun. A call that raises ends the
-        results at its place, as with chunks of one call.
-
-        The results have a `len`, for progress bars, if all iterables have one.
-        """
 
 _ENDED: Final = "cannot schedule new futures after shutdown"
 
@@ -205,8 +196,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         self._tells = on_crash != "break" or task_timeout is not None or limit is not None
         forked = context.get_start_method() == "fork"
         if forked:
-            _import_before_fork(cap)
-
+            import_before_fork(cap)
         group = backend.groups.find() if isolate else None
         self._demands = Demands(
             level, cap, limit, forked, efficiency, group, registry=None, transport=None, log_level=None
@@ -349,7 +339,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         owner, threads = self._check_out()
         submit_to(threads, owner, run_map, calls, weakref.ref(threads))
 
-    map.__doc__ = f"{ProcessPoolExecutor.map.__doc__}{MAP_NOTE}{_CHUNKSIZE_NOTE}"  # noqa: A003, named as what it overrides
+    map.__doc__ = f"{ProcessPoolExecutor.map.__doc__}{MAP_NOTE}{CHUNKS_NOTE}"  # noqa: A003, named as what it overrides
 
     def stop(self, future: Future[Any]) -> bool:
         """Cancel a task. If it is running, terminate its worker and the processes that it has started.
@@ -446,15 +436,6 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         super().__exit__(kind, value, traceback)
 
 
-def _import_before_fork(cap: ThreadCap | None) -> None:
-    """Import what each forked worker would import by itself."""
-    _ = backend.background
-    with contextlib.suppress(OSError):  # a sandbox forbids it: the workers say so
-        backend.priority.get_process()
-    if cap is not None:
-        find_libraries()
-
-
 _executors: Final[Living[LowPriorityProcessPoolExecutor]] = Living()
 
 
@@ -464,18 +445,6 @@ def _begin_anew() -> None:
         executor._have_nobody()  # noqa: SLF001
 
 
-def _interrupt() -> None:
-    """At the interpreter's exit, after a Ctrl-C that has ended the program, end what its pools do."""
-    # What the interpreter has just shown: `last_exc` from Python 3.12 on. A session goes on after that.
-    last = getattr(sys, "last_type", None)
-    if last is not None and issubclass(last, KeyboardInterrupt) and not hasattr(sys, "ps1"):
-        interrupt_all()
-
-
-# Private, and there from Python 3.9 to 3.15: before the exit function of concurrent.futures.thread, which has been
-# registered earlier. Without it, the program ends when its tasks do.
-_register_atexit: Callable[..., object] | None = getattr(threading, "_register_atexit", None)
-if _register_atexit is not None:
-    _register_atexit(_interrupt)
+call_after_interrupt(interrupt_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew)

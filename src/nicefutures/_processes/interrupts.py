@@ -5,8 +5,9 @@ A task that ends with its KeyboardInterrupt says nothing of the worker, so the p
 
 import contextlib
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 _signals: Final[Any] = signal  # a type checker's Windows has no masks
@@ -106,3 +107,19 @@ def put_off() -> Iterator[None]:
     if state.is_noted:
         state.is_noted = False
         raise KeyboardInterrupt
+
+
+def call_after_interrupt(end: Callable[[], None]) -> None:
+    """Let something be called at the interpreter's exit, if Ctrl-C has ended the program."""
+
+    def end_if_interrupted() -> None:
+        # What the interpreter has just shown: `last_exc` from Python 3.12 on. A session goes on after that.
+        last = getattr(sys, "last_type", None)
+        if last is not None and issubclass(last, KeyboardInterrupt) and not hasattr(sys, "ps1"):
+            end()
+
+    # Private, and there from Python 3.9 to 3.15: before the exit function of concurrent.futures.thread, which has been
+    # registered earlier. Without it, the program ends when its tasks do.
+    register: Callable[..., object] | None = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        register(end_if_interrupted)

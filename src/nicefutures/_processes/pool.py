@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import process
-from concurrent.futures.process import BrokenProcessPool
 from logging import LogRecord
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +16,7 @@ from .._levels import Shortfall
 from .._system import backend
 from . import handle
 from .attempt import Exit, Policy
-from .breakage import WorkerCrashError, describe_end
+from .breakage import Breakage, WorkerCrashError, describe_end
 from .ending import begin_to_end_tree
 from .handle import Start, State, TooLongError, Worker, WorkerLostError
 from .packing import Packing
@@ -66,26 +65,6 @@ class Plan(NamedTuple):
     listener: Listener
     at_rest: Callable[[], None]
     at_end: list[Callable[[], None]]
-
-
-class Breakage:
-    """Why there is no use in a pool any more; an executor may have this for longer than its pool.
-
-    Attributes
-    ----------
-    text : str or None
-        None as long as nothing is wrong.
-    cause : BaseException or None
-        What an initializer raised, or how a process ended.
-    """
-
-    text: str | None = None
-    cause: BaseException | None = None
-
-    def raise_if_broken(self) -> None:
-        """Raise a BrokenProcessPool if something is wrong."""
-        if self.text is not None:
-            raise BrokenProcessPool(self.text) from self.cause
 
 
 class UnderWay:

@@ -134,6 +134,7 @@ def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable
         run = _Run(pool, Task(how.key), (call, how.number), hand_back)
         answer = run.run()
         if answer.kind == ToParent.RESULT:
+            _give_time_to_cancel(answer.value.error)
             calls.finish(chunk, answer.value)
             return
         error = answer.value
@@ -146,6 +147,12 @@ def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable
         calls.again(chunk)  # one of the calls cannot be sent: the others can
     else:
         calls.fail(chunk, error)
+
+
+def _give_time_to_cancel(error: BaseException | None) -> None:
+    """Wait after a Ctrl-C, which has reached who submitted, too: what waits is not to begin before it is cancelled."""
+    if isinstance(error, KeyboardInterrupt):
+        time.sleep(_TIME_TO_CANCEL)
 
 
 class Parts:
@@ -221,9 +228,8 @@ def _run(pool: Pool, task: Task, owned: list[ToDo]) -> Any:
         raise
     if answer.kind == ToParent.RESULT:
         return answer.value
-    if isinstance(answer.value, KeyboardInterrupt) and pool.under_way.count > len(pool.processes):
-        # Ctrl-C has reached who submitted, too. What waits is not to begin before that has been cancelled.
-        time.sleep(_TIME_TO_CANCEL)
+    if pool.under_way.count > len(pool.processes):
+        _give_time_to_cancel(answer.value)
     try:
         raise answer.value
     finally:

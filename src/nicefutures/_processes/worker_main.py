@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
-from .._blas import ThreadCap, cap_process
+from .._blas import ThreadCap, cap_process, find_libraries
 from .._failure import initialize, raise_if_refusing, settle
 from .._levels import ProcessPriority, Shortfall
 from .._system import backend
@@ -18,7 +18,7 @@ from . import interrupts, naming, once
 from .chunk import forget_watch
 from .main_module import import_main
 from .pipes import end_of, keep_from_children
-from .transport.pickling import can_go_by_name, pickle_alone, pickle_plain, pickle_whole
+from .transport.pickling import pickle_alone, pickle_plain, pickle_whole
 from .wire import ParentGoneError, StartError, ToParent, ToWorker, WorkerReport, sendable, tell_with
 
 if TYPE_CHECKING:
@@ -91,8 +91,7 @@ class OnStart:
         """Let what is in it be the same when it comes back from a forked worker."""
         if self._call[0] is not None:
             with contextlib.suppress(Exception):  # a forked worker has what cannot be pickled as well
-                if not can_go_by_name(self._call):
-                    pickle_whole(self._call)
+                pickle_whole(self._call)
 
     def __getstate__(self) -> Any:
         return {"_pickled": pickle_whole(self._call)}
@@ -102,6 +101,15 @@ class OnStart:
         if self._pickled:
             self._call = pickle.loads(self._pickled)  # noqa: S301, from the parent
         return self._call
+
+
+def import_before_fork(cap: ThreadCap | None) -> None:
+    """Import what each forked worker would import by itself."""
+    _ = backend.background
+    with contextlib.suppress(OSError):  # a sandbox forbids it: the workers say so
+        backend.priority.get_process()
+    if cap is not None:
+        find_libraries()
 
 
 def start_process(

@@ -437,15 +437,5 @@ def _dump_whole(obj: Any, by_value: bool) -> bytes:
     return _join(parts)
 
 
-def can_go_by_name(obj: Any) -> bool:
-    """Return whether another process finds by their names all functions and classes that this refers to."""
-    parts: list[Any] = []
-    try:
-        Pickler(_File(parts), pickle.HIGHEST_PROTOCOL, buffer_callback=lambda _: None).dump(obj)
-    except _REFUSALS:
-        return False
-    return not any(name in part for name in by_value() for part in parts if isinstance(part, bytes))
-
-
 def find_nothing(owner: Any) -> None:  # noqa: ARG001, a worker has sent nothing before
     return None
