@@ -251,7 +251,7 @@ class Storm(threading.Thread):
 def seconds_to_start(executor):
     """Start a worker, and return how long that takes: on a busy machine some are to live long enough for a task."""
     began = time.monotonic()
-    executor.submit(same, 1).result(PATIENCE)
+    executor.submit(sized, 1).result(PATIENCE)  # which has to import this module
     return time.monotonic() - began
 
 

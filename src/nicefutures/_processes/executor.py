@@ -79,7 +79,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     initargs : tuple, optional
         Arguments of `initializer`.
     max_tasks_per_child : int or None, default None
-        Number of tasks after which a worker is replaced. None: no limit.
+        Number of tasks after which a worker is replaced. None: no limit. `map` then sends each call for itself.
     priority : ProcessPriority or str, default ProcessPriority.IDLE
         Priority of the workers: IDLE, BELOW_NORMAL or NORMAL.
     on_denied : {"warn", "raise", "ignore"}, default "warn"
@@ -309,7 +309,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         buffersize: int | None = None,
         return_exceptions: bool = False,
     ) -> Iterator[_T]:
-        size = check_chunksize(chunksize)
+        size = check_chunksize(chunksize) or (None if self._max_tasks_per_child is None else 1)
         check_buffersize(buffersize)
         count = count_items(iterables)  # before they are used
         deadline = None if timeout is None else time.monotonic() + timeout

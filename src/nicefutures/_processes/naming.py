@@ -42,12 +42,12 @@ here: Final = _Here()
 @contextlib.contextmanager
 def pickling(*, is_main_known: bool) -> Iterator[None]:
     """Let this thread pickle for workers, for a while; the argument is as in `here`."""
-    before = here.is_main_known, here.sent
-    here.is_main_known, here.sent = is_main_known, []
+    before = here.is_main_known, here.sent, here.of_task
+    here.is_main_known, here.sent, here.of_task = is_main_known, [], None  # in a worker, its own workers have no tokens
     try:
         yield
     finally:
-        here.is_main_known, here.sent = before
+        here.is_main_known, here.sent, here.of_task = before
 
 
 _MAIN_ONLY: Final = (MAIN.encode(),)
