@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError
+from concurrent.futures import CancelledError
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 _T = TypeVar("_T")
@@ -196,8 +196,6 @@ class OrderedMap(Generic[_T]):
 
     def fail(self, chunk: Chunk, error: BaseException) -> None:
         """Take what came instead of results."""
-        if isinstance(error, BrokenExecutor | CancelledError):
-            self.end(error)
         self.finish(chunk, Done([], error, len(chunk.calls), lost=len(chunk.calls)))
 
     def end(self, error: BaseException) -> None:

@@ -117,14 +117,13 @@ class Attempt:
         The final one: whatever comes after that changes nothing.
     """
 
-    __slots__ = ("_crashes", "_lost", "_policy", "_silent", "first", "phase", "verdict")
+    # Of the class, for most tasks see none of this.
+    _crashes = _lost = _silent = first = 0
+    phase = Phase.STARTING
+    verdict: Verdict | None = None
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._crashes = self._lost = self._silent = 0
-        self.phase = Phase.STARTING
-        self.first = 0
-        self.verdict: Verdict | None = None
 
     def ready(self) -> None:
         """Note that its worker takes tasks."""

@@ -157,7 +157,7 @@ class Worker:
         WorkerLostError
             If it has died.
         """
-        end = self._open_end()
+        end = self._end or self._open_end()
         try:
             if packed.sent or self._has:
                 self._send_once(end, packed)
@@ -189,7 +189,7 @@ class Worker:
         TooLongError
             If it says nothing until then.
         """
-        end = self._open_end()
+        end = self._end or self._open_end()
         try:
             if deadline is not None or self.report is None:
                 self._wait(end, deadline)

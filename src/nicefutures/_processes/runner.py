@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -72,7 +72,10 @@ def run_owned(owned: list[Any], task: Task) -> Any:
     The task's `ToDo` and the pool's owner come in a list, and are taken from there: they are to be in no frame, for
     these are in the tracebacks of errors, which anybody may keep.
     """
+    is_first = _here.owner is not owned[-1]
     _here.owner = owned.pop()
+    if is_first:
+        _here.owner.pool.plan.packing.enter()
     return _run(_here.owner.pool, task, owned)
 
 
@@ -130,14 +133,19 @@ def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable
     run: _Run | None = None
     try:
         pool.breakage.raise_if_broken()
-        call: Any = run_chunk, (how.function.get(pool.plan.packing, how.number), chunk.calls), how.options
+        function = how.function.get(pool.plan.packing, how.number)
+        is_single = len(chunk.calls) == 1
+        call: Any = (function, chunk.calls[0], {}) if is_single else (run_chunk, (function, chunk.calls), how.options)
         run = _Run(pool, Task(how.key), (call, how.number), hand_back)
+        began = time.perf_counter()
         answer = run.run()
         if answer.kind == ToParent.RESULT:
-            _give_time_to_cancel(answer.value.error)
-            calls.finish(chunk, answer.value)
+            done = Done([answer.value], None, 1, time.perf_counter() - began) if is_single else answer.value
+            _give_time_to_cancel(done.error)
+            calls.finish(chunk, done)
             return
         error = answer.value
+        _give_time_to_cancel(error)
         has_begun = answer.kind != ToParent.UNREADABLE
     except BaseException as reason:  # noqa: BLE001, who takes the results has it
         error = reason.with_traceback(None)  # whose frames have the pool
@@ -147,6 +155,8 @@ def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable
         calls.again(chunk)  # one of the calls cannot be sent: the others can
     else:
         calls.fail(chunk, error)
+        if pool.breakage.text is not None or isinstance(error, CancelledError):
+            calls.end(error)
 
 
 def _give_time_to_cancel(error: BaseException | None) -> None:
@@ -215,7 +225,6 @@ def _run(pool: Pool, task: Task, owned: list[ToDo]) -> Any:
     StoppedError
         If it was stopped.
     """
-    pool.plan.packing.enter()
     try:
         pool.breakage.raise_if_broken()
         answer = _Run(pool, task, owned.pop()).run()
