@@ -404,22 +404,17 @@ def test_forbidden_io_class():
 
 @linux_only
 def test_worker_that_dies_while_it_reports():
-    """A worker that is killed while its failure is on its way breaks the pool as in the stdlib, and nothing hangs."""
+    """A worker that is killed while its failure is on its way is replaced, and nothing hangs."""
     run_lowered("""
-    from concurrent.futures.process import BrokenProcessPool
     warnings.simplefilter("ignore")
     for delay in (0.0, 0.01, 0.02, 0.03, 0.05):
         executor = LowPriorityProcessPoolExecutor(2, multiprocessing.get_context("spawn"), priority="normal")
-        futures = [executor.submit(identify, 5) for _ in range(3)]
+        futures = [executor.submit(identify, 0.1) for _ in range(3)]
         time.sleep(delay)
         for process in list(executor._processes.values()):
             process.kill()
         for future in futures:
-            try:
-                future.result(timeout=300)
-                raise AssertionError
-            except BrokenProcessPool:
-                pass
+            future.result(timeout=300)
         executor.shutdown()
 """)
 

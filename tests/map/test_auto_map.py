@@ -24,10 +24,10 @@ from calls import (
     map_inside,
     note_and_hold,
     refuse_at,
+    same,
     sleep_longer_from_300,
     slow_until_fourth,
 )
-from handing_over import same
 from marks import forks, linux_only, posix_only
 from nicefutures import LowPriorityProcessPoolExecutor
 from nicefutures._threads.gil import has_gil
