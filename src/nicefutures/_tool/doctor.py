@@ -245,7 +245,7 @@ def _report(
     elif all(verdict.outcome == "nothing to win" for verdict in verdicts):
         yield "Low priority is not needed on this machine."
     elif any(verdict.outcome == "no effect" for verdict in verdicts):
-        yield "Low priority works on this machine, for programs in other sessions with isolate=True."
+        yield "Low priority works on this machine. For programs in other sessions, use isolate=True."
     else:
         yield "Low priority works on this machine."
     for text in said:
