@@ -358,7 +358,11 @@ def wait_at_barrier(number):
 
 
 @pytest.mark.every_python
-@pytest.mark.parametrize("options", [{}, {"on_crash": "retry"}, {"task_timeout": PATIENCE}, {"memory_limit": "1 GiB"}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"on_crash": "retry"}, {"task_timeout": PATIENCE}, pytest.param({"memory_limit": "1 GiB"}, marks=linux_only)],
+    ids=["plain", "retry", "timeout", "memory"],
+)
 def test_calls_that_wait_for_each_other(context, options):
     """Two calls of one map meet, although they may go in one chunk."""
     initial = (context.Barrier(2),)
