@@ -20,6 +20,13 @@ def same(value):
     return value
 
 
+def cancel_at_two(number):
+    """Raise what a future of the task's own that was cancelled raises."""
+    if number == 2:
+        raise CancelledError
+    return number
+
+
 def invert(number):
     return 1 / number
 
@@ -129,3 +136,12 @@ def test_result_that_cannot_be_unpickled(on_crash):
         assert "not here" in str(results[1])
         assert [executor.submit(same, number).result(PATIENCE) for number in range(3)] == [0, 1, 2]
         assert list(executor.map(same, range(5), chunksize=5, return_exceptions=True)) == list(range(5))
+
+
+@pytest.mark.parametrize("chunksize", [1, 3, "auto"])
+def test_cancelled_error_of_a_call(chunksize):
+    """It is that call's, and no reason to end the others."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        results = list(executor.map(cancel_at_two, range(20), chunksize=chunksize, return_exceptions=True))
+        assert isinstance(results.pop(2), CancelledError)
+        assert results == [0, 1, *range(3, 20)]

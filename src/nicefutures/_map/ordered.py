@@ -21,7 +21,8 @@ CHUNKS_NOTE: Final = """
         With ``chunksize="auto"``, a chunk has as many calls as take about 20 ms, judged by earlier calls. Short calls
         then cost a few microseconds each, and a result waits for others of its chunk for about that time. If a chunk
         takes longer than 50 ms, other workers make those of its calls that have not begun. A call that raises ends the
-        results at its place, as with chunks of one call.
+        results at its place, as with chunks of one call. `buffersize` counts calls then, and
+        chunks if you pass their size.
 
         The results have a `len`, for progress bars, if all iterables have one.
         """
@@ -93,7 +94,8 @@ class OrderedMap(Generic[_T]):
     size : int or None
         How many calls a chunk has; None: as many as take a few milliseconds.
     buffersize : int or None
-        How many chunks may be under way whose results have not been yielded. None: all inputs are collected at once.
+        How many calls may be under way whose results have not been yielded; with a `size`, how many chunks. None: all
+        inputs are collected at once.
     return_exceptions : bool
         Whether what a call raises is a result.
     """

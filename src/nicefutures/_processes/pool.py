@@ -81,11 +81,10 @@ class UnderWay:
         self._at_rest = at_rest
         self._lock = threading.Lock()
 
-    def begin(self) -> int:
-        """Count one more; return how many there are."""
+    def begin(self) -> None:
+        """Count one more."""
         with self._lock:
             self.count += 1
-            return self.count
 
     def end(self, _: Any = None) -> None:
         """One is done, or was cancelled."""

@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -155,7 +155,7 @@ def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable
         calls.again(chunk)  # one of the calls cannot be sent: the others can
     else:
         calls.fail(chunk, error)
-        if pool.breakage.text is not None or isinstance(error, CancelledError):
+        if pool.breakage.text is not None or isinstance(error, StoppedError):
             calls.end(error)
 
 
