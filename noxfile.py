@@ -2,7 +2,7 @@
 # /// script
 # dependencies = ["nox>=2025.2.9"]
 # ///
-"""What CI does, on your machine: ``nox``, or ``nox -s tests``."""
+"""Run the jobs of CI on your machine: ``nox``, or ``nox -s tests``."""
 
 import nox
 

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 (a script that CI runs)
-"""Fail if a test was skipped in every job: ``check_skips.py RESULTS...``, the JUnit files that pytest has written.
+"""Fail if a test was skipped in every job: ``check_skips.py RESULTS...``, where RESULTS are JUnit files of pytest.
 
 A test that no job runs tests nothing.
 """
@@ -26,9 +26,9 @@ def main(paths: list[str]) -> int:
         for name, reason in read(path).items():
             found[name].append(reason)
     skipped = {name: reasons[0] for name, reasons in found.items() if None not in reasons}
-    # A module that is skipped as a whole is one entry, "::module"; where it was not, its tests are the entries.
+    # A module that is skipped as a whole is one entry, "::module"; in a job that runs it, its tests are the entries.
     places = {name.partition("::")[0] for name, reasons in found.items() if None in reasons}
-    modules = {f"::{module}" for place in places for module in (place, place.rpartition(".")[0])}  # or of a class
+    modules = {f"::{module}" for place in places for module in (place, place.rpartition(".")[0])}  # or a class's
     skipped = {name: reason for name, reason in skipped.items() if name not in modules}
     for name, reason in sorted(skipped.items()):
         print(f"skipped in every job: {name}: {reason}")

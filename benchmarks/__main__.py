@@ -7,7 +7,7 @@ _NEEDED = ("matplotlib", "nicefutures", "numpy", "psutil", "pyperf", "rich", "sc
 
 
 def main() -> int:
-    """Run the command line, if what it needs is installed."""
+    """Run the command line, if the packages that it needs are installed."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         print(f'no {", ".join(missing)}: install the extra: python -m pip install -e ".[bench]"', file=sys.stderr)

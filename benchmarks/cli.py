@@ -1,9 +1,10 @@
 """The command line."""
 
 import argparse
+import dataclasses
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -24,7 +25,7 @@ How responsive a user interface stays under heavy NumPy loads, and what the GIL 
 Without a command: the quick suite, in a minute.
 """
 SUITES: Final = (*DESIGNS, *PLAIN)
-# Rounds and length of windows over those of the suite.
+# Number of rounds, and the duration of a measurement relative to the suite's.
 _PRESETS: Final = {"quick": (1, 0.5), "full": (5, 1.5)}
 _MOST_SECONDS: Final = 3600
 
@@ -43,11 +44,17 @@ def main(arguments: Sequence[str]) -> int:
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse(options.parser, unknown)
-    return int(options.run(options))
+    if options.run in (_run, _list):
+        return int(options.run(options))
+    try:
+        return int(options.run(options))
+    except (OSError, ValueError) as error:  # from a file that the user named
+        print(error, file=sys.stderr)
+        return 1
 
 
 def _refuse(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> NoReturn:
-    """End with what is allowed; argparse itself would tell that of the main parser."""
+    """Exit with the options of this command; argparse itself would print those of the main parser."""
     allowed = ", ".join(sorted(name for action in parser._actions for name in action.option_strings))  # noqa: SLF001
     parser.error(f"unknown: {' '.join(unknown)}; allowed: {allowed}")
 
@@ -85,9 +92,16 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--workers", nargs="+", type=_positive, metavar="N", help="of each executor")
     parser.add_argument("--blas-threads", nargs="+", type=_positive, metavar="N", help="at most, in each process")
     parser.add_argument("--foreign", nargs="+", type=_count, metavar="N", help="busy processes beside it all")
-    parser.add_argument("--switch-interval", nargs="+", type=_seconds, metavar="MS", help="of the interpreter, in ms")
     parser.add_argument(
-        "--drawing", nargs="+", type=_seconds, metavar="MS", help="of the window, for each frame, in ms"
+        "--switch-interval", dest="switch_ms", nargs="+", type=_seconds, metavar="MS", help="of the interpreter, in ms"
+    )
+    parser.add_argument(
+        "--drawing",
+        dest="drawing_ms",
+        nargs="+",
+        type=_seconds,
+        metavar="MS",
+        help="of the window, for each frame, in ms",
     )
     parser.add_argument("--feeding", nargs="+", choices=FEEDINGS, help=f"how tasks come: {', '.join(FEEDINGS)}")
     parser.add_argument("--python", nargs="+", default=[], metavar="PATH", help="further interpreters to measure with")
@@ -180,18 +194,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _axes(options: argparse.Namespace) -> Axes:
-    axes = Axes(
-        options.executor,
-        options.priority,
-        options.load,
-        options.workers,
-        options.blas_threads,
-        options.ui,
-        options.foreign,
-        options.switch_interval,
-        options.drawing,
-        options.feeding,
-    )
+    axes = Axes(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Axes)})
     for executor in options.executor or ():
         allowed = EXECUTORS[executor].priorities
         if options.priority and allowed and not set(options.priority) & set(allowed):
@@ -221,43 +224,26 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{path.stem}-report")
 
 
-def _with_files(act: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    try:
-        return act(options)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
 def _report(options: argparse.Namespace) -> int:
-    def act(options: argparse.Namespace) -> int:
-        from .reporting.report import write_report
+    from .reporting.report import write_report
 
-        print(write_report(load(options.file), options.output or _beside(options.file)))
-        return 0
-
-    return _with_files(act, options)
+    print(write_report(load(options.file), options.output or _beside(options.file)))
+    return 0
 
 
 def _show(options: argparse.Namespace) -> int:
-    def act(options: argparse.Namespace) -> int:
-        from .reporting.printing import show
+    from .reporting.printing import show
 
-        show(load(options.file), markdown=options.markdown, only=options.table)
-        return 0
-
-    return _with_files(act, options)
+    show(load(options.file), markdown=options.markdown, only=options.table)
+    return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    def act(options: argparse.Namespace) -> int:
-        from .reporting.compare import compare
-        from .reporting.printing import print_tables
+    from .reporting.compare import compare
+    from .reporting.printing import print_tables
 
-        print_tables(*compare(load(options.first), load(options.second)))
-        return 0
-
-    return _with_files(act, options)
+    print_tables(*compare(load(options.first), load(options.second)))
+    return 0
 
 
 def _list(_options: argparse.Namespace) -> int:

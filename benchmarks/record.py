@@ -1,15 +1,15 @@
-"""What a run leaves: one JSON file, which all that is printed and drawn comes from. Its schema is in ``docs/``."""
+"""The record of a run: one JSON file, from which all output is made. Its schema is in ``docs/``."""
 
 import json
 from pathlib import Path
 from typing import Any, Final
 
-# Raised when a file of an older version could no longer be shown.
+# Increased when files of an older version can no longer be shown.
 FORMAT: Final = 2
 
 
 def save(record: dict[str, Any], path: Path) -> None:
-    """Write the record, in one step: a file that was good stays good if this fails."""
+    """Write the record in one step: if this fails, an existing file stays intact."""
     draft = path.with_name(f"{path.name}.part")
     draft.write_text(json.dumps(record, separators=(",", ":")) + "\n", encoding="utf-8")
     draft.replace(path)
@@ -21,9 +21,9 @@ def load(path: Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the file is not one.
+        If the file is not a record.
     OSError
-        If it cannot be read.
+        If the file cannot be read.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
-"""Which system this is, and the calls that only some systems have. Nowhere else here is the system asked for its name.
+"""The operating system, and calls that only some systems have. No other module here asks for the system's name.
 
-It is as light as the processes that watch.
+This module imports little, because the processes that watch need it.
 """
 
 import os
@@ -14,7 +14,7 @@ WINDOWS: Final = sys.platform == "win32"
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use; Windows' pools take 61 workers at most."""
+    """Return how many CPUs this process may use; except on Linux at most 61, the most workers of a pool on Windows."""
     if sys.platform == "linux":
         cpus = len(os.sched_getaffinity(0))
     else:
@@ -23,7 +23,7 @@ def usable_cpus() -> int:
 
 
 def raise_to_real_time(priority: int) -> bool:
-    """Let nothing else in this machine keep this process waiting; return whether that was to be had."""
+    """Give this process a real-time priority, so that no other process delays it; return whether that succeeded."""
     if sys.platform == "linux":
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
@@ -46,13 +46,13 @@ def lower_by_psutil() -> None:
 
 
 def lower_by_os_nice() -> None:
-    """Lower this process as far as `os.nice` can; Windows has none."""
+    """Lower this process as far as `os.nice` can; do nothing on Windows, which lacks it."""
     if sys.platform != "win32":
         os.nice(19)
 
 
 def lower_thread(tid: int) -> None:
-    """Lower a thread to nice 19, on Linux, where each has a nice value of its own."""
+    """Lower a thread to nice 19 on Linux, where each thread has its own nice value."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, tid, 19)
 
@@ -74,13 +74,21 @@ def level_of_thread(tid: int) -> str:
     return level
 
 
+def cpu_ns_of_thread(tid: int) -> int | None:
+    """Return the CPU time of a thread of this process, in ns; None where the system does not report it."""
+    if not LINUX:
+        return None
+    with open(f"/proc/self/task/{tid}/schedstat", encoding="ascii") as numbers:
+        return int(numbers.read().split()[0])  # the first one: Documentation/scheduler/sched-stats.rst
+
+
 def end_group(leader: Any) -> None:
-    """End a process and its group; Windows has no groups that could be ended together."""
+    """End a process and its group; on Windows, which has no such groups, only the process."""
     if sys.platform == "win32":
         leader.kill()
     else:
         # Not SIGKILL: multiprocessing's resource tracker ignores SIGTERM, cleans up when the others are gone, and ends.
-        try:  # noqa: SIM105, contextlib is a module more
+        try:  # noqa: SIM105, contextlib would be another import
             os.killpg(leader.pid, signal.SIGTERM)
         except ProcessLookupError:
             pass

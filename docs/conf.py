@@ -1,4 +1,4 @@
-# ruff: noqa: INP001 (Sphinx runs this file, nobody imports it)
+# ruff: noqa: INP001 (Sphinx runs this file, no module imports it)
 """Configuration of Sphinx: ``sphinx-build -W -n docs docs/_build``."""
 
 import os
@@ -21,7 +21,7 @@ extensions = [
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_build", "_results"]
-# The files of results as they are, and the reports and figures that are made of them.
+# The files of results as they are, and the reports and figures that are made from them.
 html_extra_path = ["results", "_results/reports"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -44,18 +44,19 @@ html_theme_options = {
     "source_directory": "docs/",
 }
 
-# Links to Python's own documentation need its inventory, so they are made where there is a network for certain.
+# Links to Python's own documentation need its inventory, so they are only made where a network is certain.
 if os.environ.get("READTHEDOCS") or os.environ.get("NICEFUTURES_DOCS_ONLINE"):
     extensions.append("sphinx.ext.intersphinx")
     intersphinx_mapping = {"python": ("https://docs.python.org/3", None)}
 
-# Names of the standard library, and words of the docstrings' type descriptions that are no classes.
+# Names of the standard library, and words in the docstrings' type descriptions that are not classes.
 nitpick_ignore_regex = [
     (r"py:.*", r"(concurrent\.futures|collections\.abc|contextlib|multiprocessing|subprocess|threading|enum)\..*"),
     (r"py:(class|exc)", r"(OSError|PermissionError|ProcessLookupError|RuntimeWarning|TypeError|ValueError)"),
     (r"py:class", r"(bool|callable|context|default|int|None|optional|str|tuple)"),
     (r"py:.*", r"nicefutures\._.*"),
-    # The integrations' docstrings name the levels as the others do; from their modules that is no link.
+    # The integrations' docstrings name the levels like the other docstrings, but from their modules this is no link.
     (r"py:class", r"(ProcessPriority|ThreadPriority)(\.\w+)?"),
     (r"py:class", r"(distributed|joblib)\..*"),
+    (r"py:exc", r"BrokenExecutor"),  # of concurrent.futures
 ]

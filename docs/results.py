@@ -1,11 +1,11 @@
 # ruff: noqa: INP001 (a script beside the pages)
-"""Make what comes from the files in ``docs/results/``: ``python docs/results.py``.
+"""Make reports, parts and pictures from the files in ``docs/results/``: ``python docs/results.py``.
 
 Each file gives a report with its figures, in ``docs/_results/reports/``, and parts for the pages: tables and sentences.
 A page asks for a part by the file and a text of the table's title; without a text, it gets the verdict.
 :mod:`results_in_pages` inserts the parts when the pages are built. Parts that are up to date are not made again.
 
-The README's picture is ``docs/images/kept-light.svg`` and ``kept-dark.svg``, of ``neighbour.json``.
+The README's picture is ``docs/images/kept-light.svg`` and ``kept-dark.svg``, from ``neighbour.json``.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
 RESULTS = ROOT / "docs" / "results"
 MADE = ROOT / "docs" / "_results"
-# Of neighbour.json, which has more.
+# The executors of neighbour.json that the picture shows, and their names in it.
 _IN_PICTURE = {
     "ProcessPoolExecutor": "ProcessPoolExecutor",
     "ProcessPoolExecutor, psutil nice()": "with the psutil nice() recipe",
@@ -48,13 +48,13 @@ def make(path: Path) -> Path:
         summary = summarise(record)
         write_report(record, MADE / "reports" / path.stem, summary)
         parts.parent.mkdir(parents=True, exist_ok=True)
-        # Last, for it says that all the others are there.
+        # Written last, because this file means that all others exist.
         parts.write_text(json.dumps(_parts_of(path, record, summary)), encoding="utf-8")
     return parts
 
 
 def _again(path: Path) -> Path:
-    """Return the file of the second run of the same, which may not be there."""
+    """Return the file of the second run of the same suite, which may not exist."""
     return path.with_stem(f"{path.stem}-again")
 
 
@@ -64,13 +64,13 @@ def _last_change(path: Path) -> float:
 
 
 def compute_parts(path: Path) -> Parts:
-    """Return what a file gives, whatever has been made before."""
+    """Compute the parts of a file, even if they have been made before."""
     record = load(path)
     return _parts_of(path, record, summarise(record))
 
 
 def read_parts(path: Path) -> Parts:
-    """Return what a file gives; it is made if need be."""
+    """Return the parts of a file; make them if necessary."""
     return dict(json.loads(make(path).read_text(encoding="utf-8")))
 
 
@@ -93,14 +93,14 @@ def find_part(what: str, parts_of: Callable[[Path], Parts]) -> str:
     ----------
     what : str
         The file and a text of the table's title, as in "desktop.json: In short". "the machine", "the tool" and
-        "agreement" are no tables.
+        "agreement" are not tables.
     parts_of : callable
         Takes a path, and returns its parts.
 
     Raises
     ------
     ValueError
-        If there is no such file, or not one such table.
+        If there is no such file, or not exactly one such table.
     """
     file, _, title = what.partition(": ")
     path = RESULTS / file
@@ -130,7 +130,7 @@ def draw_pictures() -> dict[Path, str]:
 
 
 def main() -> None:
-    """Make all of it."""
+    """Make all reports, parts and pictures."""
     for path in sorted(RESULTS.glob("*.json")):
         make(path)
         print(MADE / "reports" / path.stem / "report.html")

@@ -34,7 +34,7 @@ def _fill(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Connect both."""
+    """Connect both functions to Sphinx."""
     app.connect("config-inited", _make)
     app.connect("source-read", _fill)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,6 +1,6 @@
-"""Ask the operating system what is in force, by other means than the library's own where there are any.
+"""Ask the operating system for the current levels, where possible by other means than the library's own.
 
-Workers import this for the tasks that report, so it imports nothing that they do not need.
+Workers import this module for the tasks that report levels, so it imports only modules that they need.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ WINDOWS = sys.platform == "win32"
 MACOS = sys.platform == "darwin"
 may_raise = WINDOWS or os.geteuid() == 0
 
-# One thread's (policy, nice, I/O class) on Linux, its process' class on Windows, its process' nice elsewhere.
+# (policy, nice, I/O class) of a thread on Linux, the priority class of a process on Windows, its nice value elsewhere.
 if LINUX:
     PROCESS = {
         ProcessPriority.IDLE: ("SCHED_IDLE", 0, "IDLE"),
@@ -65,7 +65,7 @@ def _linux_thread(tid):
 
 
 def ask_threads(pid=None):
-    """Every thread of a process (Linux), or the process."""
+    """Return the levels of all threads of a process (Linux), or of the process."""
     if LINUX:
         found = []
         for tid in os.listdir(f"/proc/{pid or os.getpid()}/task"):
@@ -81,10 +81,10 @@ def ask_threads(pid=None):
     return [os.getpriority(os.PRIO_PROCESS, pid or 0)]
 
 
-def ask_thread():
-    """The calling thread."""
+def ask_thread(tid=0):
+    """Return the level of the calling thread; on Linux also of another one."""
     if LINUX:
-        return _linux_thread(0)
+        return _linux_thread(tid)
     if WINDOWS:
         kernel32 = _kernel32()
         return kernel32.GetThreadPriority(kernel32.GetCurrentThread())
@@ -92,12 +92,12 @@ def ask_thread():
 
 
 def open_thread(tid):
-    """Return a handle on a thread that outlives it (Windows)."""
+    """Return a handle on a thread, valid also after the end of the thread (Windows)."""
     return _kernel32().OpenThread(0x0800, False, tid)
 
 
 def ask_thread_handle(handle):
-    """The thread that the handle is of (Windows)."""
+    """Return the level of a thread from its handle (Windows)."""
     return _kernel32().GetThreadPriority(handle)
 
 
@@ -105,13 +105,13 @@ def ask_thread_handle(handle):
 
 
 def report(seconds=0.0):
-    """Worker's process id and levels."""
+    """Return the worker's process id and levels."""
     time.sleep(seconds)
     return os.getpid(), ask_threads()
 
 
 def report_blas(_=None):
-    """Worker's levels after it made threads of its own."""
+    """Return the worker's process id, and its levels while it has BLAS threads and a thread of its own."""
     import numpy as np
 
     square = np.ones((300, 300))
@@ -126,5 +126,5 @@ def report_blas(_=None):
 
 
 def send_levels(connection):
-    """Tell the parent what the levels are now."""
+    """Send the current levels to the parent."""
     connection.send(ask_threads())

@@ -4,7 +4,7 @@ import time
 
 
 def remove_group(group):
-    """Remove a control group: a fork server and a resource tracker leave it after their program."""
+    """Remove a control group. A fork server and a resource tracker may leave it later than their program."""
     deadline = time.monotonic() + 10
     while group.exists():
         try:

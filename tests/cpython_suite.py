@@ -1,7 +1,7 @@
 """CPython's own tests of concurrent.futures, run on our executors: ``python tests/cpython_suite.py``.
 
-With the ``test`` package, which some distributions leave out. pytest does not collect this:
-the tests are the standard library's, and look into its private parts.
+They need the ``test`` package, which some distributions leave out. pytest does not collect them, because they are the
+standard library's tests, and use its private attributes.
 """
 
 import concurrent.futures
@@ -12,13 +12,14 @@ import re
 import sys
 import unittest
 
+import nicefutures
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
 
 SUITE = "test.test_concurrent_futures"
 
 
 class WatchedThreadPoolExecutor(PriorityThreadPoolExecutor):
-    """One that limits its workers."""
+    """A thread pool that limits its running workers."""
 
     __init__ = functools.partialmethod(PriorityThreadPoolExecutor.__init__, latency_target=0.005)
 
@@ -27,17 +28,25 @@ OURS = {
     concurrent.futures.ProcessPoolExecutor: LowPriorityProcessPoolExecutor,
     concurrent.futures.ThreadPoolExecutor: PriorityThreadPoolExecutor,
 }
-# A second time, the tests of the thread pool only.
+if hasattr(concurrent.futures, "InterpreterPoolExecutor"):
+    OURS[concurrent.futures.InterpreterPoolExecutor] = nicefutures.PriorityInterpreterPoolExecutor
+# The tests of the thread pool run a second time with this class.
 WATCHED = {PriorityThreadPoolExecutor: WatchedThreadPoolExecutor}
 LEFT_OUT = (
     # These import the executor's class by name from concurrent.futures, in a fresh interpreter.
     "test_interpreter_shutdown",
     "test_submit_after_interpreter_shutdown",
     "test_hang_gh83386",
-    # These are about the stdlib engine's own threads: that which manages workers, and that which feeds their queue.
+    # These are about the threads of the stdlib's engine, which manage workers and feed their queue.
     "ProcessPool.*test_shutdown_deadlock_pickle",
     "ProcessPool.*test_python_finalization_error",
-    # Its tasks cannot be pickled: it counts workers that are started for what has failed already.
+    # New in 3.14.10: also about these threads, and about tasks that end with an error if the executor is gone before
+    # the last worker's task ends. Here such tasks are finished: tests/processes/test_deaths.py.
+    "ProcessPool.*gh119592",
+    "ProcessPool.*gh152967",
+    "ProcessPool.*test_force_shutdown_during_max_tasks_worker_exit",
+    "ProcessPool.*test_failed_worker_replacement_breaks_pool",
+    # Its tasks cannot be pickled, and it counts the workers that are started for tasks that have already failed.
     "ProcessPool.*(Spawn|Forkserver).*test_processes_terminate",
 )
 
@@ -52,7 +61,7 @@ def swap_in(executors: dict[type, type]) -> None:
 
 
 def keep(suite: unittest.TestSuite, part: str) -> unittest.TestSuite:
-    """Return the tests with `part` in their name, without what is left out."""
+    """Return the tests with `part` in their name, except those of LEFT_OUT."""
     kept = unittest.TestSuite()
     for test in suite:
         if isinstance(test, unittest.TestSuite):
@@ -63,7 +72,7 @@ def keep(suite: unittest.TestSuite, part: str) -> unittest.TestSuite:
 
 
 def main() -> int:
-    """Run all of it; return the exit status."""
+    """Run all tests; return the exit status."""
     package = importlib.import_module(SUITE)
     parts = getattr(package, "__path__", None)
     names = [SUITE]

@@ -1,14 +1,13 @@
-"""Waiting for what has to come, however busy the machine is."""
+"""Wait for events, however busy the machine is."""
 
 import time
 
-# Seconds: so long that only what would never come is still not there, even where low-priority work has to wait for
-# busy programs.
+# Seconds: long enough for every event that happens at all, even if low-priority work has to wait for busy programs.
 PATIENCE = 300
 
 
 def wait_until(condition, seconds=PATIENCE):
-    """Wait until something holds; return it."""
+    """Wait until a condition is true; return its value."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it never came true"

@@ -1,4 +1,4 @@
-"""Programs that run in an interpreter of their own: as another user, in a sandbox, or to be ended."""
+"""Programs that run in their own interpreter: as another user, in a sandbox, or to be killed."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from patience import PATIENCE
 
 TESTS = Path(__file__).parent
-# What a program can import: what the tests of any room can.
+# Folders from which a program can import: all folders of tests.
 _ROOMS = sorted({str(path.parent) for path in TESTS.rglob("*.py")})
 
 
@@ -37,7 +37,7 @@ def run_python(code, *arguments, command=(), timeout=2 * PATIENCE, **options):
 
 
 def unprivileged():
-    """Return what to put before a command so that it runs as a user who may lower only."""
+    """Return a prefix for a command, with which it runs as a user who may only lower priorities."""
     if os.geteuid() != 0:
         return []
     keep = "-all,+dac_read_search"  # the interpreter may lie in root's home
@@ -54,18 +54,20 @@ def unprivileged():
     return prefix
 
 
-# A container that forbids sched_setscheduler: a seccomp filter does the same.
+# A seccomp filter forbids calls, as a container does with sched_setscheduler.
 FORBID = """
 import ctypes, struct, sys, warnings
 from nicefutures import *
 from asking import *
 from tasks import *
 
-def forbid(*numbers):
-    # Classic BPF (linux/filter.h, linux/seccomp.h): load the call's number, answer EPERM if it is one of these.
+EPERM, ENOSYS, KILL = 0x00050000 | 1, 0x00050000 | 38, 0x80000000
+
+def forbid(*numbers, answer=EPERM):
+    # Classic BPF (linux/filter.h, linux/seccomp.h): load the call's number, answer so if it is one of these.
     program = [(0x20, 0, 0, 0)]
     for number in numbers:
-        program += [(0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | 1)]
+        program += [(0x15, 0, 1, number), (0x06, 0, 0, answer)]
     program.append((0x06, 0, 0, 0x7FFF0000))
     code = b"".join(struct.pack("HBBI", *line) for line in program)
     class Filter(ctypes.Structure):
@@ -76,11 +78,11 @@ def forbid(*numbers):
     fprog = Filter(len(program), code)
     assert libc.prctl(22, 2, ctypes.addressof(fprog), 0, 0) == 0, ctypes.get_errno()  # PR_SET_SECCOMP, filter
 
-SCHED_SETSCHEDULER, SETPRIORITY, IOPRIO_SET, IOPRIO_GET = 144, 141, 251, 252  # x86_64
+SCHED_SETSCHEDULER, SETPRIORITY, IOPRIO_SET, IOPRIO_GET, SCHED_GETAFFINITY = 144, 141, 251, 252, 204  # x86_64
 record = warnings.catch_warnings(record=True)
 log = record.__enter__()
 warnings.simplefilter("always")
-# As in pyproject.toml. A thread that was joined may still be there for the system.
+# As in conftest.py. A thread that was joined may still be there for the system.
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 if __name__ == "__main__":
 """

@@ -1,4 +1,4 @@
-"""Tasks that workers run. A spawned worker imports this module for them: it costs as good as nothing."""
+"""Tasks that workers run. A spawned worker imports this module, so the import must cost almost nothing."""
 
 import os
 import signal
@@ -7,13 +7,13 @@ import time
 
 
 def identify(seconds=0.0):
-    """Worker's process id."""
+    """Return the worker's process id."""
     time.sleep(seconds)
     return os.getpid()
 
 
 def nap(seconds):
-    """Take some time; return it."""
+    """Sleep; return the time."""
     time.sleep(seconds)
     return seconds
 
@@ -26,12 +26,17 @@ def hold_until(path, value=None):
 
 
 def meet(folder, count):
-    """Wait until so many workers have come, each with a file in an empty folder; return the process id."""
+    """Wait until `count` workers have made a file each in an empty folder; return the process id."""
     with open(os.path.join(folder, str(os.getpid())), "wb"):
         pass
     while len(os.listdir(folder)) < count:
         time.sleep(0.005)
     return os.getpid()
+
+
+def same(value):
+    """Return the argument."""
+    return value
 
 
 def add(a, b=0, *, c=0):
@@ -61,15 +66,15 @@ def die_hard():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-_state = threading.local()
+_values = {}  # by thread; not `threading.local`, whose values an interpreter loses after each call
 
 
 def remember(*values):
-    _state.values = values
+    _values[threading.get_ident()] = values
 
 
 def recall():
-    return getattr(_state, "values", None)
+    return _values.get(threading.get_ident())
 
 
 def recall_later(_):
@@ -82,7 +87,7 @@ def recall_and_identify(_):
 
 
 def nested(value):
-    """A task that has a worker of its own."""
+    """Add 1 to a value in a pool that the worker opens."""
     from multiprocessing import get_context
 
     from nicefutures import LowPriorityProcessPoolExecutor

@@ -1,4 +1,4 @@
-"""Bad input is refused where it is passed, with the value and what is allowed."""
+"""A wrong argument is refused where it is passed, with the value and the allowed ones."""
 
 import builtins
 import pickle
@@ -6,6 +6,7 @@ import pickle
 import psutil
 import pytest
 
+from marks import INTERPRETER_POOLS
 from nicefutures import (
     LowPriorityProcessPoolExecutor,
     PriorityError,
@@ -19,7 +20,7 @@ from nicefutures import (
     set_thread_priority,
     thread_priority,
 )
-from nicefutures._arguments import parse_memory_limit
+from nicefutures._arguments import check_idle_after, parse_memory_limit, parse_pause_when
 from nicefutures._levels import NoSuchProcessError, NotPermittedError, Shortfall, parse_priority
 from nicefutures._system import backend
 from tasks import identify
@@ -27,7 +28,7 @@ from tasks import identify
 pytestmark = pytest.mark.every_python
 
 MIB = 2**20
-POOLS = [LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor]
+POOLS = [LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor, *INTERPRETER_POOLS]
 every_pool = pytest.mark.parametrize("pool", POOLS)
 
 
@@ -38,7 +39,7 @@ def test_parse(name):
 
 
 def test_order():
-    """Levels compare by what they mean, and have the names of the Windows API."""
+    """Levels are ordered by priority, and have the names of the Windows API."""
     assert list(ProcessPriority) == sorted(ProcessPriority)
     assert list(ThreadPriority) == sorted(ThreadPriority)
     assert [p.name for p in ProcessPriority] == ["IDLE", "BELOW_NORMAL", "NORMAL", "ABOVE_NORMAL", "HIGH", "REALTIME"]
@@ -62,7 +63,7 @@ def test_order():
     [("lazy", ValueError), ("", ValueError), (19, TypeError), (None, TypeError), (b"idle", TypeError)],
 )
 def test_wrong_priority(take, wrong, error):
-    """A wrong priority is named, with the right ones, by whatever takes one."""
+    """Every function that takes a priority names a wrong one, and lists the right ones."""
     with pytest.raises(error) as caught:
         take(wrong)
     assert repr(wrong) in str(caught.value)
@@ -71,21 +72,21 @@ def test_wrong_priority(take, wrong, error):
 
 
 def test_wrong_kind_of_priority():
-    """A thread's level is not a process' level."""
+    """A process does not accept the level of a thread."""
     with pytest.raises(TypeError, match="ProcessPriority"):
         set_process_priority(ThreadPriority.IDLE)
 
 
 @pytest.mark.parametrize("level", ["above_normal", "HIGH", ProcessPriority.REALTIME])
 def test_process_pool_only_lowers(level):
-    """A level above NORMAL is refused with what to use instead."""
+    """A level above NORMAL is refused, and the error says what to use instead."""
     with pytest.raises(ValueError, match=r"initializer=nicefutures\.set_process_priority"):
         LowPriorityProcessPoolExecutor(priority=level)
 
 
 @every_pool
 def test_wrong_on_denied(pool):
-    """A typo in on_denied is a ValueError that lists what is allowed."""
+    """A typo in on_denied is a ValueError that lists the allowed values."""
     with pytest.raises(ValueError, match=r"'wran'.*'warn', 'raise', 'ignore'"):
         pool(on_denied="wran")
     with pytest.raises(ValueError, match=r"\['warn'\]"):
@@ -95,7 +96,7 @@ def test_wrong_on_denied(pool):
 @every_pool
 @pytest.mark.parametrize("number", [0, -1])
 def test_max_workers_range(pool, number):
-    """As in the stdlib."""
+    """`max_workers` must be greater than 0, as in the stdlib."""
     with pytest.raises(ValueError, match="greater than 0"):
         pool(number)
 
@@ -103,14 +104,14 @@ def test_max_workers_range(pool, number):
 @every_pool
 @pytest.mark.parametrize("wrong", ["idle", 2.5, 2.0])
 def test_max_workers_type(pool, wrong):
-    """A priority in the place of max_workers is a TypeError that says so, and so is half a worker."""
+    """A priority or a float in the place of max_workers is a TypeError that says so."""
     with pytest.raises(TypeError, match=rf"max_workers must be .* not {wrong!r}"):
         pool(wrong)
 
 
 @every_pool
 def test_initializer(pool):
-    """What would break every worker is refused at once."""
+    """An initializer that would break every worker is refused at once."""
     with pytest.raises(TypeError, match="initializer must be a callable"):
         pool(initializer="nice")
     with pytest.raises(TypeError, match="initargs must be a tuple"):
@@ -129,14 +130,14 @@ def test_mp_context_name():
 
 @every_pool
 def test_repr(pool):
-    """An executor shows its level, its workers, and whether it takes tasks."""
+    """An executor shows its level, its workers, and whether it accepts tasks."""
     with pool(3, priority="below_normal") as executor:
         assert repr(executor) == f"<{pool.__name__} priority='below_normal' max_workers=3 open>"
     assert repr(executor).endswith(" closed>")
 
 
 def test_max_tasks_per_child():
-    """As in the stdlib."""
+    """`max_tasks_per_child` must be at least 1, as in the stdlib."""
     with pytest.raises(ValueError, match="max_tasks_per_child"):
         LowPriorityProcessPoolExecutor(max_tasks_per_child=0)
 
@@ -161,7 +162,7 @@ def test_no_such_process(pid):
 
 @pytest.mark.parametrize("kind", [PriorityError, PriorityWarning, NoSuchProcessError, NotPermittedError])
 def test_errors_pickle(kind):
-    """Errors and warnings carry four texts, and keep them on their way between processes."""
+    """Errors and warnings have four texts, and keep them between processes."""
     error = pickle.loads(pickle.dumps(kind(Shortfall("IDLE", "NORMAL", "because", "Do this."))))
     assert type(error) is kind
     assert (error.requested, error.in_force, error.reason, error.remedy) == ("IDLE", "NORMAL", "because", "Do this.")
@@ -183,7 +184,7 @@ def test_error_text(action, in_force, text):
 
 @pytest.mark.parametrize("function", [set_process_priority, set_thread_priority])
 def test_setters_pickle(function):
-    """The setters can be initializers in anyone's pool."""
+    """The setters can be initializers in any pool."""
     assert pickle.loads(pickle.dumps(function)) is function
 
 
@@ -198,7 +199,7 @@ def test_wrong_threads(wrong):
 
 @pytest.mark.parametrize("wrong", [1.5, True, b"auto", [1]])
 def test_wrong_type_of_threads(wrong):
-    """So is what is no number."""
+    """A number of threads of the wrong type is a TypeError in both executors."""
     for pool in (LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor):
         with pytest.raises(TypeError, match="blas_threads"):
             pool(2, blas_threads=wrong)
@@ -229,7 +230,7 @@ def test_memory_limit_by_text(given, expected):
 
 
 def test_memory_limit_by_fraction():
-    """Or a fraction of the memory that there is."""
+    """A limit can also be a fraction of the total memory."""
     assert parse_memory_limit(0.5) == int(0.5 * backend.memory.total())
     assert backend.memory.total() <= psutil.virtual_memory().total
 
@@ -260,7 +261,7 @@ def test_memory_limit_by_fraction():
     ],
 )
 def test_wrong_memory_limit(wrong):
-    """An amount that is none, or makes no sense, is refused with the value."""
+    """An invalid amount of memory is refused with the value."""
     with pytest.raises(ValueError, match="memory_limit") as caught:
         LowPriorityProcessPoolExecutor(1, memory_limit=wrong)
     assert repr(wrong) in str(caught.value)
@@ -268,21 +269,21 @@ def test_wrong_memory_limit(wrong):
 
 @pytest.mark.parametrize("wrong", [2, 64, 2.5])
 def test_memory_limit_without_a_unit(wrong):
-    """A number that was most likely meant in GiB is refused with the text that means that."""
+    """A number that was most likely meant in GiB is refused, and the error suggests the text with its unit."""
     with pytest.raises(ValueError, match=f'Did you mean "{wrong} GiB"'):
         LowPriorityProcessPoolExecutor(1, memory_limit=wrong)
 
 
 @pytest.mark.parametrize("wrong", [True, b"2 GiB", [1], 1j])
 def test_wrong_type_of_memory_limit(wrong):
-    """So is what is no amount."""
+    """A limit of the wrong type is a TypeError."""
     with pytest.raises(TypeError, match="memory_limit"):
         LowPriorityProcessPoolExecutor(1, memory_limit=wrong)
 
 
 @pytest.mark.parametrize("wrong", [None, 1, "yes"])
 def test_wrong_efficiency(wrong):
-    """It is either true or false."""
+    """`efficiency` must be a bool."""
     with pytest.raises(TypeError, match="efficiency"):
         LowPriorityProcessPoolExecutor(1, efficiency=wrong)
 
@@ -300,7 +301,83 @@ def test_wrong_efficiency(wrong):
     ],
 )
 def test_wrong_share(value, kind, text):
-    """A limit that is none is refused at once."""
+    """An invalid `share_min_size` is refused at once."""
     with pytest.raises(kind, match=text) as caught:
         LowPriorityProcessPoolExecutor(1, share_min_size=value)
     assert "share_min_size" in str(caught.value)
+
+
+def ask():
+    return False
+
+
+class Wish:
+    def __call__(self):
+        return False
+
+
+WISH = Wish()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ((), ()),
+        (["user_active", "ON_battery"], ("user_active", "on_battery")),
+        ("cpu_busy", ("cpu_busy",)),
+        (ask, (ask,)),
+        ({"memory_low"}, ("memory_low",)),
+        (iter([ask, "cpu_busy", WISH, "CPU_BUSY", ask]), (ask, "cpu_busy", WISH)),
+    ],
+)
+def test_pause_when(value, expected):
+    """Conditions are names in any case, or functions, each once; a single one needs no list."""
+    assert parse_pause_when(value) == expected
+
+
+async def wait():
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        ("user", ValueError, "pause_when has an unknown condition 'user': use 'user_active', 'on_battery', 'cpu_busy'"),
+        ("user_active,on_battery", ValueError, "unknown condition 'user_active,on_battery'"),
+        (["on_batery"], ValueError, "unknown condition 'on_batery'"),
+        (None, TypeError, "pause_when must be a list of conditions, not None"),
+        (b"cpu_busy", TypeError, "not b'cpu_busy'"),
+        (3, TypeError, "or functions without arguments that return a bool"),
+        ([None], TypeError, "pause_when must not contain None"),
+        ([True], TypeError, "pause_when must not contain True"),
+        ([wait], TypeError, "the coroutine function <function wait"),
+    ],
+)
+def test_wrong_conditions(value, error, text):
+    """An unknown condition is refused with the allowed ones, a wrong type with the right one."""
+    with pytest.raises(error, match=text):
+        parse_pause_when(value)
+
+
+@pytest.mark.parametrize("value", [1, 0.5, 60.0, 3600])
+def test_idle_after(value):
+    """`idle_after` is a number of seconds."""
+    assert check_idle_after(value) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (0, ValueError),
+        (-1.0, ValueError),
+        (float("inf"), ValueError),
+        (float("nan"), ValueError),
+        (None, TypeError),
+        (True, TypeError),
+        ("60", TypeError),
+    ],
+)
+def test_wrong_idle_after(value, error):
+    """An invalid time, or one after which no pool could continue, is refused."""
+    with pytest.raises(error, match=r"idle_after must be a (positive )?number of seconds, not "):
+        check_idle_after(value)

@@ -1,4 +1,4 @@
-"""What a task starts at another level than its own: the system is asked, by the process that was started."""
+"""A task can start a process at another level than its own. The started process asks the system for its level."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from nicefutures import (
 from programs import environment, run_python, unprivileged
 
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
-# Says what it has as soon as it runs, and how soon the kernel takes its memory.
+# Prints its levels as soon as it runs, and its OOM score, with which the kernel chooses the process that it kills.
 _SAY = """
 from pathlib import Path
 from asking import LINUX, ask_threads
@@ -37,7 +37,7 @@ def start_and_ask(**options):
 
 
 def ask_around(**options):
-    """Start a process in a worker; return what that had, and the worker before and after."""
+    """Start a process in a worker; return its level and OOM score, and the worker's levels before and after."""
     before = ask_threads()
     return start_and_ask(**options), before, ask_threads()
 
@@ -45,7 +45,7 @@ def ask_around(**options):
 @needs_privilege
 @pytest.mark.parametrize("level", [ProcessPriority.NORMAL, ProcessPriority.BELOW_NORMAL, ProcessPriority.HIGH])
 def test_in_a_worker(level):
-    """A process that a task starts is at its level from the beginning, and the worker stays at its own."""
+    """A process that a task starts is at its level from the beginning, and the worker keeps its own."""
     own = _OOM_SCORE.read_text().strip() if LINUX else "0"
     with LowPriorityProcessPoolExecutor(1) as executor:
         (level_there, oom_score), before, after = executor.submit(ask_around, priority=level).result()
@@ -54,9 +54,9 @@ def test_in_a_worker(level):
     assert before == after == [PROCESS[ProcessPriority.IDLE]]
 
 
-@posix_only  # on Windows, too, but Wine has its own way
+@posix_only  # on Windows as well, but Wine differs
 def test_without_it():
-    """Without it, a process of a task is where its worker is, however low."""
+    """Without `start_process`, a process that a task starts has the level of its worker, however low."""
     with LowPriorityProcessPoolExecutor(1) as executor:
         code = [sys.executable, "-c", _SAY]
         said = executor.submit(subprocess.check_output, code, env=environment(), text=True).result()
@@ -64,14 +64,14 @@ def test_without_it():
 
 
 def test_lower():
-    """A process may be lower than this one, which can go nowhere then and stays where it is."""
+    """A process may start at a lower level than this one, which keeps its own level."""
     before = get_process_priority(), get_thread_priority()
     assert start_and_ask(priority="idle")[0] == str(PROCESS[ProcessPriority.IDLE])
     assert (get_process_priority(), get_thread_priority()) == before
 
 
 def test_errors(tmp_path):
-    """What is not to be had is said before anything is started."""
+    """A wrong argument is an error before any process starts, and so is a missing program."""
     with pytest.raises(ValueError, match="unknown priority 'low'"):
         start_process(["true"], priority="low")
     with pytest.raises(ValueError, match="on_denied="):
@@ -82,7 +82,7 @@ def test_errors(tmp_path):
 
 @pytest.mark.parametrize("how", ["after the main thread", "atexit"])
 def test_at_the_end(how):
-    """A process is started as by `subprocess.Popen` while the program ends."""
+    """A process can be started while the program ends, as with `subprocess.Popen`."""
     code = """
 import atexit, sys, threading, time
 from nicefutures import start_process
@@ -100,7 +100,7 @@ else:
 
 @linux_only
 def test_unprivileged(tmp_path):
-    """Without a privilege the CPU's part of a level is not to be had from below, and that is said. The rest is."""
+    """Without a privilege, a new process cannot get a higher CPU level, and a warning says so. All else is set."""
     printed = run_python(
         """
 import os, psutil, sys, warnings

@@ -1,4 +1,4 @@
-"""The clients that people have, unchanged."""
+"""Existing clients of executors work unchanged."""
 
 import asyncio
 import functools
@@ -27,7 +27,7 @@ pools = pytest.mark.parametrize("pool", [LowPriorityProcessPoolExecutor, Priorit
 
 @pools
 def test_differential_evolution(pool):
-    """SciPy's differential_evolution gives bit for bit what the serial run gives."""
+    """SciPy's differential_evolution gives bit for bit the result of the serial run."""
     optimize = pytest.importorskip("scipy.optimize")
     solve = functools.partial(
         optimize.differential_evolution,
@@ -47,7 +47,7 @@ def test_differential_evolution(pool):
 
 @pools
 def test_quad_vec(pool):
-    """SciPy's quad_vec gives bit for bit what the serial run gives."""
+    """SciPy's quad_vec gives bit for bit the result of the serial run."""
     integrate = pytest.importorskip("scipy.integrate")
     solve = functools.partial(integrate.quad_vec, functools.partial(wave, k=30), 0, 10, epsabs=1e-12)
     serial, error = solve()
@@ -56,7 +56,7 @@ def test_quad_vec(pool):
 
 
 def test_least_squares():
-    """SciPy's least_squares takes the same from 1.16 on."""
+    """SciPy's least_squares accepts the same `workers` from 1.16 on."""
     pytest.importorskip("scipy", minversion="1.16")
     from scipy import optimize
 
@@ -69,7 +69,7 @@ def test_least_squares():
 
 @pytest.mark.every_python
 def test_asyncio_process_pool():
-    """run_in_executor runs at the level."""
+    """run_in_executor runs a call at the level of the pool."""
 
     async def main(executor):
         return await asyncio.get_running_loop().run_in_executor(executor, report)
@@ -80,7 +80,7 @@ def test_asyncio_process_pool():
 
 @pytest.mark.every_python
 def test_asyncio_default_executor():
-    """set_default_executor and to_thread, which take a ThreadPoolExecutor only; asyncio shuts it down."""
+    """The pool can be asyncio's default executor, which must be a ThreadPoolExecutor; asyncio shuts it down."""
 
     async def main():
         asyncio.get_running_loop().set_default_executor(PriorityThreadPoolExecutor(2, priority="idle"))
@@ -97,7 +97,7 @@ def test_asyncio_default_executor():
     ],
 )
 def test_tqdm(pool, ask, level, lock, capsys, monkeypatch):
-    """Tqdm's executor map, which hands a lock to its initializer, takes the classes."""
+    """Tqdm's executor map, which passes a lock to its initializer, accepts our classes."""
     concurrent = pytest.importorskip("tqdm.contrib.concurrent")
     monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)  # a thread that stays
     found = concurrent._executor_map(

@@ -1,4 +1,4 @@
-"""What clients of concurrent.futures rely on, for our executors and, as the reference, for the stdlib's."""
+"""The contract of concurrent.futures on which clients rely, for our executors and the stdlib's as a reference."""
 
 import asyncio
 import concurrent.futures
@@ -12,7 +12,7 @@ from multiprocessing import get_context
 import pytest
 
 import tasks
-from marks import METHODS, posix_only
+from marks import FRESH, INTERPRETER_POOLS, METHODS, SPARE, needs_interpreters, one_less, posix_only, thorough
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
 from patience import PATIENCE, wait_until
 from programs import run_python
@@ -29,7 +29,7 @@ from tasks import (
     sleep_and_return,
 )
 
-pytestmark = pytest.mark.every_python
+pytestmark = [pytest.mark.every_python, pytest.mark.asks_for_fork]
 
 QUICK = get_context("fork" if "fork" in METHODS else "spawn")
 POOLS = {
@@ -38,16 +38,19 @@ POOLS = {
     "ours-threads": PriorityThreadPoolExecutor,
     "ours-threads-target": functools.partial(PriorityThreadPoolExecutor, latency_target=0.005),
     "stdlib-threads": ThreadPoolExecutor,
-    # Each way to treat a failure has its own way into the worker.
+    # Each value of on_denied takes its own path into the worker.
     "ours-raise": functools.partial(LowPriorityProcessPoolExecutor, mp_context=QUICK, on_denied="raise"),
     "ours-ignore": functools.partial(LowPriorityProcessPoolExecutor, mp_context=QUICK, on_denied="ignore"),
     "ours-threads-raise": functools.partial(PriorityThreadPoolExecutor, on_denied="raise"),
 }
+for _pool in INTERPRETER_POOLS:
+    POOLS |= {"ours-threads-interpreters": _pool, "stdlib-threads-interpreters": _pool.__bases__[-1]}
 PROCESS_POOLS = {name: pool for name, pool in POOLS.items() if "threads" not in name}
 
 
 def each(pools):
-    return pytest.mark.parametrize("pool", pools.values(), ids=pools)
+    marked = [pytest.param(pool, marks=[thorough] * (name == f"ours-{SPARE}"), id=name) for name, pool in pools.items()]
+    return pytest.mark.parametrize("pool", marked)
 
 
 every_pool = each(POOLS)
@@ -56,13 +59,13 @@ every_process_pool = each(PROCESS_POOLS)
 
 @pytest.fixture
 def gate(tmp_path):
-    """A file for whose coming tasks wait."""
+    """Return a file for which tasks wait."""
     return tmp_path / "gate"
 
 
 @every_pool
 def test_submit(pool):
-    """A future gives the result, positional and keyword arguments are passed on, `fn` among the keywords too."""
+    """A future gives the result; positional and keyword arguments are passed on, also a keyword `fn`."""
     with pool(2) as executor:
         future = executor.submit(add, 1, b=2, c=3)
         assert isinstance(future, Future)
@@ -72,7 +75,7 @@ def test_submit(pool):
 
 @every_pool
 def test_exception(pool):
-    """An exception comes back as itself, and the pool lives on."""
+    """An exception comes back as itself, and the pool continues."""
     with pool(1) as executor:
         with pytest.raises(KeyError, match="what"):
             executor.submit(fail, "what").result()
@@ -81,7 +84,7 @@ def test_exception(pool):
 
 @every_process_pool
 def test_exception_cause(pool):
-    """The worker's traceback is the cause."""
+    """The worker's traceback is the cause of the exception."""
     with pool(1) as executor:
         error = executor.submit(fail, "what").exception()
     assert "in fail" in str(error.__cause__)
@@ -89,7 +92,7 @@ def test_exception_cause(pool):
 
 @every_pool
 def test_map(pool):
-    """Results come in the order of the arguments, the shortest iterable ends it."""
+    """Results come in the order of the arguments, and the shortest iterable ends the map."""
     with pool(2) as executor:
         delays = [0.1, 0.0, 0.05]
         assert list(executor.map(sleep_and_return, delays, "abcd")) == ["a", "b", "c"]
@@ -98,7 +101,7 @@ def test_map(pool):
 
 @every_pool
 def test_map_exception(pool):
-    """What comes before a failing item is delivered, then its exception, then nothing."""
+    """The results before a failing item are delivered, then its exception, then nothing."""
     with pool(2) as executor:
         results = executor.map(functools.partial(fail_at, 2), range(10))
         assert [next(results), next(results)] == [0, 1]
@@ -120,7 +123,7 @@ def test_map_timeout(pool, gate):
 
 @every_pool
 def test_order_and_cancel(pool, gate):
-    """Tasks start in the order of submission, and one that waits can be cancelled."""
+    """Tasks start in the order of submission, and a waiting task can be cancelled."""
     with pool(1) as executor:
         done = []
         futures = [executor.submit(hold_until, gate, i) for i in range(6)]
@@ -148,7 +151,7 @@ def test_wait(pool, gate):
 
 @every_pool
 def test_shutdown(pool):
-    """After shutdown nothing can be submitted, what was is finished, and a second shutdown does no harm."""
+    """After shutdown no task can be submitted, submitted tasks are finished, and a second shutdown does no harm."""
     executor = pool(2)
     futures = [executor.submit(sleep_and_return, 0.02, i) for i in range(6)]
     executor.shutdown()
@@ -160,7 +163,7 @@ def test_shutdown(pool):
 
 @every_pool
 def test_shutdown_without_waiting(pool, gate):
-    """shutdown(wait=False) returns at once, and what was submitted is finished all the same."""
+    """shutdown(wait=False) returns at once, and submitted tasks are still finished."""
     executor = pool(1)
     futures = [executor.submit(hold_until, gate, i) for i in range(4)]
     executor.shutdown(wait=False)
@@ -171,10 +174,10 @@ def test_shutdown_without_waiting(pool, gate):
 
 @every_pool
 def test_shutdown_twice(pool, gate):
-    """After shutdown(wait=False) a second shutdown, by a future's callback too, does not hang."""
+    """After shutdown(wait=False), a second shutdown in a future's callback does not hang."""
     executor = pool(1)
     future = executor.submit(hold_until, gate, 1)
-    future.add_done_callback(lambda _: executor.shutdown(wait="Thread" not in repr(pool)))
+    future.add_done_callback(lambda _: executor.shutdown(wait="Process" in repr(pool)))
     executor.shutdown(wait=False)
     gate.touch()
     assert future.result() == 1
@@ -182,7 +185,7 @@ def test_shutdown_twice(pool, gate):
 
 @every_pool
 def test_shutdown_cancels(pool, gate):
-    """shutdown(cancel_futures=True) cancels what has not started, and loses nothing."""
+    """shutdown(cancel_futures=True) cancels the tasks that have not started, and loses none."""
     executor = pool(1)
     futures = [executor.submit(add, 7), *(executor.submit(hold_until, gate, i) for i in range(20))]
     assert futures[0].result() == 7
@@ -193,6 +196,23 @@ def test_shutdown_cancels(pool, gate):
         ending.result()
     assert all(future.done() for future in futures)
     assert [future.result() for future in futures[1:] if not future.cancelled()] in ([], [0], [0, 1], [0, 1, 2])
+
+
+@each({name: pool for name, pool in POOLS.items() if "stdlib" not in name})
+def test_tasks(pool, gate):
+    """tasks() counts the waiting and the running tasks, including the calls of maps."""
+    with pool(2) as executor:
+        assert executor.tasks() == (0, 0)
+        futures = [executor.submit(hold_until, gate, i) for i in range(5)]
+        wait_until(lambda: executor.tasks() in [(3, 2), (4, 1)])  # one at a time with a latency target
+        results = executor.map(hold_until, [gate] * 4, range(4))
+        assert sum(executor.tasks()) == 9
+        if isinstance(executor, ProcessPoolExecutor):
+            assert len(executor._pending_work_items) == 9
+        assert futures[-1].cancel()
+        gate.touch()
+        assert list(results) == [0, 1, 2, 3]
+        wait_until(lambda: executor.tasks() == (0, 0))
 
 
 @every_pool
@@ -206,16 +226,16 @@ def test_shutdown_unused(pool):
 
 @every_pool
 def test_forgotten(pool):
-    """An executor that nobody shuts down finishes its tasks and leaves nothing behind."""
+    """An executor that is not shut down finishes its tasks and leaves nothing behind."""
     future = pool(2).submit(sleep_and_return, 0.05, "done")
     assert future.result() == "done"
 
 
 @every_pool
-def test_initializer(pool):
+def test_initializer(pool, tmp_path):
     """Each worker runs the initializer with its arguments before its first task."""
-    with pool(2, initializer=remember, initargs=("a", "b")) as executor:
-        assert set(executor.map(recall_later, range(8))) == {("a", "b")}
+    with pool(2, initializer=remember, initargs=("a", tmp_path)) as executor:
+        assert set(executor.map(recall_later, range(8))) == {("a", tmp_path)}
 
 
 @every_pool
@@ -241,7 +261,7 @@ def submit_or_broken(executor):
 @every_process_pool
 @pytest.mark.parametrize("death", [die, pytest.param(die_hard, marks=posix_only)])
 def test_killed_worker(pool, death):
-    """A worker that dies at work is a BrokenProcessPool for all that was to be done; nothing hangs."""
+    """If a worker dies during a task, all pending tasks end with a BrokenProcessPool, and nothing hangs."""
     with pool(2) as executor:
         futures = [executor.submit(sleep_and_return, PATIENCE, 0), executor.submit(death), executor.submit(add, 1)]
         for future in (futures[0], futures[1]):
@@ -253,7 +273,7 @@ def test_killed_worker(pool, death):
 
 @every_process_pool
 def test_unpicklable(pool):
-    """What cannot be pickled fails alone, argument or result."""
+    """If an argument or a result cannot be pickled, only that task fails."""
     with pool(1) as executor:
         with pytest.raises(TypeError, match="not to be pickled"):
             executor.submit(add, tasks.Unpicklable()).result()
@@ -262,7 +282,7 @@ def test_unpicklable(pool):
         assert executor.submit(add, 1).result() == 1
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "fork"])
+@pytest.mark.parametrize("method", one_less(FRESH))
 @pytest.mark.parametrize("kind", [LowPriorityProcessPoolExecutor, ProcessPoolExecutor])
 def test_max_tasks_per_child(kind, method):
     """A worker is replaced after its tasks, and the initializer runs in each."""
@@ -272,9 +292,9 @@ def test_max_tasks_per_child(kind, method):
     assert len({pid for _, pid in answers}) == 3
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "fork"])
+@pytest.mark.parametrize("method", one_less(FRESH))
 def test_max_tasks_per_child_backlog(method):
-    """Replaced workers work off a backlog, where the stdlib of Python 3.11 to 3.13 may hang (python/cpython#115634)."""
+    """Replaced workers finish a backlog; the stdlib of Python 3.11 to 3.13 may hang (python/cpython#115634)."""
     with LowPriorityProcessPoolExecutor(2, get_context(method), max_tasks_per_child=2) as executor:
         pids = [pid for _, pid in executor.map(recall_and_identify, range(12))]
     assert max(map(pids.count, pids)) == 2
@@ -282,7 +302,7 @@ def test_max_tasks_per_child_backlog(method):
 
 @every_process_pool
 def test_nested(pool):
-    """A worker may have workers of its own."""
+    """A worker may have its own workers."""
     with pool(1) as executor:
         assert executor.submit(tasks.nested, 1).result() == 2
 
@@ -297,7 +317,7 @@ def test_many_threads_submit(pool):
 
 @every_pool
 def test_asyncio(pool):
-    """An event loop can run calls in it."""
+    """An event loop can run calls in the executor."""
 
     async def use(executor):
         loop = asyncio.get_running_loop()
@@ -307,17 +327,24 @@ def test_asyncio(pool):
         assert asyncio.run(use(executor)) == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("kind", ["LowPriorityProcessPoolExecutor(2)", "PriorityThreadPoolExecutor(2)"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "LowPriorityProcessPoolExecutor",
+        "PriorityThreadPoolExecutor",
+        pytest.param("PriorityInterpreterPoolExecutor", marks=needs_interpreters),
+    ],
+)
 @pytest.mark.parametrize(
     "ending", ["", "executor.shutdown(wait=False)", "del executor"], ids=["nothing", "no wait", "forgotten"]
 )
 def test_interpreter_exit(kind, ending):
-    """Tasks that were submitted run when the interpreter ends before they do, and it does end."""
+    """If the interpreter ends before its tasks, they are finished first, and it does end."""
     code = f"""
 import time
-from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
+from nicefutures import {kind}
 if __name__ == "__main__":
-    executor = {kind}
+    executor = {kind}(2)
     executor.submit(time.sleep, 0.2).add_done_callback(lambda future: print("done", future.exception(), flush=True))
     {ending}
 """
@@ -326,10 +353,14 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize(
     ("ours", "stdlib"),
-    [(LowPriorityProcessPoolExecutor, ProcessPoolExecutor), (PriorityThreadPoolExecutor, ThreadPoolExecutor)],
+    [
+        (LowPriorityProcessPoolExecutor, ProcessPoolExecutor),
+        (PriorityThreadPoolExecutor, ThreadPoolExecutor),
+        *((pool, pool.__bases__[-1]) for pool in INTERPRETER_POOLS),
+    ],
 )
 def test_signatures(ours, stdlib):
-    """Arguments have the stdlib's names, order and defaults; what is new can be given by keyword only."""
+    """Arguments have the stdlib's names, order and defaults; new arguments are keyword-only."""
     assert issubclass(ours, stdlib)
     theirs = [p.replace(annotation=p.empty) for p in inspect.signature(stdlib).parameters.values()]
     mine = {name: p.replace(annotation=p.empty) for name, p in inspect.signature(ours).parameters.items()}
@@ -348,7 +379,7 @@ def test_signatures(ours, stdlib):
 @pytest.mark.skipif(not hasattr(ProcessPoolExecutor, "kill_workers"), reason="new in Python 3.14")
 @pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
 def test_kill_workers(how):
-    """The workers can be ended, as in Python 3.14."""
+    """The workers can be terminated or killed, as in Python 3.14."""
     executor = LowPriorityProcessPoolExecutor(2)
     future = executor.submit(sleep_and_return, PATIENCE, 1)
     while not future.running():

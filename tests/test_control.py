@@ -1,4 +1,4 @@
-"""Setting, reading and putting back, as the operating system reports it."""
+"""Levels are set, read and restored, as the operating system reports them."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ THREAD_LEVELS = [p for p in ThreadPriority if p in THREAD and (may_raise or p <=
 
 
 def in_thread(function):
-    """Run in a thread of its own, whose level is nobody else's; return what it returns."""
+    """Call a function in a new thread, whose level affects no other test; return the result."""
     result = []
     thread = threading.Thread(target=lambda: result.append(function()))
     thread.start()
@@ -37,7 +37,7 @@ def in_thread(function):
 
 @pytest.fixture
 def sleeper():
-    """Another process of ours."""
+    """Yield another process of this user."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         yield process
         process.stdin.close()
@@ -46,7 +46,7 @@ def sleeper():
 @needs_privilege
 @pytest.mark.parametrize("level", PROCESS_LEVELS, ids=lambda level: level.name)
 def test_process_priority(level):
-    """The context manager sets every thread and puts every thread back."""
+    """The context manager sets every thread and restores every thread."""
     before = ask_threads()
     with process_priority(level):
         assert set(ask_threads()) == {PROCESS[level]}
@@ -60,7 +60,7 @@ def test_process_priority(level):
 @needs_privilege
 @pytest.mark.parametrize("level", THREAD_LEVELS, ids=lambda level: level.name)
 def test_thread_priority(level):
-    """The context manager sets the calling thread and puts it back; other threads stay."""
+    """The context manager sets the calling thread and restores it; other threads keep their level."""
 
     def look():
         with thread_priority(level):
@@ -76,7 +76,7 @@ def test_thread_priority(level):
 
 @needs_privilege
 def test_context_manager_puts_back_after_an_exception():
-    """Also after an exception, which goes on."""
+    """The context manager also restores the level after an exception, and does not swallow the exception."""
     with pytest.raises(KeyError), process_priority("idle"):
         raise KeyError
     assert get_process_priority() == ProcessPriority.NORMAL
@@ -85,7 +85,7 @@ def test_context_manager_puts_back_after_an_exception():
 @needs_privilege
 @linux_only
 def test_foreign_values_are_put_back():
-    """What was there before is put back exactly, per thread, though it is no level of ours."""
+    """The earlier values are restored exactly, for each thread, even if they are none of our levels."""
     code = """
 import os, threading
 from nicefutures import process_priority
@@ -110,7 +110,7 @@ stop.set()
 
 @pytest.mark.parametrize("level", PROCESS_LEVELS, ids=lambda level: level.name)
 def test_other_process(sleeper, level):
-    """`pid` reaches another process."""
+    """With `pid`, the level of another process is set and read."""
     set_process_priority(level, sleeper.pid)
     assert set(ask_threads(sleeper.pid)) == {PROCESS[level]}
     assert get_process_priority(sleeper.pid) == level
@@ -122,7 +122,7 @@ def test_other_process(sleeper, level):
     [(7, "BELOW_NORMAL"), (4, "NORMAL"), (5, "BELOW_NORMAL"), (19, "IDLE"), (-3, "ABOVE_NORMAL"), (-20, "HIGH")],
 )
 def test_nearest(sleeper, nice, level):
-    """A value that is no level of ours is the nearest one, and the lower one half-way between two."""
+    """A value that is none of our levels is read as the nearest one, and half-way between two as the lower one."""
     if nice < 0 and not may_raise:
         pytest.skip("raising a priority needs a privilege here")
     os.setpriority(os.PRIO_PROCESS, sleeper.pid, nice)
@@ -130,7 +130,7 @@ def test_nearest(sleeper, nice, level):
 
 
 def test_repeated():
-    """A level is absolute: setting it twice is setting it once."""
+    """A level is absolute: setting it twice has the same effect as setting it once."""
     code = """
 from asking import ask_threads
 from nicefutures import set_process_priority, set_thread_priority
@@ -145,7 +145,7 @@ for level in ("below_normal", "below_normal", "idle", "idle"):
 
 @posix_only
 def test_not_ours(sleeper):
-    """A process of somebody else's is a PriorityError and a PermissionError, with the remedy."""
+    """For another user's process, the error is a PriorityError and a PermissionError, with a remedy."""
     pid = 1 if os.geteuid() != 0 else sleeper.pid
     code = """
 import sys
@@ -210,7 +210,7 @@ stop.set()
 
 @posix_only
 def test_set_thread_priority_of_main():
-    """The main thread's level is its own too: the process' other threads stay."""
+    """Setting the level of the main thread does not change the other threads of the process."""
     code = """
 import threading
 from asking import ask_thread
@@ -228,7 +228,7 @@ print(ask_thread() != found[0])
 
 @pytest.mark.skipif(may_raise and not LINUX, reason="raising needs no privilege here")
 def test_error_leaves_things_as_they_were():
-    """Entering a context manager whose level cannot be had raises, and changes nothing."""
+    """Entering a context manager whose level cannot be set raises, and changes nothing."""
     code = """
 from asking import ask_threads
 from nicefutures import PriorityError, process_priority, thread_priority
@@ -251,7 +251,7 @@ def test_error_is_a_priority_error():
 
 @needs_privilege
 def test_set_thread_priority():
-    """Setting and reading agree."""
+    """The system reports each level that is set."""
 
     def cycle():
         found = []

@@ -13,6 +13,7 @@ from programs import run_python
 pytestmark = pytest.mark.every_python
 
 ENGINES = {
+    "nicefutures._threads.interpreters": "concurrent.interpreters",
     "nicefutures.integrations.dask": "distributed",
     "nicefutures.integrations._gil_guard": "tornado",
     "nicefutures.integrations.joblib": "joblib",
@@ -27,12 +28,12 @@ PUBLIC = {name: getattr(nicefutures, name) for name in nicefutures.__all__}
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
-    """Every example gives what it says."""
+    """Every example gives the result that it shows."""
     if name.endswith(".linux.sharing") and not LINUX:
         pytest.skip("made of what Linux has")
     if name in ENGINES:
         pytest.importorskip(ENGINES[name])
-        # In a process of their own, for the engines leave threads and processes behind.
+        # In a separate process, because the engines leave threads and processes behind.
         run_python(f"import doctest, {name} as module; assert doctest.testmod(module).failed == 0")
     else:
         assert doctest.testmod(importlib.import_module(name)).failed == 0
@@ -49,6 +50,6 @@ def test_public(name):
 
 
 def test_names():
-    """Completion offers what is public, the version included."""
+    """Completion offers exactly the public names, and there is a version."""
     assert {name for name in dir(nicefutures) if not name.startswith("_")} == set(nicefutures.__all__)
     assert nicefutures.__version__.split(".")[0].isdigit()

@@ -1,15 +1,15 @@
-"""A level that cannot be had is said once, in the parent, at the line that made the executor; no pool breaks."""
+"""A level that cannot be set gives one warning in the parent, at the line that made the executor; no pool breaks."""
 
 import pytest
 
-from marks import linux_only, posix_only, seccomp_only
+from marks import linux_only, needs_interpreters, posix_only, seccomp_only
 from nicefutures._failure import settle
 from nicefutures._levels import Shortfall
 from programs import FORBID, run_python, unprivileged
 
 pytestmark = [posix_only, pytest.mark.every_python]
 
-# Runs as a user who may lower only, in a process that is lowered already.
+# Runs as a user who may only lower priorities, in a process that is already lowered.
 _LOWERED = """
 import multiprocessing, sys, time, warnings
 from nicefutures import *
@@ -21,19 +21,19 @@ def caught():
     record = warnings.catch_warnings(record=True)
     log = record.__enter__()
     warnings.simplefilter("always")
-    # As in pyproject.toml. A thread that was joined may still be there for the system.
+    # As in conftest.py. A thread that was joined may still be there for the system.
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     return log
 """
 
 
 def run_lowered(code, *arguments):
-    # A spawned worker needs a __main__ that it can import: there is none with -c, so it does without.
+    # With -c there is no __main__ that a spawned worker could import, so the worker imports none.
     return run_python(_LOWERED + 'if __name__ == "__main__":\n' + code, *arguments, command=unprivileged())
 
 
 def test_set_process_priority():
-    """Raising is a PriorityError with what is in force, why, and what would help; lowering on holds."""
+    """Raising gives a PriorityError with the current level, the reason and a remedy; lowering still works."""
     printed = run_lowered("""
     try:
         set_process_priority("normal")
@@ -71,7 +71,7 @@ _ALREADY = [
 @pytest.mark.parametrize("lower", ["os.nice(15)", 'set_process_priority("idle")'], ids=["nice 15", "idle"])
 @pytest.mark.parametrize("code", _ALREADY)
 def test_already_lower(lower, code):
-    """What is lower than a low level that is asked for, and may not be raised, is left there; nobody complains."""
+    """A process or thread that is already lower than the requested low level, and may not be raised, stays there."""
     printed = run_python(
         f"""
 import multiprocessing, os, subprocess, sys, warnings
@@ -134,7 +134,7 @@ def test_process_pool_warns_once(context, how):
 
 
 def test_replaced_workers_warn_once():
-    """Workers that are replaced do not warn again, and do not wait for anyone."""
+    """Workers that replace others do not warn again, and do not hang."""
     run_lowered("""
     log = caught()
     with LowPriorityProcessPoolExecutor(2, priority="normal", max_tasks_per_child=1) as executor:
@@ -144,7 +144,7 @@ def test_replaced_workers_warn_once():
 
 
 def test_process_pool_raises(context):
-    """With "raise" every task ends with a PriorityError that says it all, and the pool is not broken."""
+    """With "raise" every task ends with a complete PriorityError, and the pool is not broken."""
     run_lowered(
         """
     with LowPriorityProcessPoolExecutor(
@@ -165,7 +165,7 @@ def test_process_pool_raises(context):
 
 
 def test_process_pool_ignores(context):
-    """With "ignore" the workers work, and nothing is said."""
+    """With "ignore" the workers work, without a warning."""
     run_lowered(
         """
     warnings.simplefilter("error")
@@ -178,21 +178,26 @@ def test_process_pool_ignores(context):
     )
 
 
-def test_thread_pool():
-    """Warn, raise and ignore in a thread pool."""
-    run_lowered("""
+_THREAD_POOLS = [
+    "PriorityThreadPoolExecutor",
+    pytest.param("PriorityInterpreterPoolExecutor", marks=[needs_interpreters, pytest.mark.every_python]),
+]
+
+
+@pytest.mark.parametrize("pool", _THREAD_POOLS)
+def test_thread_pool(pool):
+    """A pool of threads or interpreters warns, raises or ignores."""
+    run_lowered(f"""
     log = caught()
-    with PriorityThreadPoolExecutor(4, priority="highest") as executor:
+    with {pool}(4, priority="highest") as executor:
         assert list(executor.map(abs, range(9))) == list(range(9))
     # Not before: one worker warns, and the others go to work meanwhile.
     assert len(log) == 1
-    with PriorityThreadPoolExecutor(4, priority="highest", on_denied="ignore") as executor:
+    with {pool}(4, priority="highest", on_denied="ignore") as executor:
         assert list(executor.map(abs, range(9))) == list(range(9))
     assert len(log) == 1
     called = []
-    with PriorityThreadPoolExecutor(
-        4, "x", called.append, (1,), priority="time_critical", on_denied="raise"
-    ) as executor:
+    with {pool}(4, "x", called.append, (1,), priority="time_critical", on_denied="raise") as executor:
         errors = [future.exception() for future in [executor.submit(abs, -1) for _ in range(5)]]
     assert [type(error) for error in errors] == [PriorityError] * 5
     assert "root" in str(errors[0])
@@ -202,10 +207,14 @@ def test_thread_pool():
 
 @pytest.mark.parametrize(
     "pool",
-    ["LowPriorityProcessPoolExecutor(2, priority='normal')", "PriorityThreadPoolExecutor(2, priority='highest')"],
+    [
+        "LowPriorityProcessPoolExecutor(2, priority='normal')",
+        "PriorityThreadPoolExecutor(2, priority='highest')",
+        pytest.param("PriorityInterpreterPoolExecutor(2, priority='highest')", marks=needs_interpreters),
+    ],
 )
 def test_warning_as_error(pool):
-    """If the filters make the warning an error, the executor's user gets it, and no result is lost."""
+    """If the filters make the warning an error, the next `submit` raises it, and no result is lost."""
     run_lowered(f"""
     warnings.simplefilter("error")
     executor = {pool}
@@ -221,7 +230,7 @@ def test_warning_as_error(pool):
 
 
 def test_initializer_of_others():
-    """In someone else's pool, lowering works, as the initializer."""
+    """In a pool of another library, lowering works as the initializer."""
     run_lowered("""
     with multiprocessing.get_context("spawn").Pool(2, set_process_priority, ("idle",)) as pool:
         assert pool.apply(get_process_priority) == ProcessPriority.IDLE
@@ -230,7 +239,7 @@ def test_initializer_of_others():
 
 @pytest.mark.parametrize("manager", ["process_priority", "thread_priority"])
 def test_context_manager_cannot_go_back(manager):
-    """What cannot be put back is a PriorityWarning on leaving, at the line of the with statement's end."""
+    """A level that cannot be restored gives a PriorityWarning when the block ends, in the user's file."""
     run_lowered(f"""
     log = caught()
     with {manager}("idle"):
@@ -244,7 +253,7 @@ def test_context_manager_cannot_go_back(manager):
 
 
 def test_failing_hook():
-    """A hook for warnings that fails breaks no pool; its error reaches the executor's user."""
+    """A hook for warnings that fails breaks no pool; `shutdown` raises its error."""
     run_lowered("""
     def fail(*arguments):
         raise BrokenPipeError("log")
@@ -263,7 +272,7 @@ def test_failing_hook():
 
 
 def test_kill_workers_with_warning_as_error():
-    """The workers are killed although a warning is pending that the filters made an error (Python 3.14)."""
+    """The workers are killed even if the filters make the pending warning an error (Python 3.14)."""
     run_lowered("""
     from concurrent.futures.process import BrokenProcessPool
     warnings.simplefilter("error")
@@ -283,14 +292,14 @@ def test_kill_workers_with_warning_as_error():
 
 @linux_only
 def test_context_manager_with_warning_as_error():
-    """A warning that the filters made an error keeps the block from being entered, and what was set is put back."""
+    """If the filters make the warning an error, the block is not entered, and the level is restored."""
     run_python(
         """
-import os, warnings
-from nicefutures import PriorityWarning, process_priority
+import os, posix, warnings
 def forbid(*arguments):
     raise PermissionError(1, "no")
-os.sched_setscheduler = forbid
+posix.sched_setscheduler = forbid  # before the library takes it from there
+from nicefutures import PriorityWarning, process_priority
 warnings.simplefilter("error")
 try:
     with process_priority("idle"):
@@ -305,7 +314,7 @@ if os.geteuid() == 0:
 
 @linux_only
 def test_one_thread_lower():
-    """A thread that is lower than the others stays there, without a word."""
+    """A thread that is lower than the others stays there, without a warning."""
     run_lowered("""
     with PriorityThreadPoolExecutor(1, priority="lowest", latency_target=None) as executor:
         executor.submit(int).result()
@@ -321,14 +330,14 @@ def test_one_thread_lower():
 
 @linux_only
 def test_c_library_without_scheduler():
-    """On musl, whose sched_* functions always fail, the workers are at nice 19, and that is said."""
+    """On musl, whose sched_* functions always fail, the workers are at nice 19, and a warning says so."""
     run_python("""
-import errno, os, warnings
-from nicefutures import LowPriorityProcessPoolExecutor, get_process_priority
-import multiprocessing
+import errno, multiprocessing, os, posix, warnings
 def missing(*arguments):
     raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-os.sched_getscheduler = os.sched_getparam = os.sched_setscheduler = missing
+# Before the library takes them from there.
+posix.sched_getscheduler = posix.sched_getparam = posix.sched_setscheduler = missing
+from nicefutures import LowPriorityProcessPoolExecutor, get_process_priority
 def look():
     return [os.getpriority(os.PRIO_PROCESS, int(tid)) for tid in os.listdir("/proc/self/task")]
 with warnings.catch_warnings(record=True) as log:
@@ -346,7 +355,7 @@ assert "glibc" in warning.message.remedy
 
 @seccomp_only
 def test_forbidden_scheduler_falls_back_to_nice():
-    """Where sched_setscheduler is forbidden, nice 19 is set on every thread, and that is said."""
+    """Where sched_setscheduler is forbidden, nice 19 is set on every thread, and a warning says so."""
     run_python(
         FORBID
         + """
@@ -369,7 +378,7 @@ def test_forbidden_scheduler_falls_back_to_nice():
 
 @seccomp_only
 def test_everything_forbidden():
-    """Where nothing may be set the workers work on, and the parent is told."""
+    """If no level may be set, the workers still work, and the parent gets a warning."""
     run_python(
         FORBID
         + """
@@ -388,8 +397,38 @@ def test_everything_forbidden():
 
 
 @seccomp_only
+@pytest.mark.parametrize("answer", ["EPERM", "ENOSYS"])
+def test_forbidden_to_count(answer):
+    """If a sandbox hides the CPUs, or says that a call is missing, the pool works, and a warning names the sandbox."""
+    run_python(
+        FORBID
+        + f"""
+    forbid(SCHED_SETSCHEDULER, SCHED_GETAFFINITY, answer={answer})
+    with LowPriorityProcessPoolExecutor(2, "fork") as executor:
+        assert set(executor.map(abs, range(4))) == {{0, 1, 2, 3}}
+    warning, = log
+    assert "sandbox, allow sched_setscheduler" in warning.message.remedy
+"""
+    )
+
+
+@seccomp_only
+def test_sandbox_that_kills():
+    """If a sandbox kills a worker, the error says so, and how to make the call fail instead."""
+    run_python(
+        FORBID
+        + """
+    forbid(SCHED_SETSCHEDULER, answer=KILL)
+    with LowPriorityProcessPoolExecutor(1, "fork") as executor:
+        error = executor.submit(abs, -1).exception()
+    assert "was terminated by SIGSYS. A sandbox" in str(error) and "SystemCallErrorNumber=EPERM" in str(error)
+"""
+    )
+
+
+@seccomp_only
 def test_forbidden_io_class():
-    """A CPU level without the I/O class that belongs to it is said to be that."""
+    """If only the I/O class cannot be set, the warning says that the CPU level is set without it."""
     run_python(
         FORBID
         + """
@@ -404,7 +443,7 @@ def test_forbidden_io_class():
 
 @linux_only
 def test_worker_that_dies_while_it_reports():
-    """A worker that is killed while its failure is on its way is replaced, and nothing hangs."""
+    """A worker that is killed while it reports its failure is replaced, and nothing hangs."""
     run_lowered("""
     warnings.simplefilter("ignore")
     for delay in (0.0, 0.01, 0.02, 0.03, 0.05):
@@ -420,7 +459,7 @@ def test_worker_that_dies_while_it_reports():
 
 
 def test_combined():
-    """Several shortfalls are one, whose parts are all said once, and none of which is empty."""
+    """Several shortfalls become one text, which has each part once, and no empty parts."""
     lowered = Shortfall("IDLE", "nice 19", "it is forbidden", "Allow it.", "fully set")
     unlimited = Shortfall("memory_limit", "", "it is forbidden", "Leave it out.")
     steps = [lambda: lowered, lambda: unlimited]

@@ -1,4 +1,4 @@
-"""What `workers` says of an executor's workers is what the system says."""
+"""`workers` reports the same about an executor's workers as the system."""
 
 import dataclasses
 import os
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.every_python
 
 
 def test_workers_of_a_process_pool(context, tmp_path):
-    """It says what the system says."""
+    """The workers of a process pool are reported as the system reports them."""
     with LowPriorityProcessPoolExecutor(2, context, priority="below_normal") as executor:
         assert executor.workers() == [] or context.get_start_method() == "fork"
         pids = set(executor.map(meet, [tmp_path] * 2, [2] * 2))
@@ -41,7 +41,7 @@ def test_workers_of_a_process_pool(context, tmp_path):
 
 
 def test_workers_of_a_thread_pool():
-    """Worker threads too, with the memory and the number of threads of their process."""
+    """Worker threads are reported with the memory and the number of threads of their process."""
     with PriorityThreadPoolExecutor(2) as executor:
         assert executor.workers() == []
         barrier = threading.Barrier(2)
@@ -57,7 +57,7 @@ def test_workers_of_a_thread_pool():
 
 
 def test_worker_info_is_frozen():
-    """It is a record, which nobody changes."""
+    """A WorkerInfo cannot be changed."""
     info = WorkerInfo(1, None, ProcessPriority.IDLE, 1, None, 1, None)
     with pytest.raises(dataclasses.FrozenInstanceError):
         info.pid = 2
@@ -68,7 +68,7 @@ def test_worker_info_is_frozen():
     ("priority", "io_class"), [("idle", "idle"), ("below_normal", "best-effort"), ("normal", "none")]
 )
 def test_io_class(priority, io_class):
-    """The I/O class goes with the level."""
+    """The I/O class follows from the level."""
     with LowPriorityProcessPoolExecutor(1, priority=priority) as executor:
         executor.submit(identify).result()
         (worker,) = executor.workers()

@@ -1,7 +1,7 @@
-"""Tests take turns on the machine where several run at a time: one that is to be alone waits for the others.
+"""Let tests take turns if several run at a time: a test that needs the machine alone waits for the others.
 
-In a file that the test processes have together, each locks a byte of its own during a test, and all bytes during a test
-that is to be alone.
+The test processes share a file. Each process locks its own byte of the file during a test, and all bytes during a test
+that needs the machine alone.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ class Turns:
 
     @contextlib.contextmanager
     def take(self, *, alone):
-        """Wait for a turn, and have it during the block."""
+        """Wait for a turn, and keep it during the block."""
         what = (0, _ALL) if alone else (self._number, 1)
         _lock(self._file, *what)
         try:
@@ -59,7 +59,7 @@ class Turns:
 
 
 class Alone:
-    """All turns, of the only test process."""
+    """The turns of a single test process, which never waits."""
 
     def take(self, *, alone):
         return contextlib.nullcontext()
@@ -69,7 +69,7 @@ class Alone:
 
 
 def get_turns(config):
-    """Return this process' turns. The processes' folders for temporary files lie in one, which pytest takes away."""
+    """Return this process's turns. Their file is in the common parent of the temporary folders; pytest removes it."""
     if not hasattr(config, "workerinput"):
         return Alone()
     number = int(config.workerinput["workerid"].removeprefix("gw"))

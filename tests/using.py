@@ -1,4 +1,4 @@
-"""Tasks that take memory, or load a BLAS library, and tell of it."""
+"""Tasks that use memory or BLAS libraries, and report it."""
 
 import os
 
@@ -6,7 +6,7 @@ from nicefutures._blas import VARIABLES
 
 
 def blas_threads(size=0):
-    """Threads of each BLAS library that this process has loaded, after a product if `size` is given."""
+    """Return the number of threads of each BLAS library in this process, after a product if `size` is given."""
     if size:
         import numpy as np
 
@@ -18,19 +18,19 @@ def blas_threads(size=0):
 
 
 def environment():
-    """Values of the variables that libraries read when they are loaded."""
+    """Return the values of the variables that libraries read when they are loaded."""
     return [os.environ.get(variable) for variable in VARIABLES]
 
 
 def numpy_array(size):
-    """Sum of an array of `size` bytes."""
+    """Return the sum of an array of `size` bytes."""
     import numpy as np
 
     return float(np.ones(size // 8).sum())
 
 
 def fill(size):
-    """Fill the memory with small objects, of which not one more fits in the end."""
+    """Fill the memory with small objects, until not even one more fits."""
     objects = []
     while len(objects) < size // 8:
         objects.append(object())
@@ -38,7 +38,7 @@ def fill(size):
 
 
 def hold(size):
-    """Keep an array in an exception that is in the way of another."""
+    """Keep an array alive in an exception, and allocate another one."""
     held = bytearray(size // 3)
     try:
         raise ValueError(len(held))
@@ -47,7 +47,7 @@ def hold(size):
 
 
 def as_bytes(size):
-    """A result of `size` bytes."""
+    """Return `size` bytes."""
     return bytes(size)
 
 

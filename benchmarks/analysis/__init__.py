@@ -1,1 +1,1 @@
-"""What the numbers of a run are: `rows` with their percentiles, and their intervals by the `bootstrap`; no words."""
+"""The numbers of a run, without text: `rows` with percentiles, and confidence intervals by the `bootstrap`."""

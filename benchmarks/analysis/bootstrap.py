@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 Samples: TypeAlias = NDArray[np.float64]
 
 # A suite has dozens of comparisons: at 95 % one in twenty would be "significant" by chance.
-CONFIDENCE: Final = 0.99
+_CONFIDENCE: Final = 0.99
 _RESAMPLES: Final = 2000
-# Beats that follow each other are alike, so they are resampled in blocks: a quarter of a second.
+# Consecutive beats are correlated, so they are resampled in blocks of a quarter of a second.
 BLOCK: Final = 15
 
 
@@ -24,20 +24,25 @@ class Interval(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As it stands in a table."""
+        """The estimate and its interval, as shown in a table."""
         return " ".join([_short(self.value), f"[{_short(self.low)}, {_short(self.high)}]"])
 
     def excludes(self, value: float) -> bool:
-        """Return whether `value` is outside."""
+        """Return whether `value` is outside the interval."""
         return not self.low <= value <= self.high
+
+
+def as_text(interval: Interval | None) -> str | None:
+    """Return an interval as shown in a table; None without an interval."""
+    return interval.text if interval is not None else None
 
 
 def _short(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2f}"  # noqa: PLR2004
 
 
-def _interval(value: float, resampled: Samples, confidence: float) -> Interval:
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+def _interval(value: float, resampled: Samples) -> Interval:
+    low, high = np.quantile(resampled, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return Interval(value, float(low), float(high))
 
 
@@ -45,31 +50,28 @@ def compare_medians(
     pairs: Sequence[tuple[float, float]],
     compare: Callable[[Samples, Samples], Samples],
     seed: int,
-    confidence: float = CONFIDENCE,
 ) -> Interval:
     """Compare the medians of two interleaved series.
 
     Parameters
     ----------
     pairs : sequence of (float, float)
-        Samples that were taken next to each other, and are resampled together: what disturbed one disturbed both.
+        Samples that were taken one after the other. They are resampled together, because a disturbance affects both.
     compare : callable
-        What to make of the two arrays of medians: a ratio, a difference.
+        Compares the two arrays of medians, for example by their ratio or difference.
     seed : int
-        Of the resampling.
-    confidence : float
-        Of the interval.
+        Seed of the resampling.
 
     Returns
     -------
     Interval
-        The comparison, and the interval of the resampled ones.
+        The comparison of the medians, and the interval of the resampled comparisons.
     """
     series = np.asarray(pairs, dtype=np.float64)
     choice = np.random.default_rng(seed).integers(0, len(series), (_RESAMPLES, len(series)))
     resampled = np.median(series[choice], axis=1)
     value = compare(*np.median(series, axis=0)[:, np.newaxis])
-    return _interval(float(value[0]), compare(*resampled.T), confidence)
+    return _interval(float(value[0]), compare(*resampled.T))
 
 
 def quantile_ratio(
@@ -77,32 +79,29 @@ def quantile_ratio(
     reference: Sequence[Samples],
     fraction: float,
     seed: int,
-    confidence: float = CONFIDENCE,
     block: int = BLOCK,
 ) -> Interval:
     """Return the ratio of a quantile of beats to the same quantile of the reference's beats.
 
-    The beats of all rounds are pooled. They are resampled in two stages: rounds, the same ones for both, as they ran
-    interleaved; and in each round blocks of consecutive beats, as a stall makes several late.
+    The beats of all rounds are pooled. They are resampled in two stages: first rounds, the same ones for both series
+    because they ran interleaved, then blocks of consecutive beats in each round, because a stall delays several beats.
 
     Parameters
     ----------
     rounds, reference : sequence of arrays
-        Latenesses, round by round; the same rounds in both.
+        Latenesses by round; both series have the same rounds.
     fraction : float
-        Which quantile, 0 to 1.
+        The quantile, 0 to 1.
     seed : int
-        Of the resampling.
-    confidence : float
-        Of the interval.
+        Seed of the resampling.
     block : int
-        How many consecutive beats are resampled together.
+        Number of consecutive beats that are resampled together.
     """
     draw = np.random.default_rng(seed)
     chosen = draw.integers(0, len(rounds), (_RESAMPLES, len(rounds)))
     above, below = (_resampled_quantile(series, chosen, fraction, draw, block) for series in (rounds, reference))
     value = np.quantile(np.concatenate(rounds), fraction) / np.quantile(np.concatenate(reference), fraction)
-    return _interval(float(value), above / below, confidence)
+    return _interval(float(value), above / below)
 
 
 def _thin(series: Samples, length: int) -> Samples:
@@ -112,13 +111,13 @@ def _thin(series: Samples, length: int) -> Samples:
 def _resampled_quantile(
     rounds: Sequence[Samples], chosen: NDArray[np.int64], fraction: float, draw: np.random.Generator, block: int
 ) -> Samples:
-    # As many in each round make one array. Beats may have been left out, and of frames there are more or fewer.
+    # One array needs rounds of equal length. Some beats may be left out, and the number of frames varies.
     length = min(map(len, rounds))
     beats = np.stack([series[:length] if block > 1 else _thin(series, length) for series in rounds])
     places = draw.integers(0, length, (*chosen.shape, -(-length // block)))
     if block > 1:
         places = (places[..., np.newaxis] + np.arange(block)) % length
         places = places.reshape(*chosen.shape, -1)[..., :length]
-    # By places in all rounds one after the other: that is twice as fast as by rounds and places.
+    # Indexing the concatenated rounds is twice as fast as indexing by round and place.
     resampled = beats.ravel().take(places + length * chosen[..., np.newaxis]).reshape(len(chosen), -1)
     return np.asarray(np.quantile(resampled, fraction, axis=1, overwrite_input=True))

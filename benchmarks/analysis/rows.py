@@ -1,7 +1,8 @@
-"""What a record says of each condition: percentiles, rates, and the comparison with the standard library's executor."""
+"""Percentiles and rates of each condition in a record, and the comparison with the standard library's executor."""
 
 import dataclasses
 import functools
+import operator
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,12 +21,12 @@ from ..watching.samples import quantile
 from .bootstrap import BLOCK, Interval, Samples, compare_medians, quantile_ratio
 
 View = Literal["ui", "foreground", "frames"]
-# ms: a frame at 60 Hz, and what a user notices as a stutter and as a freeze.
+# ms: a frame at 60 Hz, and the delays that a user notices as a stutter and as a freeze.
 FRAME_MS: Final = 1000 / 60
 LIMITS_MS: Final = (FRAME_MS, 50.0, 100.0)
-# ms: below this, a difference of latenesses is none that anybody could see: an eighth of a frame.
+# ms: a smaller difference of latenesses is not visible; an eighth of a frame.
 VISIBLE_MS: Final = 2.0
-# p99.9 of fewer beats than these is their maximum.
+# With fewer beats, p99.9 would be their maximum.
 _MANY: Final = 1000
 
 BETTER, WORSE, SAME = "better", "worse", "not significant"
@@ -34,13 +35,13 @@ BETTER, WORSE, SAME = "better", "worse", "not significant"
 def stood_still(
     beats: Mapping[str, Any], machine: Mapping[str, Any] | None, period_ns: int = PERIOD_NS
 ) -> NDArray[np.bool_]:
-    """Return which beats fell into a time in which the machine itself stood still."""
+    """Return a mask of the beats during which the machine itself stalled."""
     late = np.asarray(beats["lateness_ns"])
     due = beats["first_due_ns"] + period_ns * np.arange(len(late))
     out = np.zeros(len(late), dtype=np.bool_)
     for begun, ended in machine["stalls_ns"] if machine else ():
         out |= (due <= ended) & (due + late >= begun)
-    # A round without any beat would be none.
+    # A round needs beats, so they are not all left out.
     return out if not out.all() else ~out
 
 
@@ -51,14 +52,14 @@ class Row:
     Parameters
     ----------
     condition : Condition
-        What was measured.
+        The measured condition.
     results : mapping of int to dict
-        What each round's cell answered.
+        The answer of each round's cell.
     view : {"ui", "foreground", "frames"}
-        What is looked at: the lateness of the beats of either window, or what the foreground's frames took while it
-        computed without a pause. All of them are times in ms, and called latencies here.
+        Which times to use: the lateness of the beats of one of the windows, or the durations of the foreground's frames
+        while it computed without a pause. All of them are in ms, and called latencies here.
     seed : int
-        Of the resampling.
+        Seed of the resampling.
     """
 
     condition: Condition
@@ -66,14 +67,14 @@ class Row:
     view: View
     seed: int
 
-    @functools.cache  # noqa: B019, rows live as long as the program needs what is cached
+    @functools.cache  # noqa: B019, rows live as long as the program needs the cache
     def in_view(self, view: View) -> "Row":
-        """Return the row of somebody else's beats."""
+        """Return the same row with the times of another view."""
         return self if view == self.view else dataclasses.replace(self, view=view)
 
     @cached_property
     def latencies_ms(self) -> Mapping[int, Samples]:
-        """Latencies in ms by round, those of beats in order."""
+        """Latencies in ms by round; beats are in order."""
         return {number: self._latencies_of(number) for number in self.results if self._seen(number)}
 
     def _seen(self, number: int) -> Mapping[str, Any]:
@@ -89,7 +90,7 @@ class Row:
 
     @property
     def left_out(self) -> tuple[int, int]:
-        """How many beats are left out because the machine itself stood still, and of how many."""
+        """Number of beats that are left out because the machine itself stalled, and number of all beats."""
         view = self.in_view("foreground") if self.view == "frames" else self
         masks = [view._stood_still(number) for number in self.results if view._seen(number)]  # noqa: SLF001
         return sum(int(mask.sum()) for mask in masks), sum(map(len, masks))
@@ -100,7 +101,7 @@ class Row:
         return np.concatenate([*self.latencies_ms.values()]) if self.latencies_ms else np.empty(0)
 
     def percentile(self, percent: float) -> float | None:
-        """Return a percentile of the lateness in ms; None if nobody watched, or too few beats."""
+        """Return a percentile of the latencies in ms; None if there are too few."""
         enough = _MANY if percent > 99 else 1  # noqa: PLR2004
         return float(np.percentile(self.pooled_ms, percent)) if len(self.pooled_ms) >= enough else None
 
@@ -110,13 +111,13 @@ class Row:
 
     @property
     def limits(self) -> Sequence[Sequence[tuple[int, int]]]:
-        """When each beat was shown, in ns, and how many workers our pool might run then, round by round."""
+        """Time of each beat in ns, and the limit of our pool's running workers at that time; by round."""
         seen = [(result["ui"] or {}).get("seen") for result in self.results.values()]
         return [each for each in seen if each]
 
     @property
     def controller_share(self) -> float:
-        """Part of a core that the thread used which limits our pool's workers: the median of the rounds."""
+        """Fraction of a core used by the thread that limits our pool's workers; the median of the rounds."""
         return float(statistics.median(result.get("controller_cpu_share", 0.0) for result in self.results.values()))
 
     @property
@@ -126,7 +127,7 @@ class Row:
 
     @property
     def maximum(self) -> float | None:
-        """The greatest lateness in ms."""
+        """The largest lateness in ms."""
         return float(self.pooled_ms.max()) if len(self.pooled_ms) else None
 
     def share_over(self, limit_ms: float) -> float | None:
@@ -145,17 +146,17 @@ class Row:
 
     @property
     def frames_per_s(self) -> float | None:
-        """Speed of the foreground, which computes without a pause: the median of the rounds."""
+        """Speed of the foreground while it computes without a pause; the median of the rounds."""
         return self.in_view("frames")._median_of(lambda seen: seen["frames_per_s"])  # noqa: SLF001
 
     def frame_ms(self, percent: float) -> float | None:
-        """Return a percentile of what the foreground's equal computations took, in ms: the median of the rounds."""
+        """Return a percentile of the durations of the foreground's frames in ms; the median of the rounds."""
         frames = self.in_view("frames")
         return frames._median_of(lambda seen: quantile(seen["frame_ns"], percent / 100) / 1e6)  # noqa: SLF001
 
     @property
     def cpu_share(self) -> float | None:
-        """Part of a core that the thread with the heartbeat used, and the process that watches the machine."""
+        """Fraction of a core used by the heartbeat's thread and the process that watches the machine."""
         own = self._median_of(lambda seen: seen["cpu_share"])
         controls = [result["machine"]["cpu_share"] for result in self.results.values() if result["machine"]]
         return own + (statistics.median(controls) if controls else 0.0) if own is not None else None
@@ -166,30 +167,32 @@ class Row:
 
     @property
     def level(self) -> str | None:
-        """The level that the workers read from the operating system."""
+        """The priority of the workers, as reported by the operating system."""
         threads = Counter[str]()
         for result in self.results.values():
             threads.update(result["levels"])
         return describe(threads) or None
 
-    @functools.cache  # noqa: B019, the same
-    def latency_ratio(self, reference: "Row", percent: float = 99) -> Interval | None:
-        """Return this row's p99, or another percentile, over the reference's."""
-        common = sorted(self.latencies_ms.keys() & reference.latencies_ms.keys())
-        if not common:
+    @functools.cache  # noqa: B019, as above
+    def latency_ratio(self, reference: "Row | None", percent: float = 99) -> Interval | None:
+        """Return this row's p99, or another percentile, over the reference's; None without a reference."""
+        common = sorted(self.latencies_ms.keys() & reference.latencies_ms.keys()) if reference is not None else []
+        if reference is None or not common:
             return None
         ours, theirs = ([row.latencies_ms[number] for number in common] for row in (self, reference))
-        # Frames are kept as quantiles, without their order.
+        # The record has quantiles of the frames, without their order.
         return quantile_ratio(ours, theirs, percent / 100, self.seed, block=1 if self.view == "frames" else BLOCK)
 
-    def work_ratio(self, reference: "Row") -> Interval | None:
-        """Return this row's rate of work over the reference's."""
-        if not self.condition.load or not reference.condition.load:
+    def work_ratio(self, reference: "Row | None") -> Interval | None:
+        """Return this row's rate of work over the reference's; None without a reference."""
+        if reference is None or not self.condition.load or not reference.condition.load:
             return None
         return self._ratio_by_round(self.rates, reference.rates)
 
-    def speed_ratio(self, reference: "Row") -> Interval | None:
-        """Return the foreground's speed beside this over that beside the reference."""
+    def speed_ratio(self, reference: "Row | None") -> Interval | None:
+        """Return the foreground's speed over that in the reference's row; None without a reference."""
+        if reference is None:
+            return None
         speeds = [
             {number: seen["frames_per_s"] for number in row.results if (seen := row.in_view("frames")._seen(number))}  # noqa: SLF001
             for row in (self, reference)
@@ -197,14 +200,16 @@ class Row:
         return self._ratio_by_round(*speeds)
 
     def speed_kept(self, alone: "Row | None") -> float | None:
-        """Return the foreground's speed over that beside nothing; None if either was not measured."""
+        """Return the foreground's speed over that on an idle machine; None if either was not measured."""
         own, base = self.frames_per_s, alone.frames_per_s if alone else None
         return own / base if own and base else None
 
-    def frame_ratio(self, reference: "Row", percent: float = 95) -> Interval | None:
-        """Return a percentile of what the foreground's equal computations took, over that beside the reference."""
+    def frame_ratio(self, reference: "Row | None") -> Interval | None:
+        """Return the p95 of the foreground's frame durations over that in the reference's row."""
+        if reference is None:
+            return None
         times = [
-            {number: quantile(seen["frame_ns"], percent / 100) for number in row.results if (seen := row._seen(number))}  # noqa: SLF001
+            {number: quantile(seen["frame_ns"], 0.95) for number in row.results if (seen := row._seen(number))}  # noqa: SLF001
             for row in (self.in_view("frames"), reference.in_view("frames"))
         ]
         return self._ratio_by_round(*times)
@@ -213,15 +218,15 @@ class Row:
         pairs = [(ours[number], theirs[number]) for number in sorted(ours.keys() & theirs.keys())]
         if not pairs or not all(below for _, below in pairs):
             return None
-        return compare_medians(pairs, lambda above, below: above / below, self.seed)
+        return compare_medians(pairs, operator.truediv, self.seed)
 
-    def verdict(self, reference: "Row") -> str | None:
-        """Return whether the p99 is "better", "worse" or "not significant"-ly different.
+    def verdict(self, reference: "Row | None") -> str | None:
+        """Return whether the p99 is "better" or "worse" than the reference's, or the difference "not significant".
 
-        It takes both: an interval of the ratio that excludes 1, and a difference that could be seen.
+        A significant difference is visible, and the interval of its ratio excludes 1.
         """
         ratio = self.latency_ratio(reference)
-        if ratio is None:
+        if reference is None or ratio is None:
             return None
         if not ratio.excludes(1) or abs(self.p99 - reference.p99) < VISIBLE_MS:
             return SAME
@@ -234,7 +239,7 @@ class Rows:
     Parameters
     ----------
     record : mapping
-        What :func:`benchmarks.record.load` returns.
+        The record, as :func:`benchmarks.record.load` returns it.
     """
 
     def __init__(self, record: Mapping[str, Any]) -> None:
@@ -256,11 +261,11 @@ class Rows:
         return self._rows[condition]
 
     def get(self, condition: Condition) -> Row | None:
-        """Return the row, None if it was not measured."""
+        """Return the row of a condition; None if it was not measured."""
         return self._rows.get(condition)
 
     def reference(self, row: Row) -> Row | None:
-        """Return the row of the standard library's executor under the same conditions, None for that one itself."""
+        """Return the row of the standard library's executor under the same conditions; None for that row itself."""
         if row.condition.executor == NOTHING:
             return None
         condition = row.condition.with_executor(stdlib_of(row.condition.executor))
@@ -268,7 +273,7 @@ class Rows:
         return found.in_view(row.view) if found else None
 
     def alone(self, row: Row) -> Row | None:
-        """Return the row of the same watchers with nothing in the background."""
+        """Return the row with the same windows and nothing in the background."""
         found = self.get(row.condition.without_background())
         return found.in_view(row.view) if found else None
 

@@ -1,1 +1,1 @@
-"""A module for each kind of fresh process that measures one thing: it takes JSON and answers in JSON."""
+"""A module for each kind of measurement: it runs in a fresh process, takes JSON and answers in JSON."""

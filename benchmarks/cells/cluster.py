@@ -1,4 +1,4 @@
-"""A Dask cluster beside busy programs: ``python -m benchmarks.cells.cluster JSON`` measures one and answers in JSON."""
+"""A Dask cluster next to busy programs: ``python -m benchmarks.cells.cluster JSON`` measures it and answers in JSON."""
 
 import asyncio
 import contextlib
@@ -8,17 +8,16 @@ import logging
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing.context import SpawnProcess
 from typing import Any, Final
 
 WORKERS: Final = 2
 THREADS: Final = 2
 FOREIGN: Final = 4
-# Part of the tasks' time for which the busy programs are watched without them.
+# Time for which the busy programs are measured without tasks, as a fraction of the time with tasks.
 _ALONE_SHARE: Final = 0.25
-# Tasks for each thread that wait or run.
+# Pending and running tasks per thread.
 _DEPTH: Final = 4
 _PERIOD_S: Final = 0.02
 _SETTLE_S: Final = 2.0
@@ -26,7 +25,7 @@ _STEPS: Final = 100_000
 
 
 def multiply() -> float:
-    """About 50 ms of NumPy, alone on a CPU; it lets the GIL go."""
+    """Compute for about 50 ms with NumPy, which releases the GIL."""
     import numpy as np
 
     square = np.ones((700, 700))
@@ -36,7 +35,7 @@ def multiply() -> float:
 
 
 def count() -> int:
-    """About 50 ms of Python code, alone on a CPU; it keeps the GIL."""
+    """Compute for about 50 ms in Python code, which holds the GIL."""
     total = 0
     for number in range(700_000):
         total += number * number % 7
@@ -48,48 +47,24 @@ LOADS: Final = {"products": multiply, "python": count}
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """What to measure.
+    """Settings of one measurement.
 
     Parameters
     ----------
     load : str
         A key of :data:`LOADS`.
     level : str or None
-        Of the plugin; None without it.
+        Priority that the plugin sets; None without the plugin.
     seconds : float
         How long tasks run.
+    foreign : int
+        Number of busy programs.
     """
 
     load: str
     level: str | None
     seconds: float
-
-
-class BusyPrograms:
-    """Programs at normal priority that compute without a pause, and count what they have done."""
-
-    def __init__(self, counters: Sequence[Any], processes: Sequence[SpawnProcess]) -> None:
-        self._counters = counters
-        self._processes = processes
-        self._begun = 0.0
-        self._before = 0
-
-    def _total(self) -> int:
-        return sum(counter.value for counter in self._counters)
-
-    def begin(self) -> None:
-        """Begin to count."""
-        self._begun, self._before = time.perf_counter(), self._total()
-
-    def rate(self) -> float:
-        """Return how much they have done since, per second."""
-        return (self._total() - self._before) / (time.perf_counter() - self._begun)
-
-    def end(self) -> None:
-        """End them."""
-        for process in self._processes:
-            process.kill()
-            process.join()
+    foreign: int = FOREIGN
 
 
 def _compute_for_ever(counter: Any) -> None:
@@ -100,50 +75,55 @@ def _compute_for_ever(counter: Any) -> None:
 
 
 @contextlib.contextmanager
-def _busy_programs() -> Iterator[BusyPrograms]:
+def _busy_programs(count: int) -> Iterator[Callable[[], int]]:
+    """Start programs at normal priority that compute without a pause; yield a function that returns their progress."""
     context = multiprocessing.get_context("spawn")
-    counters = [context.Value("q", 0, lock=False) for _ in range(FOREIGN)]
+    counters = [context.Value("q", 0, lock=False) for _ in range(count)]
     processes = [context.Process(target=_compute_for_ever, args=(counter,), daemon=True) for counter in counters]
-    programs = BusyPrograms(counters, processes)
     try:
         for process in processes:
             process.start()
-        yield programs
+        yield lambda: sum(counter.value for counter in counters)
     finally:
-        programs.end()
+        for process in processes:
+            process.kill()
+            process.join()
 
 
-class _Complaints(logging.Handler):
-    """Takes note of what Dask says of its event loop."""
+class _Watch(logging.Handler):
+    """Records the delays of this thread's event loop, and counts Dask's warnings about them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self._late: list[float] = []
+        self._complaints = 0
+        logging.getLogger("distributed.core").addHandler(self)
+        self._task = asyncio.get_running_loop().create_task(self._watch())
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Count it."""
-        self.count += "unresponsive" in record.getMessage()
+        """Count a warning about an unresponsive event loop."""
+        self._complaints += "unresponsive" in record.getMessage()
 
-
-async def _watch_loop(dask_worker: Any) -> None:
-    """Take note, in a worker's event loop, of how late it is."""
-    late: list[float] = []
-    complaints = _Complaints()
-    logging.getLogger("distributed.core").addHandler(complaints)
-
-    async def watch() -> None:
+    async def _watch(self) -> None:
         while True:
             due = time.perf_counter() + _PERIOD_S
             await asyncio.sleep(_PERIOD_S)
-            late.append((time.perf_counter() - due) * 1e3)
+            self._late.append((time.perf_counter() - due) * 1e3)
 
-    dask_worker.nicefutures_watch = late, complaints, asyncio.get_running_loop().create_task(watch())
+    def end(self) -> tuple[list[float], int]:
+        """Stop; return the delays in ms and the number of warnings."""
+        self._task.cancel()
+        logging.getLogger("distributed.core").removeHandler(self)
+        return [round(each, 3) for each in self._late], self._complaints
 
 
-async def _stop_watch(dask_worker: Any) -> tuple[list[float], int]:
-    late, complaints, task = dask_worker.nicefutures_watch
-    task.cancel()
-    return [round(each, 3) for each in late], complaints.count
+async def _watch(dask_worker: Any = None, dask_scheduler: Any = None) -> None:
+    (dask_worker or dask_scheduler).nicefutures_watch = _Watch()
+
+
+async def _end_watch(dask_worker: Any = None, dask_scheduler: Any = None) -> tuple[list[float], int]:
+    watch: _Watch = (dask_worker or dask_scheduler).nicefutures_watch
+    return watch.end()
 
 
 def measure(spec: ClusterSpec) -> dict[str, Any]:
@@ -152,9 +132,9 @@ def measure(spec: ClusterSpec) -> dict[str, Any]:
     Returns
     -------
     dict
-        "alone_per_s" and "beside_per_s" (what the busy programs did, per s, without and beside tasks), "seconds",
-        "done" (tasks), "late_ms" (of the workers' event loops), "unresponsive" (how often Dask says so), "lost"
-        (workers).
+        "alone_per_s" and "beside_per_s" (progress of the busy programs per s, without and with tasks), "seconds",
+        "done" (tasks), "late_ms" (delays of the workers' event loops), "scheduler_late_ms" (delays of the event loop of
+        scheduler and client), "unresponsive" (Dask's warnings about event loops of workers), "lost" (workers).
     """
     distributed: Any = importlib.import_module("distributed")
     cluster = distributed.LocalCluster(
@@ -166,21 +146,21 @@ def measure(spec: ClusterSpec) -> dict[str, Any]:
             client.register_plugin(plugins.LowPriorityWorkers(spec.level))
         client.gather(client.map(_call, [spec.load] * WORKERS * THREADS, pure=False))
         workers = set(client.scheduler_info()["workers"])
-        with _busy_programs() as programs:
+        with _busy_programs(spec.foreign) as done:
             time.sleep(_SETTLE_S)
-            programs.begin()
-            time.sleep(spec.seconds * _ALONE_SHARE)
-            alone = programs.rate()
-            measured = _measure_beside(spec, client, programs)
+            alone_s, before = spec.seconds * _ALONE_SHARE * bool(spec.foreign), done()
+            time.sleep(alone_s)
+            alone = (done() - before) / alone_s if alone_s else 0.0
+            measured = _measure_beside(spec, client, done)
         lost = workers - set(client.scheduler_info()["workers"])
         return {"alone_per_s": alone, **measured, "lost": len(lost)}
 
 
-def _measure_beside(spec: ClusterSpec, client: Any, programs: BusyPrograms) -> dict[str, Any]:
+def _measure_beside(spec: ClusterSpec, client: Any, foreign_done: Callable[[], int]) -> dict[str, Any]:
     distributed: Any = importlib.import_module("distributed")
-    client.run(_watch_loop)
-    programs.begin()
-    begun, done = time.perf_counter(), 0
+    client.run(_watch)
+    client.run_on_scheduler(_watch)
+    before, begun, done = foreign_done(), time.perf_counter(), 0
     first = client.map(_call, [spec.load] * WORKERS * THREADS * _DEPTH, pure=False)
     tasks = distributed.as_completed(first, timeout=spec.seconds)
     with contextlib.suppress(TimeoutError):
@@ -188,14 +168,17 @@ def _measure_beside(spec: ClusterSpec, client: Any, programs: BusyPrograms) -> d
             task.result()
             done += 1
             tasks.add(client.submit(_call, spec.load, pure=False))
-    seconds, beside = time.perf_counter() - begun, programs.rate()
-    watched = client.run(_stop_watch).values()
+    seconds = time.perf_counter() - begun
+    beside = (foreign_done() - before) / seconds
+    scheduler_late, _ = client.run_on_scheduler(_end_watch)
+    watched = client.run(_end_watch).values()
     client.cancel(list(tasks.futures))
     return {
         "beside_per_s": beside,
         "seconds": seconds,
         "done": done,
         "late_ms": [each for late, _ in watched for each in late],
+        "scheduler_late_ms": scheduler_late,
         "unresponsive": sum(count for _, count in watched),
     }
 

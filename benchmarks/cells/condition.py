@@ -1,13 +1,12 @@
-"""One cell: a condition, measured. ``python -m benchmarks.cells.condition JSON`` answers in JSON.
+"""A condition: ``python -m benchmarks.cells.condition JSON`` measures it and answers in JSON.
 
-The spawned workers import this module as their ``__main__``, and with it NumPy, before their initializer runs. That is
-how it is in a user's script; so its BLAS threads exist already when the initializer lowers the process.
+Spawned workers import this module as their ``__main__``, and NumPy with it, before their initializer runs, as with a
+user's script. So the BLAS threads exist already when the initializer lowers the process.
 """
 
 import contextlib
 import importlib
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -16,31 +15,26 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from pathlib import Path
 from typing import Any, Final
 
 from nicefutures import PriorityThreadPoolExecutor
 from nicefutures._threads.controller import controller
 
-from ..subjects.background import Late, start_work, warm_up
+from ..subjects.background import Late, start_work, warm_up_task
 from ..subjects.condition import NOTHING, Condition
 from ..subjects.executors import EXECUTORS, open_executor
 from ..subjects.loads import FIT
-from ..system import LINUX, usable_cpus
+from ..system import cpu_ns_of_thread, usable_cpus
 from ..watching.heartbeat import paint_for
-from ..watching.levels import process_levels, thread_levels
 from ..watching.machine import ask_control, control_machine, pipe_of
 from ..watching.windows import UIS, RunWindow
+from .worker import PATIENCE, warm_up
 
-# Part of a window, where the foreground both computes and beats, in which it computes.
+# Fraction of the measurement in which the foreground computes frames; it beats in the rest.
 _FRAMES_SHARE: Final = 1 / 3
-# Seconds from the start of the work to the start of the window: the queue is full, the clock frequency settled.
+# Seconds between the start of the work and of the measurement, to fill the queue and settle the clock frequency.
 _SETTLE: Final = 0.2
-# Seconds in which every worker must have done a task.
-_PATIENCE: Final = 60.0
-# Seconds that a warm-up task goes on, so that no worker takes them all.
-_PAUSE: Final = 0.02
-# Seconds between the warm-up and the work: a pool that regards how its tasks wait is to forget those that met.
+# Seconds between the warm-up and the work. A pool that observes its tasks must forget those that waited to meet.
 _REST: Final = 0.3
 
 
@@ -50,24 +44,23 @@ def run_cell(condition: Condition, seconds: float, seed: int) -> dict[str, Any]:
     Parameters
     ----------
     condition : Condition
-        What to measure.
+        The condition to measure.
     seconds : float
-        Length of the window.
+        Duration of the measurement.
     seed : int
-        Of the optimizer.
+        Seed of the optimizer.
 
     Returns
     -------
     dict
-        "seconds", "ui" and "foreground" (what each saw), "done" (pieces of work in the window), "controller_cpu_share"
-        (part of one core that the thread used which sets the limit of our thread pools), "begun_ns" (how late each task
-        began that tells it), "machine" (when it
-        stood still itself; None if that cannot be told), "levels" (how many threads of the workers are at each level),
-        "python", "gil" and "blas" (what threadpoolctl tells).
+        "seconds", "ui" and "foreground" (the beats of each), "done" (pieces of work in that time),
+        "controller_cpu_share" (fraction of a core used by the thread that limits the workers of our thread pools),
+        "begun_ns" (delays of the probe tasks), "machine" (stalls of the machine itself; None if unknown), "levels"
+        (number of the workers' threads at each priority), "python", "gil" and "blas" (the report of threadpoolctl).
     """
     with contextlib.ExitStack() as stack:
         control = stack.enter_context(control_machine())
-        # What is not lowered starts before the load: beside a load of normal priority it would take long to.
+        # The windows start before the load: a load at normal priority would delay their start.
         foreground = stack.enter_context(_foreground(condition, seconds)) if condition.foreground else None
         run_window = stack.enter_context(UIS[condition.ui]()) if condition.ui else None
         levels: dict[str, int] = {}
@@ -92,35 +85,27 @@ def run_cell(condition: Condition, seconds: float, seed: int) -> dict[str, Any]:
 
 
 def _warm_up(executor: Executor, condition: Condition) -> dict[str, int]:
-    """Run tasks until every worker has done one; return how many threads of them are at each level."""
+    """Run tasks until every worker has done one; return the number of their threads at each priority."""
     kind, load = EXECUTORS[condition.executor], condition.load or ""
-    processes, workers = kind.processes, kind.workers or condition.workers
-    if load == FIT:
-        warm_up(load)  # its optimizer runs in this process
-    # Threads can wait for each other, so that each gets one of the tasks.
-    meeting = None if processes else threading.Barrier(workers)
+    workers = kind.workers or condition.workers
+    task = warm_up_task(load)
+    if load == FIT and task is not None:
+        task()  # the optimizer runs in this process
+    # Threads of one interpreter can wait for each other, so that each gets one of the tasks.
+    meeting = None if kind.processes or kind.interpreters else threading.Barrier(workers)
     seen: dict[tuple[int, int], dict[str, int]] = {}
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while len(seen) < workers:
         if time.monotonic() > deadline:
-            msg = f"only {len(seen)} of {workers} workers did a task within {_PATIENCE:.0f} s"
+            msg = f"only {len(seen)} of {workers} workers did a task within {PATIENCE:.0f} s"
             raise TimeoutError(msg)
-        futures = [executor.submit(_warm_up_worker, load, meeting) for _ in range(workers)]
+        futures = [executor.submit(warm_up, task, meeting, not kind.processes) for _ in range(workers)]
         seen.update(future.result() for future in futures)
     levels = Counter[str]()
     for each in seen.values():
         levels.update(each)
     time.sleep(_REST)
     return dict(levels)
-
-
-def _warm_up_worker(load: str, meeting: threading.Barrier | None) -> tuple[tuple[int, int], dict[str, int]]:
-    warm_up(load)
-    if meeting is not None:
-        meeting.wait(_PATIENCE)
-        return (os.getpid(), threading.get_native_id()), thread_levels()
-    time.sleep(_PAUSE)
-    return (os.getpid(), threading.get_native_id()), process_levels()
 
 
 def _measure(
@@ -132,8 +117,8 @@ def _measure(
     run_window: RunWindow | None,
     foreign: "Sequence[subprocess.Popen[bytes]]",
 ) -> dict[str, Any]:
-    """Measure one window."""
-    paint = paint_for(condition.drawing_ms)  # on a machine that is idle as yet
+    """Measure while the work runs."""
+    paint = paint_for(condition.drawing_ms)  # while the machine is still idle
     background = (
         start_work(condition.load or "", executor, condition.workers, seed, condition.feeding, seconds + _SETTLE)
         if executor is not None
@@ -153,7 +138,7 @@ def _measure(
             time.sleep(seconds)
         end = time.perf_counter_ns()
     finally:
-        # First, for beside them a lowered task may take for ever.
+        # First, because a low-priority task may take forever while they run.
         for process in foreign:
             process.kill()
         done = background.stop() if background is not None else []
@@ -170,22 +155,19 @@ def _measure(
 
 
 def _limit_of(executor: Executor | None) -> Callable[[], int] | None:
-    """Return what tells how many of its workers an executor lets run, if it is one that limits them."""
+    """Return a function that returns the limit of an executor's running workers; None if it has no limit."""
     return (lambda: executor.stats().limit) if isinstance(executor, PriorityThreadPoolExecutor) else None
 
 
 def _controller_ns() -> int:
-    """Return the CPU time, in ns, of the thread that sets the limit; 0 without one, or where it is not told."""
+    """Return the CPU time, in ns, of the thread that sets the limit; 0 if there is none or the time is unknown."""
     watcher = controller.watcher
-    if LINUX and watcher is not None and watcher.tid is not None:
-        # Its first number: Documentation/scheduler/sched-stats.rst.
-        return int(Path(f"/proc/self/task/{watcher.tid}/schedstat").read_text(encoding="ascii").split()[0])
-    return 0
+    return cpu_ns_of_thread(watcher.tid) or 0 if watcher is not None and watcher.tid is not None else 0
 
 
 @contextlib.contextmanager
 def _foreground(condition: Condition, seconds: float) -> "Iterator[subprocess.Popen[str]]":
-    """Start the foreground process, and end it."""
+    """Start the foreground process; end it on exit."""
     frames_s = seconds * _FRAMES_SHARE
     others = usable_cpus() - 1 if condition.foreground == "busy-session" else 0
     command = [
@@ -211,7 +193,7 @@ def _foreground(condition: Condition, seconds: float) -> "Iterator[subprocess.Po
 
 @contextlib.contextmanager
 def _foreign_processes(count: int) -> "Iterator[Sequence[subprocess.Popen[bytes]]]":
-    """Keep the machine busy with processes of normal priority."""
+    """Keep the machine busy with processes at normal priority."""
     command = [sys.executable, "-S", "-c", "while True: pass"]
     processes = [subprocess.Popen(command) for _ in range(count)]
     try:
@@ -223,7 +205,7 @@ def _foreign_processes(count: int) -> "Iterator[Sequence[subprocess.Popen[bytes]
 
 
 def _describe_blas() -> list[dict[str, Any]]:
-    """Return what threadpoolctl tells of the BLAS and its threads in this process, if it is installed."""
+    """Return threadpoolctl's report on the BLAS and its threads in this process, if threadpoolctl is installed."""
     try:
         threadpoolctl: Any = importlib.import_module("threadpoolctl")
     except ImportError:
@@ -233,7 +215,7 @@ def _describe_blas() -> list[dict[str, Any]]:
 
 
 def main(argument: str) -> dict[str, Any]:
-    """Measure what the JSON asks for."""
+    """Measure the condition in the JSON."""
     spec = json.loads(argument)
     return run_cell(Condition.from_json(spec["condition"]), spec["seconds"], spec["seed"])
 

@@ -1,7 +1,7 @@
 """Costs of an executor: ``python -m benchmarks.cells.overhead JSON`` measures one with pyperf and answers in JSON.
 
-pyperf runs this module again in a worker process of its own. No NumPy in here: it would only make the start of the
-workers, which is measured, longer for all.
+pyperf runs this module again in its own worker process. This module does not import NumPy, which would only add to the
+measured start of the workers.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ _IMPORT: Final = "import time; t = time.perf_counter(); import {}; print(time.pe
 
 @dataclass(frozen=True)
 class OverheadSpec:
-    """What to measure.
+    """Settings of one measurement.
 
     Parameters
     ----------
     kind : {"call", "map", "map 10 us", "map 1 ms", "map 100 ms", "map mixed", "start", "import"}
-        One call and its result; one item of a `map` that does nothing, or computes for so long; the start of two
-        workers; the import.
+        One call and its result; one item of a `map` whose function does nothing, or computes for that time; the start
+        of two workers; the import.
     peer : str
         A key of :data:`benchmarks.subjects.peers.PEERS`.
     loops : int
-        Calls, or items, in a value.
+        Number of calls or items in one value.
     values : int
-        How many values.
+        Number of values.
     """
 
     kind: str
@@ -61,7 +61,7 @@ def _time_calls(spec: OverheadSpec, opened: Opened, loops: int) -> float:
     return time.perf_counter() - start
 
 
-# What is computed for so many seconds. One in fifty takes much longer than the others.
+# Arguments of the calls, for most kinds the seconds of each. In "map mixed", one call in fifty takes much longer.
 _ITEMS: Final[Mapping[str, Callable[[int], Sequence[float]]]] = {
     "call": range,
     "map": range,
@@ -98,7 +98,7 @@ def _time_starts(spec: OverheadSpec, loops: int) -> float:
 
 
 def _meet(folder: str) -> int:
-    """Wait for the other worker, so that neither does the task of both: in files, for not every pool pickles locks."""
+    """Wait for the other worker, so that each does one task. It uses files, as not every pool can pickle locks."""
     Path(folder, str(os.getpid())).touch()
     deadline = time.monotonic() + _PATIENCE
     while len(os.listdir(folder)) < WORKERS and time.monotonic() < deadline:
@@ -107,7 +107,7 @@ def _meet(folder: str) -> int:
 
 
 def _time_imports(spec: OverheadSpec, loops: int) -> float:
-    """Return the time, in s, of imports in fresh interpreters, their own start left out."""
+    """Return the time of imports in fresh interpreters, in s, without the start of the interpreters."""
     command = [sys.executable, "-c", _IMPORT.format(PEERS[spec.peer].module)]
     return sum(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(loops))
 
@@ -122,7 +122,7 @@ def _time_function(spec: OverheadSpec) -> Iterator[Callable[[int], float]]:
 
 
 def main() -> None:
-    """Measure what the JSON asks for; in pyperf's worker, run what it asks for."""
+    """Run pyperf on the cost that the JSON describes; in pyperf's worker, measure it."""
     pyperf: Any = importlib.import_module("pyperf")
     spec = OverheadSpec(**json.loads(sys.argv[1]))
     argument = json.dumps(asdict(spec))
@@ -133,7 +133,7 @@ def main() -> None:
         warmups=1,
         loops=spec.loops,
     )
-    # One process measures a value after the other; the cells' rounds are the repetitions that pyperf would make.
+    # One process measures all values. The rounds of the cells replace the processes that pyperf would start.
     runner.parse_args(["--copy-env", "--quiet", *sys.argv[2:]])
     with contextlib.ExitStack() as stack:
         run: Callable[[int], float] = _never

@@ -1,7 +1,7 @@
 """Large arrays through a pool: ``python -m benchmarks.cells.transport JSON`` measures one pool and answers in JSON.
 
-The main thread beats, as a window does, while another one sends arrays to the workers or takes theirs. Whoever gets an
-array reads all of it, so that memory which is only mapped is paid for as well.
+The main thread beats, as a window does, while another thread sends arrays to the workers or receives theirs. Except
+with "one", the receiver reads the whole array, so that the cost of mapped memory is included.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ from ..watching.heartbeat import Schedule
 from ..watching.machine import ask_control, control_machine
 
 PERIOD_NS: Final = 5_000_000
-# Bytes, 6 arrays of 100 MB: so much goes through the pool, and then the next arrays are made.
+# Bytes (6 arrays of 100 MB) that go through the pool before the next arrays are made.
 _WAVE_BYTES: Final = 600_000_000
-# Of the pools that hand over one array once, so many tasks get it; of the others, which take as long for each, fewer.
+# Number of tasks that get one array, for pools that send it once. Pools that send it with each task get fewer tasks.
 TASKS: Final = {"low-spawn": 1000, "joblib": 1000}
 _FEW_TASKS: Final = 10
 _LONGEST_S: Final = 3600.0
@@ -41,7 +41,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TransportSpec:
-    """What to measure.
+    """Settings of one measurement.
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ class TransportSpec:
     peer : str
         A key of :data:`benchmarks.subjects.peers.PEERS`.
     size : int
-        Of an array, in bytes.
+        Size of an array, in bytes.
     seconds : float
-        How long at least arrays are under way; with "one" that depends on the number of tasks.
+        Minimum time for which arrays are sent; with "one" it depends on the number of tasks.
     """
 
     kind: str
@@ -74,7 +74,7 @@ def _ends(array: Array) -> float:
 
 
 def _hold(array: Array, seconds: float) -> int:
-    """Keep an array, all of which has been read; return who had it."""
+    """Read a whole array and keep it for a time; return the worker's process id."""
     _total(array)
     time.sleep(seconds)
     return os.getpid()
@@ -86,9 +86,9 @@ def measure(spec: TransportSpec) -> dict[str, Any]:
     Returns
     -------
     dict
-        "waves", each with "seconds", "bytes", "tasks" and the beats; "copies", how much memory one array for all tasks
-        takes beyond the caller's, in arrays (None: not measured, or not told by this system); "machine", when it
-        stood still.
+        "waves", each with "seconds", "bytes", "tasks" and the beats; "copies", the memory that one array for all tasks
+        takes in addition to the caller's, in arrays (None: not measured, or unknown on this system); "machine", its
+        stalls.
     """
     with control_machine() as control, PEERS[spec.peer].open() as opened:
         workers = _warm_up(opened)
@@ -107,7 +107,7 @@ def measure(spec: TransportSpec) -> dict[str, Any]:
 
 
 def _warm_up(opened: Opened) -> set[int]:
-    """Return the workers, when each has got an array, and some have returned one."""
+    """Send an array to each worker, and get some back; return the workers' process ids."""
     workers: set[int] = set()
     deadline = time.monotonic() + _PATIENCE_S
     while len(workers) < WORKERS:
@@ -122,7 +122,7 @@ def _warm_up(opened: Opened) -> set[int]:
 
 
 def _run_wave(opened: Opened, spec: TransportSpec, items: list[Any]) -> dict[str, Any]:
-    """Let the arrays through, and beat meanwhile."""
+    """Send arrays through the pool, and beat meanwhile."""
     schedule = Schedule(_LONGEST_S, period_ns=PERIOD_NS)
     with ThreadPoolExecutor(1) as driver:
         under_way = driver.submit(_transfer, opened, spec, items)
@@ -139,7 +139,7 @@ def _run_wave(opened: Opened, spec: TransportSpec, items: list[Any]) -> dict[str
 
 
 def _transfer(opened: Opened, spec: TransportSpec, items: list[Any]) -> float:
-    """Return how long it took, in s."""
+    """Send arrays through the pool; return the duration in s."""
     expected = {"results": spec.size // 8, "arguments": spec.size // 8, "one": 2.0}[spec.kind]
     start = time.perf_counter()
     if spec.kind == "results":
@@ -154,7 +154,7 @@ def _transfer(opened: Opened, spec: TransportSpec, items: list[Any]) -> float:
 
 
 def _count_copies(opened: Opened, workers: set[int], array: Array) -> float | None:
-    """Return how much more memory all processes have while the workers have the array, in arrays."""
+    """Return the additional memory of all processes while the workers have the array, in arrays."""
     before = _memory(workers)
     if before is None:
         return None
@@ -169,7 +169,7 @@ def _count_copies(opened: Opened, workers: set[int], array: Array) -> float | No
 
 
 def _memory(workers: set[int]) -> int | None:
-    """Return the memory of this process and the workers in bytes, what they share counted once; None if not told."""
+    """Return the memory of this process and the workers in bytes, shared memory counted once; None if unknown."""
     told: list[Any] = [psutil.Process(pid).memory_full_info() for pid in (os.getpid(), *workers)]
     return sum(each.pss for each in told) if hasattr(told[0], "pss") else None
 

@@ -1,1 +1,1 @@
-"""What a run says, in tables and sentences: a module for each suite, and what the suites have in common."""
+"""The results of a run in tables and sentences: a module for each suite, and modules that suites share."""

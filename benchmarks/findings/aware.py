@@ -1,25 +1,25 @@
-"""What the gil suite tells of the pool that limits its running workers."""
+"""Results of the gil suite for the pool that limits its running workers."""
 
 import dataclasses
 import statistics
 from collections.abc import Sequence
 from typing import Final
 
-from ..analysis.bootstrap import Interval
-from ..analysis.rows import VISIBLE_MS, Rows
+from ..analysis.bootstrap import Interval, as_text
+from ..analysis.rows import VISIBLE_MS, Row, Rows
 from ..subjects.condition import AT_ONCE, Condition
 from ..subjects.executors import AWARE_THREAD, BY_HAND, STDLIB_THREAD, title_of
 from ..subjects.loads import PHASE_S, PHASES, TITLES
 from ..suites.designs import AWARE_LOADS, DESIGNS, DRAWING_MS, FREE_LOADS, GIL_LOADS, WAITING_LOADS
-from .tables import Column, Table, Value
+from .tables import Table, Value, columns, table_if_any
 from .targets import Target, target_table
 
-# Targets: of a window that draws in Python, and of the work of one worker that is set up by hand.
+# Targets for a window that draws in Python, and for the work, relative to one worker set up by hand.
 _DRAWING_P99_MS: Final = 5.0
 _WORK_OF_ONE: Final = 0.9
-# Of tasks that come in turn, which hold the GIL and release it.
+# Target for tasks that hold the GIL and tasks that release it, in turn.
 _MIXED_P99_MS: Final = 12.0
-# Where a limit might be too low; the p99 is for as many tasks as in the other cells.
+# Targets where a limit might be too low. The p99 applies with at most as many workers as in the other cells.
 _WORK_KEPT: Final = 0.95
 _ENDLESS_P99_MS: Final = 25.0
 _FEW_WORKERS: Final = 4
@@ -38,7 +38,7 @@ def tables(rows: Rows) -> list[Table]:
 
 
 def _drawing(rows: Rows) -> list[Table]:
-    """Judge a window that draws in Python beside our pool, beside one worker set up by hand, and the stdlib's pool."""
+    """Judge a window that draws in Python next to our pool, one worker set up by hand, and the stdlib's pool."""
     found: dict[tuple[str, str], list[_Drawn]] = {}
     for ours in rows.where(executor=AWARE_THREAD, foreign=0):
         place, hand = ours.condition, rows.get(ours.condition.with_executor(BY_HAND))
@@ -64,19 +64,16 @@ def _drawing(rows: Rows) -> list[Table]:
         )
         for (python, feeding), group in sorted(found.items())
     ]  # fmt: skip
-    columns = (
-        Column("Python"), Column("tasks fed by"), Column("stdlib p99 ms"), Column("one by hand p99 ms"),
-        Column("p99 ms"), Column("work/one by hand"), Column("target reached"),
-    )  # fmt: skip
+    heads = "Python | tasks fed by | stdlib p99 ms | one by hand p99 ms | p99 ms | work/one by hand | target reached"
     return [
-        *([Table("A window that draws, in short: lowest to highest", columns, short)] if short else []),
+        *table_if_any("A window that draws, in short: lowest to highest", heads, short),
         *(_drawing_table(python, feeding, group) for (python, feeding), group in sorted(found.items())),
     ]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Drawn:
-    """What is compared beside one window: p99 of a frame's delay, work over that of one worker set up by hand."""
+    """The values compared for one window: p99 of a frame's delay, and work over that of one worker set up by hand."""
 
     load: str
     drawing_ms: float
@@ -91,10 +88,9 @@ class _Drawn:
 
 
 def _drawing_table(python: str, feeding: str, group: Sequence[_Drawn]) -> Table:
-    columns = (
-        Column("tasks"), Column("drawing ms", 1), Column("stdlib p99 ms", 1), Column("one by hand p99 ms", 1),
-        Column("p99 ms", 1), Column("work/one by hand"), Column("target reached"),
-    )  # fmt: skip
+    heads = (
+        "tasks | drawing ms:1 | stdlib p99 ms:1 | one by hand p99 ms:1 | p99 ms:1 | work/one by hand | target reached"
+    )
     lines: list[Sequence[Value]] = [
         (
             TITLES[drawn.load], drawn.drawing_ms, drawn.stdlib_ms, drawn.hand_ms, drawn.ours_ms, drawn.work.text,
@@ -103,7 +99,8 @@ def _drawing_table(python: str, feeding: str, group: Sequence[_Drawn]) -> Table:
         for drawn in sorted(group, key=lambda drawn: (list(TITLES).index(drawn.load), drawn.drawing_ms))
     ]  # fmt: skip
     on = f", Python {python}" if python else ""
-    return Table(f"A window that draws{on}, tasks fed {'by ' if feeding != AT_ONCE else ''}{feeding}", columns, lines)
+    title = f"A window that draws{on}, tasks fed {'by ' if feeding != AT_ONCE else ''}{feeding}"
+    return Table(title, columns(heads), lines)
 
 
 def _range(values: Sequence[float], digits: int = 1) -> str | None:
@@ -111,7 +108,7 @@ def _range(values: Sequence[float], digits: int = 1) -> str | None:
 
 
 def _free_threaded_targets(rows: Rows) -> list[Table]:
-    """Judge the window beside our pool at LOWEST by the window beside nothing, without the GIL."""
+    """Compare the window next to our pool at LOWEST with the window on an idle machine, without the GIL."""
     found = rows.where(executor=AWARE_THREAD, priority="lowest", load="python", foreign=0)
     free = [row for row in found if not any(result["gil"] for result in row.results.values())]
     judged = [
@@ -123,7 +120,7 @@ def _free_threaded_targets(rows: Rows) -> list[Table]:
 
 
 def _settling(rows: Rows) -> list[Table]:
-    """Return how long our pool took to get from one limit to the other when the load changed."""
+    """Return how long our pool took to change its limit when the load changed."""
     row = rows.get(
         dataclasses.replace(DESIGNS["gil"].base, load="changing").with_executor(AWARE_THREAD, "below_normal")
     )
@@ -144,25 +141,18 @@ def _settling(rows: Rows) -> list[Table]:
         for load, each in took.items()
         if each
     ]
-    columns = (Column("the load changes"), Column("limit then"), Column("median s", 2), Column("longest s", 2))
-    return [Table("How long the limit takes to follow the load", columns, lines)] if lines else []
+    heads = "the load changes | limit then | median s:2 | longest s:2"
+    return table_if_any("How long the limit takes to follow the load", heads, lines)
 
 
 def _targets(rows: Rows) -> list[Table]:
-    """Judge the pool that limits its running workers: the window beside it, and the work that it does."""
+    """Judge the pool that limits its running workers by the delay of the window and by its work."""
     base = DESIGNS["gil"].base
-    places = [
-        dataclasses.replace(base, load=load, drawing_ms=drawing)
-        for load in AWARE_LOADS
-        for drawing in (0.0, *DRAWING_MS)
-    ]
-    places.append(dataclasses.replace(base, load="python", foreign=4))
+    places = [base.but(load=load, drawing_ms=drawing) for load in AWARE_LOADS for drawing in (0.0, *DRAWING_MS)]
+    places.append(base.but(load="python", foreign=4))
     lines: list[Sequence[Value]] = []
     for place in places:
-        ours, stdlib = (
-            rows.get(place.with_executor(AWARE_THREAD, "below_normal")),
-            rows.get(place.with_executor(STDLIB_THREAD)),
-        )
+        ours, stdlib = _both(rows, place)
         if ours is None or stdlib is None:
             continue
         ratio, work = ours.latency_ratio(stdlib), ours.work_ratio(stdlib)
@@ -171,19 +161,22 @@ def _targets(rows: Rows) -> list[Table]:
         met = our_p99 <= most and (least is None or (work is not None and work.value >= least))
         lines.append((
             TITLES[place.load or ""], _beside(place), their_p99, our_p99,
-            f"<= {most:.1f}", ratio.text if ratio else None, ours.verdict(stdlib), work.text if work else None,
+            f"<= {most:.1f}", as_text(ratio), ours.verdict(stdlib), as_text(work),
             f">= {least:g}" if least is not None else None, "yes" if met else "no",
         ))  # fmt: skip
-    columns = (
-        Column("load"), Column("beside"), Column("stdlib p99 ms", 1), Column("p99 ms", 1), Column("target"),
-        Column("p99/stdlib"), Column("verdict"), Column("work/stdlib"), Column("target"), Column("reached"),
-    )  # fmt: skip
-    title = "PriorityThreadPoolExecutor(latency_target=0.005); medians of the rounds"
-    return [Table(title, columns, lines)] if lines else []
+    heads = (
+        "load | beside | stdlib p99 ms:1 | p99 ms:1 | target | p99/stdlib | verdict | work/stdlib | target | reached"
+    )
+    return table_if_any("PriorityThreadPoolExecutor(latency_target=0.005); medians of the rounds", heads, lines)
+
+
+def _both(rows: Rows, place: Condition) -> tuple[Row | None, Row | None]:
+    """Return our pool's row and the standard library's."""
+    return rows.get(place.with_executor(AWARE_THREAD, "below_normal")), rows.get(place.with_executor(STDLIB_THREAD))
 
 
 def _waiting_and_endless(rows: Rows) -> list[Table]:
-    """Judge our pool by what it does where a limit on its workers might be too low, and by the window meanwhile."""
+    """Judge our pool where a limit on its workers might be too low, by its work and by the delay of the window."""
     lines: list[Sequence[Value]] = []
     for ours in rows.where(executor=AWARE_THREAD, foreign=0):
         place, stdlib = ours.condition, rows.get(ours.condition.with_executor(STDLIB_THREAD))
@@ -197,26 +190,23 @@ def _waiting_and_endless(rows: Rows) -> list[Table]:
         met = (most is None or our_p99 <= most) and (least is None or (work is not None and work.value >= least))
         lines.append((
             TITLES[place.load], place.workers, their_p99, our_p99, f"<= {most:.0f}" if most else None,
-            work.text if work else None, f">= {least:g}" if least else None,
+            as_text(work), f">= {least:g}" if least else None,
             None if most is None and least is None else "yes" if met else "no",
         ))  # fmt: skip
-    columns = (
-        Column("load"), Column("workers"), Column("stdlib p99 ms", 1), Column("p99 ms", 1), Column("target"),
-        Column("work/stdlib"), Column("target"), Column("reached"),
-    )  # fmt: skip
-    return [Table("Tasks that wait, and tasks that do not end; medians of the rounds", columns, lines)] if lines else []
+    heads = "load | workers | stdlib p99 ms:1 | p99 ms:1 | target | work/stdlib | target | reached"
+    return table_if_any("Tasks that wait, and tasks that do not end; medians of the rounds", heads, lines)
 
 
 def _lateness(rows: Rows) -> list[Table]:
-    """Return how late a task began beside one that runs Python code without an end."""
+    """Return how late a task began while another one ran Python code without end."""
     lines: list[Sequence[Value]] = []
     for row in rows.where(load="late"):
         begun = [ns / 1e6 for result in row.results.values() for ns in result.get("begun_ns", ())]
         if begun:
             title = title_of(row.condition.executor, row.condition.priority)
             lines.append((title, row.condition.workers, statistics.median(begun), max(begun)))
-    columns = (Column("executor"), Column("workers"), Column("median ms", 1), Column("longest ms", 1))
-    return [Table("How late a task begins beside pure Python that does not end", columns, lines)] if lines else []
+    heads = "executor | workers | median ms:1 | longest ms:1"
+    return table_if_any("How late a task begins beside pure Python that does not end", heads, lines)
 
 
 def _beside(place: Condition) -> str:
@@ -228,7 +218,7 @@ def _beside(place: Condition) -> str:
 def _limits_of(place: Condition, stdlib_ms: float) -> tuple[float, float | None]:
     """Return the target for the p99 in ms, and for the share of the standard pool's work."""
     if place.foreign:
-        return 0.3 * stdlib_ms, None  # a lower level is meant to yield
+        return 0.3 * stdlib_ms, None  # a lower priority should yield
     if place.load == "mixed":
         return _MIXED_P99_MS, _WORK_OF_ONE
     if place.load in FREE_LOADS:
@@ -237,17 +227,14 @@ def _limits_of(place: Condition, stdlib_ms: float) -> tuple[float, float | None]
 
 
 def verdict(rows: Rows) -> list[str]:
-    """Return what our pool does for the window, with a latency target."""
+    """Return sentences on the delay of the window next to our pool with a latency target."""
     base = DESIGNS["gil"].base
     sentences = []
     for loads, what in ((GIL_LOADS, "holds"), (FREE_LOADS, "releases")):
         late, their, work = [], [], []
         for load in AWARE_LOADS:
-            place = dataclasses.replace(base, load=load)
-            ours, stdlib = (
-                rows.get(place.with_executor(AWARE_THREAD, "below_normal")),
-                rows.get(place.with_executor(STDLIB_THREAD)),
-            )
+            place = base.but(load=load)
+            ours, stdlib = _both(rows, place)
             if ours and stdlib and load.partition("-")[0] in loads and (ratio := ours.work_ratio(stdlib)):
                 late.append(ours.median_percentile(99))
                 their.append(stdlib.median_percentile(99))

@@ -1,25 +1,24 @@
-"""What the desktop suite is there to tell: whether the system is still responsive."""
+"""The answer of the desktop suite: whether the system is still responsive."""
 
-import dataclasses
 from collections.abc import Sequence
 
 from ..analysis.rows import Rows
 from ..subjects.executors import LOW_LEVEL_ONLY, LOW_PROCESS, STDLIB_PROCESS
 from ..suites.designs import DESIGNS
 from .pairs import Pair, pair_tables
-from .tables import Column, Table, Value
+from .tables import Table, Value, table_if_any
 from .targets import Target, target_table
 from .wording import background_of
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Return it in a few rows, the targets, and direct comparisons."""
+    """Return a brief table, the targets, and direct comparisons."""
     return [*_brief(rows), *_targets(rows), *pair_tables(rows, _pairs())]
 
 
 def _brief(rows: Rows) -> list[Table]:
     base = DESIGNS["desktop"].base
-    capped = dataclasses.replace(base, blas_threads=1)
+    capped = base.but(blas_threads=1)
     wanted = [
         base.without_background(),
         base.with_executor(STDLIB_PROCESS),
@@ -38,23 +37,18 @@ def _brief(rows: Rows) -> list[Table]:
             speed = row.speed_kept(rows.get(wanted[0]))
             window = row.in_view("foreground").p99
             lines.append((background_of(condition) + blas, speed, row.frame_ms(95), window, row.rate, work, row.level))
-    columns = (
-        Column("background"),
-        Column("speed/alone", 2),
-        Column("frame p95 ms", 2),
-        Column("window p99 ms", 1),
-        Column("products/s", 1),
-        Column("products/stdlib", 2),
-        Column("level of the workers"),
+    heads = (
+        "background | speed/alone:2 | frame p95 ms:2 | window p99 ms:1 | products/s:1 | products/stdlib:2 | "
+        "level of the workers"
     )
-    return [Table(f"In short: another program beside {base.workers} workers", columns, lines)] if lines else []
+    return table_if_any(f"In short: another program beside {base.workers} workers", heads, lines)
 
 
 def _pairs() -> dict[str, list[Pair]]:
     base = DESIGNS["desktop"].base
     cpus = base.workers // 2
-    capped, other = dataclasses.replace(base, blas_threads=1), dataclasses.replace(base, foreground="other-session")
-    places = [dataclasses.replace(base, workers=workers) for workers in (cpus, 2 * cpus, 4 * cpus)]
+    capped, other = base.but(blas_threads=1), base.but(foreground="other-session")
+    places = [base.but(workers=workers) for workers in (cpus, 2 * cpus, 4 * cpus)]
     return {
         "The recipe lowers one thread; what if it lowers every thread, or if there is one thread only": [
             *((place.with_executor("every-thread-nice"), place.with_executor("recipe-psutil")) for place in places),
@@ -94,7 +88,7 @@ def _ratio(value: float | None, base: float | None) -> float | None:
 
 
 def verdict(rows: Rows) -> list[str]:
-    """Return it in sentences."""
+    """Return the answer in sentences."""
     base = DESIGNS["desktop"].base
     executors = ((LOW_PROCESS, "idle"), (STDLIB_PROCESS, None), ("recipe-psutil", None))
     parts, work = [], []

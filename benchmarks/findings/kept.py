@@ -1,6 +1,5 @@
-"""What a job leaves to other programs, and how much of it is done meanwhile: the two sides of every background job."""
+"""The two sides of a background job: the speed that it leaves to other programs, and the work that it does."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ class Kept:
     Parameters
     ----------
     name : str
-        The executor, with its level.
+        The executor, with its priority.
     speed : float
         Speed of another program while the job runs, over its speed on an idle machine; at most 1.
     work : float
@@ -32,11 +31,11 @@ class Kept:
 
 
 def kept_by_load(rows: Rows) -> dict[str, Sequence[Kept]]:
-    """Return the executors by the title of their load, where the suite measures both sides, its own place only."""
+    """Return the executors by the title of their load, where the suite measures both sides at its base condition."""
     base = DESIGNS[rows.record["suite"]].base
     found: dict[str, Sequence[Kept]] = {}
     for load, title in TITLES.items():
-        place = dataclasses.replace(base, load=load)
+        place = base.but(load=load)
         here = rows.where(load=load, ui=place.ui, foreground=place.foreground)
         kept = [each for row in here if (each := _kept(row, rows)) is not None]
         if len(kept) > 1:

@@ -1,9 +1,10 @@
-"""The tables of all that was measured: one for each load and whoever watched."""
+"""The tables of all measurements: one for each load and observer."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from ..analysis.bootstrap import as_text
 from ..analysis.rows import LIMITS_MS, Row, Rows, View
 from ..subjects.condition import NOTHING
 from ..subjects.executors import EXECUTORS
@@ -22,17 +23,7 @@ def _over(limit: float) -> _Maker:
     return lambda row, _reference, _alone: row.share_over(limit)
 
 
-def _latency_text(row: Row, reference: Row | None, _alone: Row | None) -> Value:
-    ratio = row.latency_ratio(reference) if reference else None
-    return ratio.text if ratio else None
-
-
-def _work_text(row: Row, reference: Row | None, _alone: Row | None) -> Value:
-    ratio = row.work_ratio(reference) if reference else None
-    return ratio.text if ratio else None
-
-
-# Title, decimals, whether it is in the short table, what makes it.
+# Title, decimals, whether the short table has the column, and the function that makes its values.
 _COLUMNS: Final[Sequence[tuple[str, int | None, bool, _Maker]]] = (
     ("p50", 2, True, _percentile(50)),
     ("p95", 1, True, _percentile(95)),
@@ -40,17 +31,17 @@ _COLUMNS: Final[Sequence[tuple[str, int | None, bool, _Maker]]] = (
     ("p99.9", 1, False, _percentile(99.9)),
     ("max", 1, True, lambda row, _reference, _alone: row.maximum),
     *((f"% > {limit:.3g}", 1, place == 0, _over(limit)) for place, limit in enumerate(LIMITS_MS)),
-    ("p99/stdlib", None, True, _latency_text),
-    ("verdict", None, True, lambda row, reference, _alone: row.verdict(reference) if reference else None),
+    ("p99/stdlib", None, True, lambda row, reference, _alone: as_text(row.latency_ratio(reference))),
+    ("verdict", None, True, lambda row, reference, _alone: row.verdict(reference)),
     ("speed/alone", 2, True, lambda row, _reference, alone: row.speed_kept(alone)),
     ("work/s", 1, True, lambda row, _reference, _alone: row.rate),
-    ("work/stdlib", None, True, _work_text),
+    ("work/stdlib", None, True, lambda row, reference, _alone: as_text(row.work_ratio(reference))),
     ("level of the workers", None, True, lambda row, _reference, _alone: row.level),
 )
 
 
 def load_tables(rows: Rows, *, full: bool) -> list[Table]:
-    """Return a table for each load and whoever watches, the idle machine first in each."""
+    """Return a table for each load and observer, each with the idle machine first."""
     found = []
     every = sorted(rows, key=_order)
     watchers = sorted({(row.condition.ui, row.condition.foreground) for row in every}, key=str)

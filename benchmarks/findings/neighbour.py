@@ -1,31 +1,26 @@
-"""What the neighbour suite is there to tell: what another program loses, and what is done meanwhile."""
+"""The answer of the neighbour suite: how much another program loses, and how much work the pool does."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
+from ..analysis.bootstrap import as_text
 from ..analysis.rows import Rows
 from ..subjects.condition import Condition
 from ..subjects.executors import LOW_ISOLATED, LOW_PROCESS, STDLIB_PROCESS
 from ..suites.designs import DESIGNS, FAR_NEIGHBOURS, NEIGHBOURS
-from .tables import Column, Table, Value
+from .tables import Table, Value, columns
 from .targets import Target, target_table
 from .wording import background_of
 
-_COLUMNS: Final = (
-    Column("background"),
-    Column("speed/alone"),
-    Column("frame p95 ms", 2),
-    Column("frame p95/alone"),
-    Column("products/s", 1),
-    Column("products/stdlib"),
+_COLUMNS: Final = columns(
+    "background | speed/alone | frame p95 ms:2 | frame p95/alone | products/s:1 | products/stdlib"
 )
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Return what a program loses to its neighbours, in its session and in another one, and the targets."""
+    """Return a program's loss to its neighbours, in its session and in another one, and the targets."""
     near = DESIGNS["neighbour"].base
-    far = dataclasses.replace(near, foreground="busy-session")
+    far = near.but(foreground="busy-session")
     ours, isolated = (
         rows.get(near.with_executor(LOW_PROCESS, "idle")),
         rows.get(far.with_executor(LOW_ISOLATED, "idle")),
@@ -56,20 +51,16 @@ def _table(rows: Rows, place: Condition, neighbours: Sequence[tuple[str, str | N
         row = rows.get(condition)
         if row is not None:
             beside = None if row is alone else alone
-            ratios = (
-                beside and row.speed_ratio(beside),
-                beside and row.frame_ratio(beside),
-                stdlib and row.work_ratio(stdlib),
-            )
-            speed, frame, work = (ratio.text if ratio else None for ratio in ratios)
+            ratios = (row.speed_ratio(beside), row.frame_ratio(beside), row.work_ratio(stdlib))
+            speed, frame, work = map(as_text, ratios)
             lines.append((background_of(condition), speed, row.frame_ms(95), frame, row.rate, work))
     return Table(title, _COLUMNS, lines)
 
 
 def verdict(rows: Rows) -> list[str]:
-    """Return it in sentences."""
+    """Return the answer in sentences."""
     near = DESIGNS["neighbour"].base
-    far = dataclasses.replace(near, foreground="busy-session")
+    far = near.but(foreground="busy-session")
     places = (
         (near, "beside", NEIGHBOURS),
         (far, "in another session, which wants the whole machine, beside", FAR_NEIGHBOURS),

@@ -1,4 +1,4 @@
-"""What is to be known of the numbers: what failed, what was noisy, what was left out, what the tool itself costs."""
+"""Notes on the numbers: failures, noise, beats that are left out, and the cost of the tool itself."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ _MAX_LATENESS_MS: Final = 2.0
 
 
 def describe_in_a_line(machine: Mapping[str, Any]) -> str:
-    """Return the machine as it stands below a table."""
+    """Return a line about the machine, to be shown below a table."""
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     gil = "" if machine["gil"] else " without the GIL"
     return f"{machine['cpu']}, {machine['cores']['usable']} CPUs, {machine['os']}, {machine['python']}{gil}, {packages}"
 
 
 def find_noise(load: float, before_ms: float | None, after_ms: float | None, speeds: Sequence[float]) -> list[str]:
-    """Return what to say of a machine that was not quiet.
+    """Return a warning if the machine was noisy.
 
     Parameters
     ----------
@@ -52,12 +52,12 @@ def find_noise(load: float, before_ms: float | None, after_ms: float | None, spe
 
 
 def notes_of(record: Mapping[str, Any]) -> list[str]:
-    """Return what failed, what was noisy, whether the run was interrupted, and the machine."""
+    """Return notes on failures, noise and an interruption of the run, and on the machine."""
     return [*_failures(record), *_noise(record), *_incomplete(record), describe_in_a_line(record["machine"])]
 
 
 def notes_of_beats(record: Mapping[str, Any], rows: Rows) -> list[str]:
-    """Return what the heartbeat itself costs, and which beats are not counted."""
+    """Return notes on the cost of the heartbeat itself, and on beats that are not counted."""
     return [*_own_cost(record), *_left_out(rows)]
 
 
@@ -91,7 +91,7 @@ def _noise(record: Mapping[str, Any]) -> list[str]:
 
 
 def _own_cost(record: Mapping[str, Any]) -> list[str]:
-    """Return what the heartbeat itself is late by, and costs."""
+    """Return a note on the lateness and cost of the heartbeat itself."""
     both = [row for number in (0, record["rounds"] + 1) if (row := _baseline_row(record, number)) is not None]
     if not both:
         return []
@@ -103,7 +103,7 @@ def _own_cost(record: Mapping[str, Any]) -> list[str]:
         row.cpu_share for row in Rows(record) if row.condition.ui in (None, "thread") and row.cpu_share is not None
     ]
     if shares:
-        # The windows' drawing is no cost of the tool's.
+        # The drawing of windows is not a cost of the tool.
         note += f"; it used {statistics.median(shares):.2%} of a core (median of the cells without a window that draws)"
     if watched:
         median, most = statistics.median(watched), max(watched)
@@ -112,7 +112,7 @@ def _own_cost(record: Mapping[str, Any]) -> list[str]:
 
 
 def _left_out(rows: Rows) -> list[str]:
-    """Return how many beats are not counted."""
+    """Return a note on the number of beats that are not counted."""
     counts = [row.left_out for row in rows]
     out, every = (sum(each) for each in zip(*counts, strict=True)) if counts else (0, 0)
     if not out:

@@ -1,12 +1,11 @@
-"""What the library costs, beside its peers."""
+"""The costs of the library and of its peers."""
 
+import operator
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
-
-from ..analysis.bootstrap import Samples, compare_medians
+from ..analysis.bootstrap import compare_medians
 from ..analysis.rows import Rows
 from ..subjects.executors import STDLIB_PROCESS, title_of
 from ..subjects.peers import PEERS
@@ -37,7 +36,7 @@ _JOBLIB_COLUMNS: Final = tuple(
 )
 NOTE: Final = (
     "over, minus: the medians compared with those of the stdlib's executor, started in the same way, with 99 % "
-    "intervals. met: not clear if the target is inside the interval."
+    "intervals. reached: not clear if the target is inside the interval."
 )
 
 
@@ -66,7 +65,7 @@ def _cost_rows(record: Mapping[str, Any], kind: str) -> list[Sequence[Value]]:
     rows: list[Sequence[Value]] = []
     for peer in KINDS[kind].peers:
         if peer == THROUGH_JOBLIB[1]:
-            continue  # it has a table of its own
+            continue  # it has its own table
         measured = values(record, kind, peer)
         if measured:
             reference = values(record, kind, PEERS[peer].reference) if PEERS[peer].reference else []
@@ -77,7 +76,7 @@ def _cost_rows(record: Mapping[str, Any], kind: str) -> list[Sequence[Value]]:
 
 
 def _small_rows(record: Mapping[str, Any]) -> list[Sequence[Value]]:
-    """Return the targets for calls that are sent together, and of what a call costs with the transport."""
+    """Return the targets for calls that are sent together, and for the cost of a call with the transport."""
     empty = values(record, "map", AUTO)
     rows = (
         [Target("an empty call, in chunks of automatic size, us", most=4).judge(statistics.median(empty))]
@@ -92,7 +91,7 @@ def _small_rows(record: Mapping[str, Any]) -> list[Sequence[Value]]:
     ):
         pairs = [*zip(values(record, kind, ours), values(record, kind, theirs), strict=False)]
         if pairs:
-            rows.append(Target(what, most=most).judge(compare_medians(pairs, _over, record["seed"])))
+            rows.append(Target(what, most=most).judge(compare_medians(pairs, operator.truediv, record["seed"])))
     return rows
 
 
@@ -134,17 +133,9 @@ def _row(
     pairs = [*zip(measured, reference, strict=False)]
     if not pairs:
         return (title, unit, statistics.median(measured), None, None, None, None)
-    ratio = compare_medians(pairs, _over, record["seed"])
-    difference = compare_medians(pairs, _minus, record["seed"])
+    ratio = compare_medians(pairs, operator.truediv, record["seed"])
+    difference = compare_medians(pairs, operator.sub, record["seed"])
     judged: Sequence[Value] = (None, None)
     if target is not None:
         judged = target.judge(difference if by_difference else ratio)[2:]
     return (title, unit, statistics.median(measured), ratio.text, difference.text, *judged)
-
-
-def _over(ours: Samples, theirs: Samples) -> Samples:
-    return np.asarray(ours / theirs)
-
-
-def _minus(ours: Samples, theirs: Samples) -> Samples:
-    return np.asarray(ours - theirs)

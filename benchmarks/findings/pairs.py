@@ -1,29 +1,20 @@
-"""Direct comparisons of two conditions each: what a suite is there to tell."""
+"""Direct comparisons of two conditions, which answer the question of a suite."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from ..analysis.bootstrap import as_text
 from ..analysis.rows import Rows
 from ..subjects.condition import Condition
-from .tables import Column, Table, Value
+from .tables import Table, Value, columns
 from .wording import background_of, where_of
 
-_PAIR_COLUMNS: Final = (
-    Column("where"),
-    Column("this"),
-    Column("over that"),
-    Column("p99 ms", 1),
-    Column("over", 1),
-    Column("ratio"),
-    Column("verdict"),
-    Column("speed"),
-    Column("work"),
-)
+_PAIR_COLUMNS: Final = columns("where | this | over that | p99 ms:1 | over:1 | ratio | verdict | speed | work")
 Pair = tuple[Condition, Condition]
 
 
 def pair_tables(rows: Rows, pairs: Mapping[str, Sequence[Pair]]) -> list[Table]:
-    """Return a table for each title and the pairs below it, of those that were measured."""
+    """Return a table for each title, with those of its pairs that were measured."""
     found = []
     for title, each in pairs.items():
         lines = [line for this, that in each if (line := _pair_line(rows, this, that)) is not None]
@@ -42,7 +33,7 @@ def _pair_line(rows: Rows, this: Condition, that: Condition) -> Sequence[Value] 
     by_ui = this.ui != that.ui
     names = [f"ui {each.ui}" if by_ui else background_of(each) + _blas(this, that, each) for each in (this, that)]
     where = ", ".join(filter(None, [this.load, background_of(this) if by_ui else "", where_of(this)]))
-    texts = [interval.text if interval else None for interval in (ratio, ours.speed_ratio(theirs), work)]
+    texts = [as_text(interval) for interval in (ratio, ours.speed_ratio(theirs), work)]
     return (where, *names, ours.p99, theirs.p99, texts[0], ours.verdict(theirs), *texts[1:])
 
 

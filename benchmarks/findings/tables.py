@@ -15,7 +15,7 @@ class Column:
     Parameters
     ----------
     title : str
-        With the unit.
+        Title, with the unit.
     digits : int or None
         Decimals of its numbers; None for text.
     """
@@ -31,6 +31,17 @@ class Table:
     title: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Value]]
+
+
+def columns(heads: str) -> tuple[Column, ...]:
+    """Return columns from their titles, and their decimals if they are numbers: ``"load | p99 ms:1 | verdict"``."""
+    parts = [head.partition(":") for head in heads.split(" | ")]
+    return tuple(Column(title, int(digits) if digits else None) for title, _, digits in parts)
+
+
+def table_if_any(title: str, heads: str, rows: Sequence[Sequence[Value]]) -> list[Table]:
+    """Return a table with these :func:`columns`, if there are rows."""
+    return [Table(title, columns(heads), rows)] if rows else []
 
 
 def texts(table: Table) -> list[list[str]]:

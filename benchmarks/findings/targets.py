@@ -9,12 +9,12 @@ from .tables import Column, Table, Value
 
 @dataclass(frozen=True)
 class Target:
-    """A limit for a number: at least, or at most.
+    """A lower or an upper limit for a number.
 
     Parameters
     ----------
     what : str
-        What the number is, with its unit.
+        Name of the number, with its unit.
     least, most : float or None
         The limit.
     """
@@ -26,7 +26,7 @@ class Target:
     def judge(self, value: float | Interval | None) -> Sequence[Value]:
         """Return a row of :func:`target_table`.
 
-        A number with a confidence interval is "not clear" if the limit is inside of it.
+        A number with a confidence interval is "not clear" if the limit is inside the interval.
         """
         limit = f">= {self.least:g}" if self.least is not None else f"<= {self.most:g}"
         if value is None:

@@ -1,17 +1,18 @@
-"""What large arrays cost on their way, and what the window of the program."""
+"""The costs of sending large arrays, for the transfer and for the window of the program."""
 
+import operator
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from ..analysis.bootstrap import Interval, Samples, compare_medians
+from ..analysis.bootstrap import Interval, as_text, compare_medians
 from ..analysis.rows import stood_still
 from ..cells.transport import PERIOD_NS
 from ..subjects.peers import PEERS, WORKERS
 from ..suites.transport import KINDS, ONE, OURS, SIZE, SIZES, SOME_PEERS, STDLIB, text_of
-from .tables import Column, Table, Value
+from .tables import Table, Value, table_if_any
 from .targets import Target, target_table
 
 NOTE: Final = (
@@ -24,15 +25,8 @@ NOTE: Final = (
 
 def tables(record: Mapping[str, Any]) -> list[Table]:
     """Return a table for each direction, one of the array that all tasks get, and one of targets."""
-    columns: tuple[Column, ...] = (
-        Column("array"),
-        Column("pool"),
-        Column("MB/s", 0),
-        Column("over the stdlib"),
-        Column("late, p50 ms", 2),
-        Column("late, p95 ms", 2),
-        Column("late, p99 ms", 1),
-        Column("late, most ms", 0),
+    heads = (
+        "array | pool | MB/s:0 | over the stdlib | late, p50 ms:2 | late, p95 ms:2 | late, p99 ms:1 | late, most ms:0"
     )
     found = _brief_tables(record)
     for kind, title in KINDS.items():
@@ -42,34 +36,25 @@ def tables(record: Mapping[str, Any]) -> list[Table]:
             for peer in SOME_PEERS
             if _results(record, kind, size, peer)
         ]
-        if rows:
-            found.append(Table(title, columns, rows))
+        found += table_if_any(title, heads, rows)
     one = [_one_row(record, peer) for peer in SOME_PEERS if _results(record, ONE, SIZE, peer)]
-    if one:
-        columns = (
-            Column("pool"),
-            Column("tasks", 0),
-            Column("ms each", 2),
-            Column("times as fast as the stdlib"),
-            Column("copies", 2),
-        )
-        found.append(Table(f"one array of {text_of(SIZE)} that all tasks get", columns, one))
+    heads = "pool | tasks:0 | ms each:2 | times as fast as the stdlib | copies:2"
+    found += table_if_any(f"one array of {text_of(SIZE)} that all tasks get", heads, one)
     targets = [row for kind in KINDS for row in _targets(record, kind)] + _one_targets(record)
     return [*found, *([target_table("Targets for large arrays", targets)] if targets else [])]
 
 
 def _brief_tables(record: Mapping[str, Any]) -> list[Table]:
-    """Return both ways of arrays of one size side by side, if there are both."""
+    """Return a table of arrays of one size with both directions side by side, if both were measured."""
     rows = []
     for peer in SOME_PEERS:
         ways = [_results(record, kind, SIZE, peer) for kind in KINDS]
         if all(ways):
             numbers = [(_median_rate(results), _late_ms(results, 95), _late_ms(results, 99)) for results in ways]
             rows.append((PEERS[peer].title, *numbers[0], *numbers[1]))
-    columns = [Column("pool")]
-    for way in ("returned", "sent"):
-        columns += [Column(f"{way}, MB/s", 0), Column("late, p95 ms", 1), Column("late, p99 ms", 1)]
-    return [Table(f"arrays of {text_of(SIZE)}, both ways", columns, rows)] if rows else []
+    late = "late, p95 ms:1 | late, p99 ms:1"
+    heads = f"pool | returned, MB/s:0 | {late} | sent, MB/s:0 | {late}"
+    return table_if_any(f"arrays of {text_of(SIZE)}, both ways", heads, rows)
 
 
 def _results(record: Mapping[str, Any], kind: str, size: int, peer: str) -> list[Mapping[str, Any]]:
@@ -81,7 +66,7 @@ def _row(record: Mapping[str, Any], kind: str, size: int, peer: str) -> Sequence
     results = _results(record, kind, size, peer)
     ratio = _compare(record, kind, size, peer, _rate)
     rate = _median_rate(results)
-    over = ratio.text if ratio is not None else None
+    over = as_text(ratio)
     return (
         text_of(size),
         PEERS[peer].title,
@@ -98,7 +83,7 @@ def _one_row(record: Mapping[str, Any], peer: str) -> Sequence[Value]:
         PEERS[peer].title,
         results[0]["waves"][0]["tasks"],
         1e3 / statistics.median(map(_tasks_per_s, results)),
-        ratio.text if ratio is not None else None,
+        as_text(ratio),
         _copies(results),
     )
 
@@ -125,9 +110,9 @@ def _copies(results: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _late_ms(results: Sequence[Mapping[str, Any]], percent: float) -> float:
-    """Return the median of the rounds' percentiles of the lateness, in ms; the most in all rounds for 100.
+    """Return the median of the rounds' percentiles of the lateness, in ms; for 100 the maximum of all rounds.
 
-    Beats in a time in which the machine itself stood still are left out.
+    Beats during which the machine itself stalled are left out.
     """
     of_rounds = []
     for result in results:
@@ -140,14 +125,10 @@ def _late_ms(results: Sequence[Mapping[str, Any]], percent: float) -> float:
 
 
 def _compare(record: Mapping[str, Any], kind: str, size: int, peer: str, what: Any) -> Interval | None:
-    """Return how a pool's number compares with the standard library's."""
+    """Return a pool's value over the standard library's."""
     ours, theirs = (_results(record, kind, size, each) for each in (peer, STDLIB))
     pairs = [*zip(map(what, ours), map(what, theirs), strict=False)]
-    return compare_medians(pairs, _over, record["seed"]) if pairs and peer != STDLIB else None
-
-
-def _over(ours: Samples, theirs: Samples) -> Samples:
-    return ours / theirs
+    return compare_medians(pairs, operator.truediv, record["seed"]) if pairs and peer != STDLIB else None
 
 
 def _targets(record: Mapping[str, Any], kind: str) -> list[Sequence[Value]]:

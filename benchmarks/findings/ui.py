@@ -1,12 +1,10 @@
-"""What the ui suite is there to tell: whether the program's own window still moves."""
-
-import dataclasses
+"""The answer of the ui suite: whether the program's own window still moves."""
 
 from ..analysis.rows import Rows
 from ..subjects.executors import AWARE_THREAD, LOW_PROCESS, STDLIB_PROCESS, STDLIB_THREAD
 from ..subjects.loads import TITLES
 from ..suites.designs import DESIGNS
-from ..watching.windows import UIS
+from ..watching.windows import COMPARED_UIS
 from .pairs import Pair, pair_tables
 from .tables import Table
 from .wording import background_of
@@ -20,13 +18,13 @@ def tables(rows: Rows) -> list[Table]:
 def _pairs() -> dict[str, list[Pair]]:
     base = DESIGNS["ui"].base
     pairs = [
-        (dataclasses.replace(place, ui=ui), place)
-        for ui in UIS
+        (place.but(ui=ui), place)
+        for ui in COMPARED_UIS
         if ui != "thread"
         for place in (
             base.without_background(),
             *(
-                dataclasses.replace(base, load=load).with_executor(*each)
+                base.but(load=load).with_executor(*each)
                 for load in ("python", "matmul")
                 for each in ((STDLIB_THREAD, None), (AWARE_THREAD, "below_normal"), (LOW_PROCESS, "idle"))
             ),
@@ -36,14 +34,9 @@ def _pairs() -> dict[str, list[Pair]]:
 
 
 def verdict(rows: Rows) -> list[str]:
-    """Return it in sentences."""
-    ui = next((ui for ui in UIS if rows.where(ui=ui)), None)
-    executors = (
-        (LOW_PROCESS, "idle"),
-        (STDLIB_PROCESS, None),
-        (AWARE_THREAD, "below_normal"),
-        (STDLIB_THREAD, None),
-    )
+    """Return the answer in sentences."""
+    ui = next((ui for ui in COMPARED_UIS if rows.where(ui=ui)), None)
+    executors = ((LOW_PROCESS, "idle"), (STDLIB_PROCESS, None), (AWARE_THREAD, "below_normal"), (STDLIB_THREAD, None))
     sentences = []
     for load in TITLES:
         found = [

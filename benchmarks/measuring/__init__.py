@@ -1,1 +1,1 @@
-"""What runs the cells of a suite on this machine, and what of them can be measured here."""
+"""Running the cells of a suite on this machine, and finding out which of them it can measure."""

@@ -1,4 +1,4 @@
-"""What can be measured here: user interfaces, interpreters, peers, a screen."""
+"""Checks of the machine for what conditions need: user interfaces, interpreters, packages, a screen."""
 
 import contextlib
 import importlib.util
@@ -12,6 +12,7 @@ from typing import Final
 
 from ..subjects.condition import Condition
 from ..subjects.executors import EXECUTORS
+from ..subjects.loads import PLAIN_LOADS
 from ..system import WINDOWS
 from ..watching.windows import has_screen
 
@@ -50,6 +51,8 @@ def missing_parts(
                 reasons[condition] = kind.problem
             elif kind.needs and importlib.util.find_spec(kind.needs) is None:
                 reasons[condition] = f"{kind.needs} is not installed"
+            elif kind.interpreters and condition.load and condition.load not in PLAIN_LOADS:
+                reasons[condition] = "interpreters cannot load NumPy"
         if condition.foreground in ("other-session", "busy-session") and WINDOWS:
             reasons[condition] = "Windows has no sessions of that kind"
         if condition.ui in ("tk", "qt"):
@@ -69,7 +72,7 @@ def ui_problem(ui: str, python: str, environment: Mapping[str, str]) -> str:
 
 
 def _ask(command: Sequence[str], environment: Mapping[str, str]) -> tuple[str, str]:
-    """Return the last line of what a command prints, and the last line of its error if it failed."""
+    """Return the last line of a command's output, and the last line of its error if it failed."""
     try:
         answer = subprocess.run(
             command,
@@ -93,7 +96,7 @@ def _last_line(text: str) -> str:
 
 @contextlib.contextmanager
 def open_screen(uis: Sequence[str | None]) -> Iterator[dict[str, str]]:
-    """Give the environment for windows: on Linux without a screen, Xvfb for Tk; Qt draws without one.
+    """Yield environment variables for windows: on Linux without a screen, Xvfb for Tk; Qt draws without a screen.
 
     Parameters
     ----------
@@ -101,7 +104,7 @@ def open_screen(uis: Sequence[str | None]) -> Iterator[dict[str, str]]:
         The user interfaces that are measured.
     """
     xvfb = shutil.which("Xvfb")
-    # Windows and macOS have no such program, and a screen.
+    # Windows and macOS have a screen, and no Xvfb.
     if "tk" not in uis or has_screen() or xvfb is None:
         yield {}
         return

@@ -1,4 +1,4 @@
-"""What the numbers are measured on."""
+"""The machine on which the numbers are measured."""
 
 import importlib
 import importlib.metadata
@@ -30,14 +30,14 @@ _GOVERNOR: Final = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what the machine and the Python are, as it goes into the JSON."""
+    """Return a description of the machine and of Python for the JSON."""
     return {
         "cpu": _cpu_model(),
         "cores": {"logical": os.cpu_count(), "physical": psutil.cpu_count(logical=False), "usable": usable_cpus()},
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "os": platform.platform(),
         "kernel": platform.release(),
-        # Of the CPU's frequency; None where the system does not tell, as in most virtual machines.
+        # Of the CPU's frequency; None where the system does not report it, as in most virtual machines.
         "governor": _GOVERNOR.read_text().strip() if _GOVERNOR.exists() else None,
         "autogroup": _AUTOGROUP.read_text().strip() == "1" if _AUTOGROUP.exists() else None,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -49,7 +49,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _describe_blas() -> list[dict[str, Any]]:
-    """Return what threadpoolctl tells of NumPy's BLAS and its threads."""
+    """Return threadpoolctl's report on NumPy's BLAS and its threads."""
     importlib.import_module("numpy")
     keys = ("user_api", "internal_api", "version", "threading_layer", "num_threads")
     threadpoolctl: Any = importlib.import_module("threadpoolctl")

@@ -1,4 +1,4 @@
-"""Runs the cells of a suite, each in a fresh process, in rounds of random order."""
+"""Running the cells of a suite, each in a fresh process, in rounds of random order."""
 
 import contextlib
 import datetime as dt
@@ -8,13 +8,11 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..record import FORMAT, save
 from ..subjects.condition import Condition
@@ -32,7 +30,7 @@ _BLAS_VARIABLES: Final = (
 )
 BASELINE: Final = Condition(ui="thread", foreground="same-session")
 BASELINE_S: Final = 3.0
-# Seconds, and multiples of what is expected, after which a cell is given up.
+# A cell is given up after so many seconds plus so many times its expected duration.
 PATIENCE_S: Final = 30.0
 _PATIENCE_TIMES: Final = 6
 
@@ -42,21 +40,21 @@ class CellError(Exception):
 
 
 def expected_s(suite: Suite, rounds: int) -> float:
-    """Return about how long a run takes, in s."""
+    """Return the approximate duration of a run, in s."""
     return sum(cell.expected_s for _, cell in _plan(suite, rounds, 0))
 
 
 def run_suite(suite: Suite, rounds: int, seed: int, path: Path) -> dict[str, Any]:
-    """Measure every cell once a round; save the record after each one, so that Ctrl-C loses one cell at most.
+    """Measure every cell once per round; save the record after each cell, so that Ctrl-C loses at most one.
 
     Parameters
     ----------
     suite : Suite
-        What to measure.
+        The suite to measure.
     rounds : int
-        How often.
+        Number of rounds.
     seed : int
-        Of the order.
+        Seed of the order.
     path : pathlib.Path
         The JSON file.
 
@@ -81,12 +79,13 @@ def run_suite(suite: Suite, rounds: int, seed: int, path: Path) -> dict[str, Any
         "skipped": list(suite.skipped),
         "cells": [],
     }
-    with _progress(total_s, len(plan)) as advance, contextlib.suppress(KeyboardInterrupt):
-        for number, cell in plan:
-            advance(cell, number, finished=False)
+    left_s = total_s
+    with contextlib.suppress(KeyboardInterrupt):
+        for done, (number, cell) in enumerate(plan, 1):
+            print(f"[{done}/{len(plan)}, {_duration(left_s)}] round {number}: {cell.name}", file=sys.stderr, flush=True)
             record["cells"].append({"round": number, "name": cell.name, **cell.record, **_try(cell, suite)})
             save(record, path)
-            advance(cell, number, finished=True)
+            left_s -= cell.expected_s
         record["complete"] = True
     record["finished"] = _now()
     save(record, path)
@@ -98,7 +97,7 @@ def _duration(seconds: float) -> str:
 
 
 def _plan(suite: Suite, rounds: int, seed: int) -> list[tuple[int, Cell]]:
-    """Return (round, cell) in order. Round 0 is the idle baseline before, and the one after the last that after."""
+    """Return (round, cell) in order. Round 0 and the round after the last are the idle baselines before and after."""
     baseline = make_cell(BASELINE, BASELINE_S, seed)
     shuffled = random.Random(seed)
     plan = [(0, baseline)]
@@ -125,7 +124,7 @@ def run_cell(cell: Cell, python: str = sys.executable, environment: Mapping[str,
     Raises
     ------
     CellError
-        If that process failed, or took far longer than expected. None of its processes is left.
+        If that process failed, or took far longer than expected. None of the cell's processes is left then.
     """
     environment = {**os.environ, **(environment or {})}
     if cell.blas_threads is not None:
@@ -140,8 +139,8 @@ def run_cell(cell: Cell, python: str = sys.executable, environment: Mapping[str,
             stderr=stderr,
             cwd=_ROOT,
             env=environment,
-            # A group of its own, so that Ctrl-C comes here only, and all of it can be ended together. Not a session:
-            # on Linux priorities do not reach beyond one.
+            # Its own process group, so that Ctrl-C reaches only this process, and the group can be ended as a whole.
+            # Not its own session: on Linux, priorities only matter within a session.
             process_group=0,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
@@ -164,7 +163,7 @@ def run_cell(cell: Cell, python: str = sys.executable, environment: Mapping[str,
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a cell and whatever it started, in sessions of their own included."""
+    """End a cell and all processes that it has started, also those in other sessions."""
     children: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         children = psutil.Process(process.pid).children(recursive=True)
@@ -174,31 +173,3 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
                 child.kill()
     end_group(process)
     process.wait()
-
-
-@contextlib.contextmanager
-def _progress(total_s: float, count: int) -> Iterator[Callable[..., None]]:
-    """Show on standard error how far it is: a bar with the time left, or a line per cell if that is not a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        done = 0
-
-        def say(cell: Cell, number: int, *, finished: bool) -> None:
-            nonlocal done
-            done += not finished
-            if not finished:
-                print(f"[{done}/{count}] round {number}: {cell.name}", file=sys.stderr, flush=True)
-
-        yield say
-        return
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # Drawn between the cells only: drawing takes time that the cells would miss.
-    with Progress(*columns, console=console, auto_refresh=False) as bar:
-        task = bar.add_task("", total=round(total_s))
-
-        def draw(cell: Cell, number: int, *, finished: bool) -> None:
-            bar.update(task, description=f"round {number}: {cell.name}", advance=cell.expected_s * finished)
-            bar.refresh()
-
-        yield draw

@@ -1,1 +1,1 @@
-"""How a person gets to see what a run says: printed, as a page with figures, and beside another run."""
+"""Showing the results of a run: printed, as a page with figures, and compared with another run."""

@@ -1,24 +1,24 @@
 """Two bars for each executor: the speed that other programs keep, and the work that the job does.
 
-The SVG is written here and not by Matplotlib, so that the same numbers give the same file with every version: the
-README's picture is in the repository, in one file for a light page and one for a dark one.
+This module writes the SVG itself, so that the file does not depend on Matplotlib's version: the README's picture is in
+the repository, in one file for a light page and one for a dark page.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Final
 
 from ..findings.kept import Kept
 
-_LETTER: Final = 8.5  # px, in the names, bold in a wide font
+_LETTER: Final = 8.5  # px per letter of a name, bold in a wide font
 _PANEL: Final = 160  # px for 100 %
 _GAP: Final = 68  # between the panels, for the values
-_ROW: Final = 46  # the name, and under it the bars: a phone shows the whole width in letters that can be read
+_ROW: Final = 46  # px; the bars are below the name, so that letters are readable on a phone, which shows the full width
 _NAME: Final = 14
 _BAR: Final = 18
 _VALUE: Final = 42
 _TOP: Final = 34
-# A bar cannot be longer than that without running out of its panel; its number says how long it is.
+# A longer bar would leave its panel, so it is cut; its number gives the true length.
 _LONGEST: Final = 1.25
 
 _LIGHT: Final = {"text": "#1f2328", "muted": "#59636e", "line": "#8b949e", "speed": "#0072B2", "work": "#D55E00"}
@@ -31,9 +31,9 @@ def to_bars(executors: Sequence[Kept], *, dark: bool = False) -> str:
     Parameters
     ----------
     executors : sequence of Kept
-        One row each, from above.
+        One row each, from top to bottom.
     dark : bool
-        For a dark page.
+        Whether the colours are for a dark page.
     """
     colours = _DARK if dark else _LIGHT
     height = _TOP + _ROW * len(executors) + 24
@@ -53,19 +53,11 @@ def to_bars(executors: Sequence[Kept], *, dark: bool = False) -> str:
                 f'fill="{colours["text"]}"{_weight(each)}>{escape(_short(each.name))}</text>'
                 for place, each in enumerate(executors)
             ),
-            *_panel(executors, 0, "speed left to other programs", "idle machine", colours, "speed", _speed),
-            *_panel(executors, right, "work done by the job", "standard pool", colours, "work", _work),
+            *_panel(executors, 0, "speed left to other programs", "idle machine", colours, "speed"),
+            *_panel(executors, right, "work done by the job", "standard pool", colours, "work"),
             "</svg>",
         ]
     )
-
-
-def _speed(executor: Kept) -> float:
-    return executor.speed
-
-
-def _work(executor: Kept) -> float:
-    return executor.work
 
 
 def _panel(
@@ -74,8 +66,7 @@ def _panel(
     title: str,
     reference: str,
     colours: dict[str, str],
-    colour: str,
-    value_of: Callable[[Kept], float],
+    side: str,
 ) -> list[str]:
     full, bottom = left + _PANEL, _TOP + _ROW * len(executors)
     parts = [
@@ -86,10 +77,10 @@ def _panel(
         ),
     ]
     for place, each in enumerate(executors):
-        value = value_of(each)
+        value: float = getattr(each, side)
         width = max(round(_PANEL * min(value, _LONGEST)), 2)
         end = left + width
-        # The value stands beside the line, not on it.
+        # The value is next to the line, not on it.
         beside = full if end < full < end + _VALUE else end
         parts.append(
             f'<line x1="{full}" x2="{full}" y1="{_middle(place) - _BAR // 2}" '
@@ -97,7 +88,7 @@ def _panel(
         )
         parts.append(
             f'<rect x="{left}" y="{_middle(place) - _BAR // 2}" width="{width}" height="{_BAR}" rx="2" '
-            f'fill="{colours[colour]}"/>'
+            f'fill="{colours[side]}"/>'
         )
         parts.append(
             f'<text x="{beside + 6}" y="{_middle(place)}" dominant-baseline="central" '
@@ -115,5 +106,5 @@ def _weight(executor: Kept) -> str:
 
 
 def _short(name: str) -> str:
-    """Return a name that fits above the bars: ours without its level, which is the default one."""
+    """Return a name that fits above the bars: that of our executor without its priority, which is the default."""
     return name.removesuffix(", idle").removesuffix(", below_normal")

@@ -3,21 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..analysis.rows import SAME, Row, Rows
+from ..analysis.bootstrap import as_text
+from ..analysis.rows import SAME, Rows
 from ..findings.notes import describe_in_a_line
-from ..findings.tables import Column, Table, Value
+from ..findings.tables import Table, Value, columns
 from ..suites.plain import PLAIN
 
-_COLUMNS: Final = (
-    Column("condition"),
-    Column("p99 A", 1),
-    Column("p99 B", 1),
-    Column("B/A", 2),
-    Column("p99/stdlib A"),
-    Column("p99/stdlib B"),
-    Column("verdict A"),
-    Column("verdict B"),
-    Column("agree"),
+_COLUMNS: Final = columns(
+    "condition | p99 A:1 | p99 B:1 | B/A:2 | p99/stdlib A | p99/stdlib B | verdict A | verdict B | agree"
 )
 
 
@@ -34,7 +27,7 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[list[T
     Raises
     ------
     ValueError
-        If they are not runs of the same suite, or of a suite without verdicts.
+        If the runs are of different suites, or of a suite without verdicts.
     """
     if first["suite"] != second["suite"]:
         msg = f"two suites: {first['suite']} and {second['suite']}; give two files of the same suite"
@@ -48,7 +41,8 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[list[T
     for row in ours:
         other = theirs.get(row.condition)
         if other is not None:
-            verdicts = [_verdict(row, ours), _verdict(other, theirs)]
+            pairs = [(row, ours.reference(row)), (other, theirs.reference(other))]
+            verdicts = [each.verdict(reference) for each, reference in pairs]
             same = verdicts[0] == verdicts[1]
             if verdicts[0] is not None:
                 agreed += same
@@ -60,7 +54,7 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[list[T
                 row.p99,
                 other.p99,
                 other.p99 / row.p99 if row.p99 else None,
-                *(_ratio_text(each, rows) for each, rows in ((row, ours), (other, theirs))),
+                *(as_text(each.latency_ratio(reference)) for each, reference in pairs),
                 *verdicts,
                 None if verdicts[0] is None else "yes" if same else "no",
             ])  # fmt: skip
@@ -73,14 +67,3 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[list[T
         *(f"{name}: {describe_in_a_line(record['machine'])}" for name, record in (("A", first), ("B", second))),
     ]
     return [Table(f"{first['suite']}: A and B", _COLUMNS, lines)], notes
-
-
-def _verdict(row: Row, rows: Rows) -> str | None:
-    reference = rows.reference(row)
-    return row.verdict(reference) if reference is not None else None
-
-
-def _ratio_text(row: Row, rows: Rows) -> str | None:
-    reference = rows.reference(row)
-    ratio = row.latency_ratio(reference) if reference is not None else None
-    return ratio.text if ratio is not None else None

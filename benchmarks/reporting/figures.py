@@ -1,9 +1,8 @@
 """Figures of a record: latency against percentile, a timeline of stalls, a heat map of GIL load and priority.
 
-Colours are those of Okabe and Ito, which colour-blind people tell apart; lines carry their names.
+The colours are those of Okabe and Ito, which colour-blind people can distinguish. Lines carry their names.
 """
 
-import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,9 @@ from ..subjects.executors import (
     AWARE_THREAD,
     BY_HAND,
     LOW_PROCESS,
+    PRIORITY_INTERPRETER,
     PRIORITY_THREAD,
+    STDLIB_INTERPRETER,
     STDLIB_PROCESS,
     STDLIB_THREAD,
     title_of,
@@ -32,7 +33,7 @@ from ..subjects.executors import (
 from ..subjects.loads import PHASE_S, TITLES
 from ..suites.designs import DESIGNS, DRAWING_LOADS, FREE_LOADS, GIL_LOADS, THREAD_LEVELS
 from ..watching.heartbeat import PERIOD_NS
-from ..watching.windows import UIS
+from ..watching.windows import COMPARED_UIS
 
 _COLOURS: Final = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 _NINES: Final = (0.0, 0.9, 0.99, 0.999)
@@ -53,7 +54,7 @@ _STYLE: Final[Any] = {
 
 @dataclass(frozen=True)
 class Panel:
-    """A part of a figure: a title, the rows that it shows by their labels, and what their times are."""
+    """A part of a figure: a title, its rows with their labels, and the meaning of their times."""
 
     title: str
     lines: Sequence[tuple[str, Row]]
@@ -61,7 +62,7 @@ class Panel:
 
 
 def draw_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
-    """Return the figures of a record by name; none for what it has not measured."""
+    """Return the figures of a record by name, without those that it has no data for."""
     if record["suite"] not in DESIGNS:
         return {}
     rows = Rows(record)
@@ -104,7 +105,7 @@ def _panels(rows: Rows) -> list[Panel]:
     four = [(STDLIB_PROCESS, None), (LOW_PROCESS, "idle"), (STDLIB_THREAD, None), (AWARE_THREAD, "below_normal")]
     if name == "desktop":
         few = [(STDLIB_PROCESS, None), ("recipe-psutil", None), ("every-thread-nice", None), (LOW_PROCESS, "idle")]
-        other = dataclasses.replace(base, foreground="other-session")
+        other = base.but(foreground="other-session")
         places = [("the same session", base), ("another session (autogroup)", other)]
         frames = [
             Panel(f"A program that computes, in {where}", _lines(rows, place, few), _DURATION)
@@ -118,22 +119,25 @@ def _panels(rows: Rows) -> list[Panel]:
         return [*frames, *beats]
     if name == "gil":
         levels = [(STDLIB_THREAD, None), *((PRIORITY_THREAD, level) for level in ("below_normal", "lowest", "idle"))]
-        if not rows.where(executor=PRIORITY_THREAD):
+        if rows.where(executor=PRIORITY_INTERPRETER) and not rows.where(executor=PRIORITY_THREAD):
+            levels = [(STDLIB_THREAD, None), (STDLIB_INTERPRETER, None)]
+            levels += [(PRIORITY_INTERPRETER, "below_normal"), (PRIORITY_INTERPRETER, "idle"), (LOW_PROCESS, "idle")]
+        elif not rows.where(executor=PRIORITY_THREAD):
             levels = [(STDLIB_THREAD, None), (AWARE_THREAD, "below_normal")]
-        busy = dataclasses.replace(base, load="python", foreign=4)
+        busy = base.but(load="python", foreign=4)
         return [
-            Panel("Pure Python", _lines(rows, dataclasses.replace(base, load="python"), levels)),
-            Panel("Matrix products", _lines(rows, dataclasses.replace(base, load="matmul"), levels)),
+            Panel("Pure Python", _lines(rows, base.but(load="python"), levels)),
+            Panel("Matrix products", _lines(rows, base.but(load="matmul"), levels)),
             Panel("Pure Python beside 4 busy processes", _lines(rows, busy, levels)),
-            Panel("Both in turn", _lines(rows, dataclasses.replace(base, load="mixed"), levels)),
+            Panel("Both in turn", _lines(rows, base.but(load="mixed"), levels)),
         ]
     loads = [load for load in TITLES if rows.where(load=load)]
     times = Panel.times if base.ui else _DURATION
-    panels = [Panel(TITLES[load], _lines(rows, dataclasses.replace(base, load=load), four), times) for load in loads]
+    panels = [Panel(TITLES[load], _lines(rows, base.but(load=load), four), times) for load in loads]
     if name == "ui":
         for load in loads[:2]:
-            place = dataclasses.replace(base, load=load, executor=STDLIB_THREAD)
-            by_ui = [(ui, rows.get(dataclasses.replace(place, ui=ui))) for ui in UIS]
+            place = base.but(load=load, executor=STDLIB_THREAD)
+            by_ui = [(ui, rows.get(place.but(ui=ui))) for ui in COMPARED_UIS]
             title = f"{TITLES[load]}, ThreadPoolExecutor, by kind of window"
             panels.append(Panel(title, [(ui, row) for ui, row in by_ui if row is not None]))
     return panels
@@ -150,12 +154,12 @@ def _lines(rows: Rows, place: Condition, executors: Sequence[tuple[str, str | No
 
 
 def _nines(fractions: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return places on an axis on which each further nine takes the same room."""
+    """Return positions on an axis on which each further nine takes the same space."""
     return np.asarray(-np.log10(1 - np.asarray(fractions)))
 
 
 def _draw_percentiles(panels: Sequence[Panel]) -> Figure:
-    # One below the other: in the width of a page, two would leave the names too small, or none for the lines.
+    # One below the other: with two in the width of a page, the names would be too small, or the lines too short.
     figure = Figure(figsize=(7.6, 2.8 * len(panels)), layout="constrained")
     for place, panel in enumerate(panels):
         _draw_panel(figure.add_subplot(len(panels), 1, place + 1), panel)
@@ -196,7 +200,7 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], right: float
 
 
 def _draw_timeline(panels: Sequence[Panel]) -> Figure:
-    """Draw every beat that was late by more than a frame, in one round, as a stroke as high as it was late."""
+    """Draw each beat of one round that was late by more than a frame, as a stroke whose height is the delay."""
     figure = Figure(
         figsize=(9, 0.36 * sum(len(panel.lines) for panel in panels) + 0.9 * len(panels)), layout="constrained"
     )
@@ -240,7 +244,7 @@ def _draw_heat_map(rows: Rows) -> dict[str, Figure]:
     values = np.full((len(loads), len(columns)), np.nan)
     for i, load in enumerate(loads):
         for j, column in enumerate(columns):
-            row = rows.get(dataclasses.replace(base, load=load).with_executor(*column))
+            row = rows.get(base.but(load=load).with_executor(*column))
             if row is not None:
                 values[i, j] = row.p99
     if np.isnan(values).all():
@@ -268,7 +272,7 @@ def _draw_heat_map(rows: Rows) -> dict[str, Figure]:
 
 
 def _draw_drawing(rows: Rows) -> dict[str, Figure]:
-    """Draw the p99 of a window that draws in Python, beside three ways to run its tasks."""
+    """Draw the p99 of a window that draws in Python, for three ways to run its tasks."""
     ours = [
         row
         for row in rows.where(executor=AWARE_THREAD, feeding=CALLBACKS, python="", foreign=0)
@@ -302,9 +306,9 @@ def _draw_drawing(rows: Rows) -> dict[str, Figure]:
 
 
 def _draw_limits(rows: Rows) -> dict[str, Figure]:
-    """Draw how many workers our pool let run, and how late the window was meanwhile, over the time of one round."""
+    """Draw the limit of our pool's running workers and the delay of the window, over the time of one round."""
     base = DESIGNS["gil"].base
-    places = [dataclasses.replace(base, load=load) for load in ("changing", "python", "matmul", "mixed")]
+    places = [base.but(load=load) for load in ("changing", "python", "matmul", "mixed")]
     found = [rows.get(place.with_executor(AWARE_THREAD, "below_normal")) for place in places]
     shown = [row for row in found if row is not None and row.limits]
     if not shown:

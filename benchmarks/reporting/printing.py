@@ -20,7 +20,7 @@ def _draw(table: Table) -> RichTable:
 
 
 def print_tables(tables: Sequence[Table], notes: Sequence[str], *, markdown: bool = False) -> None:
-    """Print tables and what is to be said below: drawn on a terminal, plain elsewhere, or as Markdown."""
+    """Print tables and notes below them: drawn on a terminal, plain elsewhere, or as Markdown."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     for table in tables:
         if markdown:
@@ -34,14 +34,14 @@ def print_tables(tables: Sequence[Table], notes: Sequence[str], *, markdown: boo
 
 
 def show(record: Mapping[str, Any], *, markdown: bool = False, only: str | None = None) -> None:
-    """Print what a record says.
+    """Print the results of a record.
 
     Parameters
     ----------
     record : mapping
-        What :func:`benchmarks.record.load` returns.
+        The record, as :func:`benchmarks.record.load` returns it.
     markdown : bool
-        For a document.
+        Whether to print Markdown, for a document.
     only : str, optional
         Leave out the tables without this text in their titles.
 
@@ -62,7 +62,7 @@ def show(record: Mapping[str, Any], *, markdown: bool = False, only: str | None 
 
 
 def show_verdict(record: Mapping[str, Any]) -> None:
-    """Print the verdict and what makes it doubtful; the tables of a suite that has no verdict."""
+    """Print the verdict and warnings about it, or the tables if the suite has no verdict."""
     summary = summarise(record)
     if not summary.verdict:
         show(record)

@@ -1,4 +1,4 @@
-"""The report of a record: one HTML page that stands alone, and its figures as files."""
+"""The report of a record: one self-contained HTML page, and its figures as files."""
 
 from collections.abc import Mapping
 from html import escape
@@ -55,11 +55,11 @@ def write_report(record: Mapping[str, Any], folder: Path, summary: Summary | Non
     Parameters
     ----------
     record : mapping
-        What :func:`benchmarks.record.load` returns; the run may have been interrupted.
+        The record, as :func:`benchmarks.record.load` returns it; the run may have been interrupted.
     folder : pathlib.Path
-        Is made.
+        The folder for the files, which is created.
     summary : Summary, optional
-        What :func:`benchmarks.reporting.summary.summarise` returned, if it has been called.
+        The result of :func:`benchmarks.reporting.summary.summarise`, if you have called it.
 
     Returns
     -------

@@ -1,12 +1,11 @@
-"""What a record says: a verdict, tables, and what is to be known of them."""
+"""The summary of a record: a verdict, tables, and notes on them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ..analysis.rows import Rows
-from ..findings import cluster, desktop, gil, neighbour, overhead, quick, transport, ui
-from ..findings.choice import choice_tables
+from ..findings import choice, cluster, desktop, engine, gil, neighbour, overhead, pausing, transport, ui
 from ..findings.loads import load_tables
 from ..findings.notes import notes_of, notes_of_beats
 from ..findings.tables import Table
@@ -22,7 +21,7 @@ NOTE: Final = (
 
 @dataclass(frozen=True)
 class Summary:
-    """What a record says.
+    """The results of a record.
 
     Parameters
     ----------
@@ -33,7 +32,7 @@ class Summary:
     full : sequence of Table
         The same with all columns.
     notes : sequence of str
-        What is to be known: how it was measured, what failed, what was noisy.
+        The method, failures and noise.
     """
 
     verdict: Sequence[str]
@@ -43,21 +42,21 @@ class Summary:
 
 
 class _Findings(NamedTuple):
-    """What a suite of conditions is there to tell."""
+    """The functions that make the verdict and the tables of a suite of conditions."""
 
     verdict: Callable[[Rows], list[str]]
     tables: Callable[[Rows], list[Table]]
 
 
 class _Plain(NamedTuple):
-    """How to read the tables of a suite that has tables only, and what makes them."""
+    """A note on the tables of a suite that has tables only, and the function that makes them."""
 
     note: str
     tables: Callable[[Mapping[str, Any]], list[Table]]
 
 
 _OF_CONDITIONS: Final = {
-    "quick": _Findings(quick.verdict, quick.tables),
+    "quick": _Findings(choice.verdict, lambda _rows: []),  # the table of choices is enough
     "desktop": _Findings(desktop.verdict, desktop.tables),
     "neighbour": _Findings(neighbour.verdict, neighbour.tables),
     "ui": _Findings(ui.verdict, ui.tables),
@@ -65,8 +64,10 @@ _OF_CONDITIONS: Final = {
 }
 _PLAIN: Final = {
     "overhead": _Plain(overhead.NOTE, overhead.tables),
+    "engine": _Plain(engine.NOTE, engine.tables),
     "transport": _Plain(transport.NOTE, transport.tables),
     "cluster": _Plain(cluster.NOTE, cluster.tables),
+    "pausing": _Plain(pausing.NOTE, pausing.tables),
 }
 
 
@@ -76,13 +77,13 @@ def is_warning(note: str) -> bool:
 
 
 def summarise(record: Mapping[str, Any]) -> Summary:
-    """Return what a record says, whether or not its run came to its end."""
+    """Return the summary of a record, even if its run was interrupted."""
     suite, notes = record["suite"], notes_of(record)
     if suite in _PLAIN:
         tables = _PLAIN[suite].tables(record)
         return Summary([], tables, tables, [_PLAIN[suite].note, *notes])
     rows, findings = Rows(record), _OF_CONDITIONS[suite]
-    extra = [*choice_tables(rows), *findings.tables(rows)]
+    extra = [*choice.choice_tables(rows), *findings.tables(rows)]
     return Summary(
         findings.verdict(rows),
         [*load_tables(rows, full=False), *extra],

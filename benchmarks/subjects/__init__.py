@@ -1,1 +1,1 @@
-"""What is measured: the executors and pools, the loads, and the condition that names one case."""
+"""The subjects of the measurements: executors and pools, loads, and the condition that describes one case."""

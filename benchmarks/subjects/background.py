@@ -1,31 +1,33 @@
-"""Keeps an executor busy, and tells when each piece of work was done."""
+"""Work that keeps an executor busy, and records when each piece was done."""
 
+import functools
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Final, Protocol
 
 from .condition import AT_ONCE, CALLBACKS
 from .loads import FIT, LOADS, Load
 
-# Tasks per worker in the queue: no worker waits for the parent.
+# Tasks per worker in the queue, so that no worker waits for the parent.
 _QUEUE_DEPTH: Final = 4
-# Tasks that are submitted at once, over those that one worker does in the time: not all may be done before its end,
-# even if several release the GIL or wait.
+# Number of tasks that are submitted at once, relative to those that one worker does in the time. Some tasks must be
+# left at the end, even if several of them release the GIL or wait.
 _MORE_THAN_ENOUGH: Final = 3
-# Seconds from one task that tells how late it began to the next.
+# Seconds between two probe tasks, which record how late they begin.
 _PROBE_PERIOD_S: Final = 0.25
 
 
 class Background(Protocol):
-    """Work under way in an executor."""
+    """Running work of an executor."""
 
     def stop(self) -> list[int]:
-        """Stop, and return when each piece of work came back, in ns of `time.perf_counter_ns`."""
+        """Stop; return the time at which each piece of work was done, in ns of `time.perf_counter_ns`."""
 
 
 class Tasks:
-    """The tasks of a load: whenever one is done, another is put into the queue."""
+    """The tasks of a load: each task that ends submits another one."""
 
     def __init__(self, executor: Executor, load: Load, workers: int) -> None:
         self._executor = executor
@@ -47,7 +49,7 @@ class Tasks:
         future.add_done_callback(self._collect)
 
     def _go_on(self) -> None:
-        """Put the next one into the queue: one is done."""
+        """Submit the next task, because one is done."""
         self._submit()
 
     def _collect(self, future: Future[Any]) -> None:
@@ -61,7 +63,7 @@ class Tasks:
             self._changed.notify_all()
 
     def stop(self) -> list[int]:
-        """Stop, and return when each piece of work came back; what runs is waited for."""
+        """Stop after the running tasks; return the time at which each piece of work was done."""
         with self._changed:
             self._stopped = True
             queued = list(self._futures)
@@ -76,7 +78,7 @@ class Tasks:
 
 
 class Fed(Tasks):
-    """The tasks of a load, submitted by a thread whenever one is done."""
+    """The tasks of a load, submitted by a thread: one for each task that ends."""
 
     def __init__(self, executor: Executor, load: Load, workers: int) -> None:
         self._room = threading.Semaphore(workers * _QUEUE_DEPTH)
@@ -93,7 +95,7 @@ class Fed(Tasks):
         self._room.release()
 
     def stop(self) -> list[int]:
-        """Stop, and return when each piece of work came back; what runs is waited for."""
+        """Stop after the running tasks; return the time at which each piece of work was done."""
         self._stopped = True
         self._room.release()
         self._thread.join()
@@ -101,7 +103,7 @@ class Fed(Tasks):
 
 
 class AtOnce(Tasks):
-    """The tasks of a load, more than can be done, all submitted at first."""
+    """The tasks of a load, all submitted at the start: more than can be done."""
 
     def __init__(self, executor: Executor, load: Load, seconds: float) -> None:
         super().__init__(executor, load, 0)
@@ -115,7 +117,7 @@ class AtOnce(Tasks):
 
 
 class Endless:
-    """Tasks that do a load's again and again, one for each worker, in threads."""
+    """Tasks that repeat a load's task, one for each worker, in threads."""
 
     def __init__(self, executor: Executor, load: Load, workers: int) -> None:
         self._executor = executor
@@ -130,7 +132,7 @@ class Endless:
             self._done.append(time.perf_counter_ns())
 
     def stop(self) -> list[int]:
-        """Stop, and return when each piece of work was done."""
+        """Stop; return the time at which each piece of work was done."""
         self._stopped.set()
         for future in self._futures:
             future.result()
@@ -138,12 +140,12 @@ class Endless:
 
 
 class Late(Endless):
-    """One such task, and others beside it that come one after the other and tell how late they began.
+    """One such task, and probe tasks that are submitted one after the other while it runs.
 
     Attributes
     ----------
     begun_ns : list of int
-        How long after its `submit` each of those began, in ns.
+        Time from the `submit` of each probe task until it began, in ns.
     """
 
     def __init__(self, executor: Executor, load: Load) -> None:
@@ -158,7 +160,7 @@ class Late(Endless):
             self.begun_ns.append(self._executor.submit(time.perf_counter_ns).result() - submitted)
 
     def stop(self) -> list[int]:
-        """Stop, and return when each piece of work was done."""
+        """Stop; return the time at which each piece of work was done."""
         done = super().stop()
         self._thread.join()
         return done
@@ -185,7 +187,7 @@ class Fit:
             self._error = error
 
     def stop(self) -> list[int]:
-        """Stop, and return when each call of the model was done; the generation under way is waited for."""
+        """Stop after the current generation; return the time at which each call of the model was done."""
         self._stop.set()
         self._thread.join()
         if self._error is not None:
@@ -196,7 +198,7 @@ class Fit:
 def start_work(
     load: str, executor: Executor, workers: int, seed: int, feeding: str = CALLBACKS, seconds: float = 0.0
 ) -> Background:
-    """Start a load of `LOADS`, or "fit". `seconds` is how long it has to last, if all tasks are submitted at once."""
+    """Start a load of `LOADS`, or "fit". `seconds` is how long it must last if all tasks are submitted at once."""
     if load == FIT:
         return Fit(executor, seed)
     if load == "endless":
@@ -210,11 +212,10 @@ def start_work(
     return Tasks(executor, LOADS[load], workers)
 
 
-def warm_up(load: str) -> None:
-    """Make a worker load what `load` needs, and make its threads."""
+def warm_up_task(load: str) -> Callable[[], object] | None:
+    """Return a task that makes a worker import the modules that `load` needs, and start their threads."""
     if load == FIT:
         from .fit import TRUTH, misfit
 
-        misfit(TRUTH)
-    elif load != "stall":
-        LOADS[load].task()
+        return functools.partial(misfit, TRUTH)
+    return None if load == "stall" else LOADS[load].task

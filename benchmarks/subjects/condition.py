@@ -1,4 +1,4 @@
-"""What is measured: a condition, and the names of its parts."""
+"""A condition, which describes one measurement, and the names of its parts."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -12,34 +12,34 @@ _SESSIONS: Final = {"other-session": "another session", "busy-session": "another
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """One executor at work under one load, and who watches. As it is, it goes into the JSON and to the cell's process.
+    """One executor that runs one load, and the observers; as it is stored in the JSON and sent to the cell's process.
 
     Parameters
     ----------
     executor : str
         A key of :data:`benchmarks.subjects.executors.EXECUTORS`, or "nothing".
     priority : str or None
-        Of its workers; None for an executor that has none.
+        Priority of the workers; None for an executor without a priority.
     load : str or None
         A key of :data:`benchmarks.subjects.loads.LOADS`, or "fit".
     workers : int
-        How many.
+        Number of workers.
     blas_threads : int or None
-        Limit of BLAS threads in each process, from its environment; None leaves them alone.
+        Limit of BLAS threads in each process, set in its environment; None does not limit them.
     ui : str or None
-        A key of :data:`benchmarks.watching.windows.UIS`: what beats in the main thread of the process that has the
-        executor.
+        A key of :data:`benchmarks.watching.windows.UIS`: the window that beats in the main thread of the executor's
+        process.
     foreground : {"same-session", "other-session", "busy-session"} or None
-        The process beside it that computes and then beats, and whose session it runs in. "busy-session": another
-        one, whose other programs keep all other CPUs busy, so that it wants the whole machine.
+        The session of another process, which computes and then beats. "busy-session": another session, whose other
+        programs keep all other CPUs busy, so that it needs the whole machine.
     foreign : int
-        Busy processes of normal priority beside it all.
+        Number of other busy processes at normal priority.
     switch_ms : float or None
         The interpreter's switch interval in ms; None leaves it at Python's 5 ms.
     drawing_ms : float
-        Python code that the window runs for each frame, in ms of an idle machine.
+        CPU time of the Python code that the window runs for each frame, in ms.
     feeding : {"callbacks", "thread", "at once"}
-        How tasks come: each one that ends submits the next, a thread does, or all are submitted at first.
+        How tasks are submitted: by the callback of a task that ends, by a thread, or all at the start.
     python : str
         Label of the interpreter, "" for the one that runs the benchmarks.
     """
@@ -76,7 +76,7 @@ class Condition:
         return ", ".join([executor, *filter(None, details)])
 
     def to_json(self) -> dict[str, Any]:
-        """Return what :meth:`from_json` takes."""
+        """Return the parts, as :meth:`from_json` takes them."""
         return asdict(self)
 
     @classmethod
@@ -84,19 +84,16 @@ class Condition:
         """Return the condition that was saved."""
         return cls(**data)
 
+    def but(self, **parts: Any) -> "Condition":
+        """Return the same condition with other parts."""
+        return replace(self, **parts)
+
     def with_executor(self, executor: str, priority: str | None = None) -> "Condition":
-        """Return the same with another executor."""
-        return replace(self, executor=executor, priority=priority)
+        """Return the same condition with another executor."""
+        return self.but(executor=executor, priority=priority)
 
     def without_background(self) -> "Condition":
-        """Return the same with nothing in the background: what its rows are compared with as "alone"."""
-        return replace(
-            self,
-            executor=NOTHING,
-            priority=None,
-            load=None,
-            workers=0,
-            blas_threads=None,
-            switch_ms=None,
-            feeding=CALLBACKS,
+        """Return the same condition with nothing in the background, which tables call "alone"."""
+        return self.but(
+            executor=NOTHING, priority=None, load=None, workers=0, blas_threads=None, switch_ms=None, feeding=CALLBACKS
         )

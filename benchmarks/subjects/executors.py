@@ -1,5 +1,6 @@
-"""The executors and pools that are measured, by a short name, each with the recipe that people use to lower it."""
+"""The measured executors and pools by a short name, with the recipes that people use to lower their priority."""
 
+import concurrent.futures
 import contextlib
 import importlib
 import sys
@@ -12,13 +13,14 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
+import nicefutures
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
 
 from ..system import LINUX, WINDOWS, lower_by_os_nice, lower_by_psutil, lower_thread
 
 
 def lower_every_thread() -> None:
-    """Lower this process to nice 19 on Linux with all the threads that it has: the recipe put right."""
+    """Lower all threads of this process to nice 19 on Linux: the corrected recipe."""
     if LINUX:
         for task in Path("/proc/self/task").iterdir():
             lower_thread(int(task.name))
@@ -31,30 +33,30 @@ class MultiprocessingPool(Executor):
         self._pool: Pool = get_context("spawn").Pool(workers, initializer)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run it in a worker."""
+        """Run a function in a worker."""
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         self._pool.apply_async(fn, args, kwargs, future.set_result, future.set_exception)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the workers when they are done."""
+        """End the workers after their tasks, or at once with `cancel_futures`."""
         self._pool.terminate() if cancel_futures else self._pool.close()
         if wait:
             self._pool.join()
 
 
 class JoblibExecutor(Executor):
-    """`joblib.Parallel` as an executor: what is submitted meanwhile is the next batch, as in a loop of calls."""
+    """`joblib.Parallel` as an executor: tasks submitted during a batch are the next batch, as in a loop of calls."""
 
     def __init__(self, workers: int, initializer: Callable[[], None]) -> None:
-        # As joblib passes it on to the pool of loky.
+        # joblib passes the initializer on to loky's pool.
         self._parallel: Any = importlib.import_module("joblib").Parallel(workers, initializer=initializer, batch_size=1)
         self._thread = ThreadPoolExecutor(1)
         self._waiting: SimpleQueue[tuple[Future[Any], Any]] = SimpleQueue()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run it in the next batch."""
+        """Run a function in the next batch."""
         future: Future[Any] = Future()
         self._waiting.put((future, (fn, args, kwargs)))
         self._thread.submit(self._run)
@@ -68,7 +70,7 @@ class JoblibExecutor(Executor):
         batch = [(future, call) for future, call in batch if future.set_running_or_notify_cancel()]
         try:
             results = self._parallel([call for _, call in batch])
-        except Exception as error:  # noqa: BLE001, it goes to those who wait
+        except Exception as error:  # noqa: BLE001, the futures get it
             for future, _ in batch:
                 future.set_exception(error)
         else:
@@ -95,18 +97,20 @@ class ExecutorKind:
     title : str
         Its name in the tables.
     make : callable
-        Makes one with so many workers at a priority. Processes are spawned: that works everywhere, and is Windows' and
-        macOS' way.
+        Makes one with a number of workers at a priority. Processes are spawned, which works everywhere, and is the
+        default on Windows and macOS.
     processes : bool
         Whether the workers are processes.
     priorities : tuple of str
-        Which it takes, the default first; none for an executor that has no priority.
+        The priorities that it takes, the default first; empty for an executor without a priority.
     workers : int or None
-        How many it has, whatever is asked for.
+        A fixed number of workers; None for the number that a condition asks for.
     needs : str
-        The package that it comes from, if not every environment of the benchmarks has it.
+        The package that provides it, if not every environment of the benchmarks has it.
     problem : str
-        Why it cannot be measured on this system, if so.
+        Why it cannot be measured on this system; empty if it can.
+    interpreters : bool
+        Whether each worker is a thread with its own interpreter. Such workers share no objects.
     """
 
     title: str
@@ -116,9 +120,13 @@ class ExecutorKind:
     workers: int | None = None
     needs: str = ""
     problem: str = ""
+    interpreters: bool = False
 
 
 _NOT_POSIX: Final = "Windows has no nice" if WINDOWS else ""
+_NOT_INTERPRETERS: Final = (
+    "" if "PriorityInterpreterPoolExecutor" in nicefutures.__all__ else "only Python 3.14 and later have such a pool"
+)
 _NOT_LINUX: Final = "" if LINUX else "only Linux has a nice value for each thread"
 
 
@@ -127,7 +135,7 @@ def _stdlib(initializer: Callable[[], None] | None = None) -> Callable[[int, str
 
 
 def _low(**options: Any) -> Callable[[int, str | None], Executor]:
-    # Where a level is not to be had, the table shows the one in force.
+    # If a priority cannot be set, the table shows the actual one.
     return lambda workers, priority: LowPriorityProcessPoolExecutor(
         workers, get_context("spawn"), priority=priority or "idle", on_denied="ignore", **options
     )
@@ -139,8 +147,16 @@ def _priority_thread(latency_target: float | None) -> Callable[[int, str | None]
     )
 
 
+def _interpreters(name: str, module: Any, **options: Any) -> Callable[[int, str | None], Executor]:
+    def make(workers: int, priority: str | None) -> Executor:
+        executor: Executor = getattr(module, name)(workers, **options, **({"priority": priority} if priority else {}))
+        return executor
+
+    return make
+
+
 def _one_by_hand(workers: int, priority: str | None) -> Executor:
-    """Return what a user can do without us for tasks that keep the GIL: one worker, and a short switch interval."""
+    """Return a user's alternative to our pool for tasks that hold the GIL: one worker, and a short switch interval."""
     del workers, priority
     sys.setswitchinterval(0.001)
     return ThreadPoolExecutor(1)
@@ -149,13 +165,15 @@ def _one_by_hand(workers: int, priority: str | None) -> Executor:
 STDLIB_PROCESS: Final = "stdlib-process"
 STDLIB_THREAD: Final = "stdlib-thread"
 LOW_PROCESS: Final = "low-process"
-# With its level only; and where the level counts against other sessions.
+# Sets the priority but no limit of BLAS threads; and with workers that also yield to other sessions.
 LOW_LEVEL_ONLY: Final = "low-process-level"
 LOW_ISOLATED: Final = "low-process-isolated"
 BY_HAND: Final = "by-hand"
-# With its level only, as it is by default; and with a target for a window.
+# Sets the priority only, as by default; and with a latency target for a window.
 PRIORITY_THREAD: Final = "priority-thread"
 AWARE_THREAD: Final = "aware-thread"
+STDLIB_INTERPRETER: Final = "stdlib-interpreter"
+PRIORITY_INTERPRETER: Final = "priority-interpreter"
 _THREAD_LEVELS: Final = ("below_normal", "idle", "lowest", "normal", "above_normal", "highest", "time_critical")
 EXECUTORS: Final = {
     STDLIB_PROCESS: ExecutorKind("ProcessPoolExecutor", _stdlib()),
@@ -187,10 +205,7 @@ EXECUTORS: Final = {
     STDLIB_THREAD: ExecutorKind("ThreadPoolExecutor", lambda workers, _: ThreadPoolExecutor(workers), processes=False),
     BY_HAND: ExecutorKind("ThreadPoolExecutor(1), switch interval 1 ms", _one_by_hand, processes=False, workers=1),
     PRIORITY_THREAD: ExecutorKind(
-        "PriorityThreadPoolExecutor",
-        _priority_thread(None),
-        processes=False,
-        priorities=_THREAD_LEVELS,
+        "PriorityThreadPoolExecutor", _priority_thread(None), processes=False, priorities=_THREAD_LEVELS
     ),
     AWARE_THREAD: ExecutorKind(
         "PriorityThreadPoolExecutor, latency_target=0.005",
@@ -198,22 +213,37 @@ EXECUTORS: Final = {
         processes=False,
         priorities=_THREAD_LEVELS,
     ),
+    STDLIB_INTERPRETER: ExecutorKind(
+        "InterpreterPoolExecutor",
+        _interpreters("InterpreterPoolExecutor", concurrent.futures),
+        processes=False,
+        problem=_NOT_INTERPRETERS,
+        interpreters=True,
+    ),
+    PRIORITY_INTERPRETER: ExecutorKind(
+        "PriorityInterpreterPoolExecutor",
+        _interpreters("PriorityInterpreterPoolExecutor", nicefutures, on_denied="ignore"),
+        processes=False,
+        priorities=_THREAD_LEVELS,
+        problem=_NOT_INTERPRETERS,
+        interpreters=True,
+    ),
 }
 
 
 @contextlib.contextmanager
 def open_executor(name: str, workers: int, priority: str | None) -> Iterator[Executor]:
-    """Make an executor, and shut it down."""
+    """Open an executor; shut it down on exit."""
     with EXECUTORS[name].make(workers, priority) as executor:
         yield executor
 
 
 def stdlib_of(executor: str) -> str:
-    """Return the executor of the standard library that `executor` takes the place of."""
+    """Return the executor of the standard library that `executor` replaces."""
     return STDLIB_PROCESS if EXECUTORS[executor].processes else STDLIB_THREAD
 
 
 def title_of(executor: str, priority: str | None) -> str:
-    """Return how it is called in a table."""
+    """Return the executor's name in tables."""
     kind = EXECUTORS[executor]
     return f"{kind.title}, {priority}" if priority is not None else kind.title

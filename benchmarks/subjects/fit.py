@@ -1,4 +1,4 @@
-"""Background work that SciPy does: `differential_evolution` fits a driven, damped oscillator to noisy data.
+"""Background work of SciPy: `differential_evolution` fits a driven, damped oscillator to noisy data.
 
 One call of the model integrates the equation of motion, about 2 ms, nearly all of it Python code under the GIL, as
 in most models that people fit.
@@ -42,13 +42,13 @@ def misfit(parameters: Sequence[float]) -> float:
 
 
 class Timed:
-    """A function for the workers that returns when it was done, too, in ns of `time.perf_counter_ns`."""
+    """A function for the workers that also returns the time at which it was done, in ns of `time.perf_counter_ns`."""
 
     def __init__(self, function: Callable[[Any], float]) -> None:
         self.function = function
 
     def __call__(self, argument: Any) -> tuple[float, int]:
-        """Call it."""
+        """Call the function."""
         return self.function(argument), time.perf_counter_ns()
 
 
@@ -60,9 +60,9 @@ def fit_until(stopped: Callable[[], bool], executor: Executor, seed: int) -> lis
     stopped : callable
         Asked after each generation whether to end.
     executor : concurrent.futures.Executor
-        What runs the model.
+        Runs the model.
     seed : int
-        Of the evolution.
+        Seed of the evolution.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def fit_until(stopped: Callable[[], bool], executor: Executor, seed: int) -> lis
             BOUNDS,
             workers=timed_map,
             updating="deferred",
-            # Never converged, so that every run is at work for the whole window.
+            # Never converge, so that every run lasts for the whole measurement.
             tol=0,
             atol=0,
             maxiter=_ENDLESS,

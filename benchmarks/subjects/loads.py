@@ -1,8 +1,8 @@
 """The background work: NumPy, SciPy and plain Python, in tasks that hold the GIL or release it.
 
-A task takes some milliseconds, so that it dwarfs its way through the queue. ``sorted`` and ``stall`` are single calls
-of C code that keep the GIL for about 50 ms. The tasks of ``endless`` and ``late`` do theirs again and again, until the
-end.
+A task takes some milliseconds, which is much longer than its way through the queue. ``sorted`` and ``stall`` are single
+calls of C code that hold the GIL for about 50 ms. The tasks of ``endless`` and ``late`` repeat the load's task until
+the end.
 """
 
 import ctypes
@@ -17,15 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..system import WINDOWS
+from .plain import compute, run_objects, run_python, run_python_1ms, run_python_10ms, run_python_50ms
 
 _SEED: Final = 700
 _MATRIX_SIZE: Final = 700
 _PRODUCTS_PER_TASK: Final = 2
 
-# One stall is 50 ms; they start an eighth of a frame after whole seconds, so that eight of them sweep over the frame.
+# A stall lasts 50 ms. The period is 1 s and an eighth of a frame, so that eight stalls sweep over the frame.
 STALL_S: Final = 0.050
 STALL_PERIOD_S: Final = 1.0 + 1 / 60 / 8
-# Length of a phase of "changing"; the phases begin at multiples of it, of `time.perf_counter`.
+# Length of a phase of "changing". Phases begin when `time.perf_counter` is a multiple of it.
 PHASE_S: Final = 2.0
 PHASES: Final = ("python", "matmul", "python", "mixed")
 _turns: Final = itertools.count()
@@ -41,46 +42,20 @@ def _unsorted() -> list[float]:
     return list(_random(120_000).tolist())
 
 
-def _compute(steps: int) -> None:
-    total = 0
-    for number in range(steps):
-        total += number * number % 7
-
-
-def run_python() -> None:
-    """Run 5 ms of bytecode."""
-    _compute(80_000)
-
-
-def run_python_1ms() -> None:
-    """Run 1 ms of bytecode."""
-    _compute(16_000)
-
-
-def run_python_10ms() -> None:
-    """Run 10 ms of bytecode."""
-    _compute(160_000)
-
-
-def run_python_50ms() -> None:
-    """Run 50 ms of bytecode."""
-    _compute(800_000)
-
-
 def run_ufuncs() -> None:
-    """Run 5 ms of ufuncs of 100 elements: NumPy keeps the GIL for arrays that small."""
+    """Run 5 ms of ufuncs of 100 elements: NumPy holds the GIL for such small arrays."""
     values, out = _random(100), np.empty(100)
     for _ in range(8_000):
         np.multiply(values, values, out)
 
 
 def run_sorted() -> None:
-    """Sort a list: one C call that keeps the GIL for about 50 ms."""
+    """Sort a list: one C call that holds the GIL for about 50 ms."""
     sorted(_unsorted())
 
 
 def run_quad() -> None:
-    """Integrate a Python function with SciPy: Fortran code that calls back."""
+    """Integrate a Python function with SciPy: Fortran code that calls Python code."""
     from scipy.integrate import quad
 
     for _ in range(40):
@@ -104,32 +79,50 @@ def run_exp() -> None:
     np.exp(values)
 
 
+def run_stream() -> None:
+    """Read and write 64 MB, which no cache holds."""
+    values = _random(8_000_000)
+    np.negative(values, out=values)
+
+
+def run_gather() -> None:
+    """Read numbers in random order out of 4 MB, which fit into a cache."""
+    values, places, out = _places()
+    np.take(values, places, out=out, mode="clip")
+
+
+@functools.cache
+def _places() -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float64]]:
+    draw = np.random.default_rng(_SEED)
+    return _random(500_000), draw.integers(0, 500_000, 100_000), np.empty(100_000)
+
+
 def run_svd() -> None:
     """Run LAPACK, which releases the GIL."""
     np.linalg.svd(_random(150, 150))
 
 
 def run_fft() -> None:
-    """Transform a million points: releases the GIL."""
+    """Transform a million points, which releases the GIL."""
     np.fft.rfft(_random(1_048_576))
 
 
 def run_short_waits() -> None:
     """Wait for 1 ms and run 2 ms of bytecode."""
     time.sleep(0.001)
-    _compute(32_000)
+    compute(32_000)
 
 
 def run_waits() -> None:
-    """Wait for 40 ms and run 2 ms of bytecode, as who parses what comes over a network."""
+    """Wait for 40 ms and run 2 ms of bytecode, like a task that parses data from a network."""
     time.sleep(0.040)
-    _compute(32_000)
+    compute(32_000)
 
 
 def run_halves() -> None:
     """Wait for 10 ms and run 10 ms of bytecode."""
     time.sleep(0.010)
-    _compute(160_000)
+    compute(160_000)
 
 
 def run_mixed() -> None:
@@ -138,7 +131,7 @@ def run_mixed() -> None:
 
 
 def run_changing() -> None:
-    """Run what is due: bytecode, matrix products, bytecode, both in turn, for `PHASE_S` each."""
+    """Run the load of the current phase: bytecode, matrix products, bytecode, both in turn, for `PHASE_S` each."""
     LOADS[PHASES[time.perf_counter_ns() // round(PHASE_S * 1e9) % len(PHASES)]].task()
 
 
@@ -148,7 +141,7 @@ def return_array() -> NDArray[np.float64]:
 
 
 def stall() -> None:
-    """Wait for most of a second, then keep the GIL in a C call for exactly 50 ms. The truth that the tests look for."""
+    """Wait for most of a second, then hold the GIL in a C call for exactly 50 ms, which tests must find."""
     time.sleep(STALL_PERIOD_S - STALL_S)
     # PyDLL calls C without releasing the GIL.
     if WINDOWS:
@@ -164,13 +157,13 @@ class Load:
     Parameters
     ----------
     title : str
-        In a few words.
+        A short description.
     task : callable
-        Pickles, takes nothing.
+        Can be pickled, and takes no arguments.
     units : int
         Pieces of work in one task.
     holds_gil : bool or None
-        What it does to the GIL; None if that depends.
+        Whether a task holds the GIL; None if that varies.
     """
 
     title: str
@@ -186,11 +179,14 @@ LOADS: Final = {
     "quad": Load("SciPy's quad with a Python function", run_quad, holds_gil=True),
     "matmul": Load("products of 700 x 700 matrices", run_matmul, _PRODUCTS_PER_TASK, holds_gil=False),
     "exp": Load("np.exp of a million", run_exp, holds_gil=False),
+    "stream": Load("64 MB read and written", run_stream, holds_gil=False),
+    "gather": Load("100,000 numbers read out of 4 MB, in random order", run_gather, holds_gil=False),
     "svd": Load("SVD of 150 x 150", run_svd, holds_gil=False),
     "fft": Load("FFT of a million points", run_fft, holds_gil=False),
     "python-1ms": Load("pure Python, 1 ms", run_python_1ms, holds_gil=True),
     "python-10ms": Load("pure Python, 10 ms", run_python_10ms, holds_gil=True),
     "python-50ms": Load("pure Python, 50 ms", run_python_50ms, holds_gil=True),
+    "objects": Load("small objects made and dropped", run_objects, holds_gil=True),
     "waits": Load("40 ms of waiting and 2 ms of Python", run_waits),
     "halves": Load("10 ms of waiting and 10 ms of Python", run_halves),
     "short-waits": Load("1 ms of waiting and 2 ms of Python", run_short_waits),
@@ -201,6 +197,8 @@ LOADS: Final = {
     "arrays": Load("arrays of 32 MB come back", return_array),
     "stall": Load("known stalls: 50 ms once a second", stall, holds_gil=True),
 }
-# SciPy's optimizer, which hands out its own tasks: see `benchmarks.subjects.fit`.
+# Loads for interpreters, which cannot import NumPy.
+PLAIN_LOADS: Final = tuple(name for name, load in LOADS.items() if load.task.__module__ == compute.__module__)
+# SciPy's optimizer, which makes its own tasks: see `benchmarks.subjects.fit`.
 FIT: Final = "fit"
 TITLES: Final = {name: load.title for name, load in LOADS.items()} | {FIT: "SciPy's differential_evolution"}

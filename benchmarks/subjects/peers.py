@@ -1,6 +1,6 @@
 """The pools whose costs are compared, each opened in its own way.
 
-No NumPy in here: see :mod:`benchmarks.cells.overhead`.
+This module does not import NumPy: see :mod:`benchmarks.cells.overhead`.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ WORKERS: Final = 2
 
 
 class Opened(NamedTuple):
-    """A pool at work: a call and its result, `map` as it is by default, and one that yields results one by one."""
+    """An open pool: a call that returns its result, the default `map`, and a `map` that yields results one by one."""
 
     call: Callable[..., Any]
     map: Callable[..., Iterable[Any]]
@@ -37,6 +37,10 @@ def _executor(make: Callable[..., Executor]) -> Callable[..., Any]:
 
 def _process(make: Callable[..., Executor], context: str, **of_map: Any) -> Callable[..., Any]:
     return lambda: _open_executor(functools.partial(make, mp_context=multiprocessing.get_context(context)), **of_map)
+
+
+def _low(context: str, *, chunksize: int | str, **options: Any) -> Callable[..., Any]:
+    return _process(functools.partial(LowPriorityProcessPoolExecutor, **options), context, chunksize=chunksize)
 
 
 def _loky() -> Any:
@@ -77,12 +81,12 @@ def _joblib(backend: str = "loky") -> Iterator[Opened]:
             lambda fn, items: parallel(calls(fn, items)),
             lambda fn, items: stream(calls(fn, items)),
         )
-    # joblib keeps its workers for the next call; a new pool shall be a new one.
+    # joblib keeps its workers for the next call, but a new pool should start new ones.
     importlib.import_module("joblib.externals.loky").get_reusable_executor().shutdown()
 
 
 class Peer(NamedTuple):
-    """A pool to measure: what it is called, what opens it, what is imported for it, and what it is compared with."""
+    """A pool to measure: its title, the function that opens it, the module to import, and the peer to compare with."""
 
     title: str
     open: Callable[..., Any]
@@ -94,34 +98,27 @@ PEERS: Final = {
     "stdlib-spawn": Peer(
         "ProcessPoolExecutor, spawn", _process(ProcessPoolExecutor, "spawn"), "concurrent.futures.process", ""
     ),
+    # In chunks of one, as in the standard library; chunks of automatic size are measured separately.
     "low-spawn": Peer(
-        "LowPriorityProcessPoolExecutor, spawn",
-        _process(LowPriorityProcessPoolExecutor, "spawn"),
-        "nicefutures",
-        "stdlib-spawn",
+        "LowPriorityProcessPoolExecutor, spawn", _low("spawn", chunksize=1), "nicefutures", "stdlib-spawn"
     ),
     "normal-spawn": Peer(
         "LowPriorityProcessPoolExecutor, spawn, normal",
-        _process(functools.partial(LowPriorityProcessPoolExecutor, priority="normal"), "spawn"),
+        _low("spawn", priority="normal", chunksize=1),
         "",
         "stdlib-spawn",
     ),
     "low-spawn-pipe": Peer(
         "LowPriorityProcessPoolExecutor, spawn, share_min_size=None",
-        _process(functools.partial(LowPriorityProcessPoolExecutor, share_min_size=None), "spawn"),
+        _low("spawn", share_min_size=None, chunksize=1),
         "",
         "stdlib-spawn",
     ),
     "low-spawn-auto": Peer(
-        'LowPriorityProcessPoolExecutor, spawn, chunksize="auto"',
-        _process(LowPriorityProcessPoolExecutor, "spawn", chunksize="auto"),
-        "",
-        "stdlib-spawn",
+        'LowPriorityProcessPoolExecutor, spawn, chunksize="auto"', _low("spawn", chunksize="auto"), "", "stdlib-spawn"
     ),
     "stdlib-fork": Peer("ProcessPoolExecutor, fork", _process(ProcessPoolExecutor, "fork"), "", ""),
-    "low-fork": Peer(
-        "LowPriorityProcessPoolExecutor, fork", _process(LowPriorityProcessPoolExecutor, "fork"), "", "stdlib-fork"
-    ),
+    "low-fork": Peer("LowPriorityProcessPoolExecutor, fork", _low("fork", chunksize=1), "", "stdlib-fork"),
     "stdlib-thread": Peer("ThreadPoolExecutor", _executor(ThreadPoolExecutor), "", ""),
     "priority-thread": Peer("PriorityThreadPoolExecutor", _executor(PriorityThreadPoolExecutor), "", "stdlib-thread"),
     "pool": Peer("multiprocessing.Pool, spawn", _pool, "multiprocessing.pool", "stdlib-spawn"),

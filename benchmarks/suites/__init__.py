@@ -1,1 +1,1 @@
-"""Which cells each suite has, and why."""
+"""The cells of each suite, and the reasons for them."""

@@ -1,4 +1,4 @@
-"""A cell, which is one thing to measure in a fresh process, and a suite of them."""
+"""A cell, which is one measurement in a fresh process, and a suite of cells."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,24 +10,24 @@ from ..subjects.executors import EXECUTORS
 
 @dataclass(frozen=True)
 class Cell:
-    """One thing to measure.
+    """One measurement.
 
     Parameters
     ----------
     name : str
-        What it is, in a few words.
+        A short description.
     module : str
-        What runs it: it takes JSON and prints JSON.
+        The module to run, which takes JSON and prints JSON.
     spec : mapping
-        What that module measures.
+        The settings for that module.
     expected_s : float
-        About how long it takes.
+        Approximate duration, in s.
     blas_threads : int or None
-        Limit of BLAS threads in each process, from its environment; None leaves them alone.
+        Limit of BLAS threads in each process, set in its environment; None does not limit them.
     python : str
         Label of the interpreter, "" for this one.
     record : mapping
-        What stands beside its result in the JSON.
+        Entries that are stored with the result in the JSON.
     """
 
     name: str
@@ -46,17 +46,17 @@ class Suite:
     Parameters
     ----------
     name : str
-        As on the command line.
+        Name on the command line.
     cells : sequence of Cell
-        Those of one round.
+        The cells of one round.
     settings : mapping
-        What the user could choose, for the JSON.
+        The user's choices, for the JSON.
     skipped : sequence of dict
-        "what" is not measured here and the "reason".
+        Each has "what" (the part that is not measured here) and "reason".
     pythons : mapping of str to str
         Interpreters by label.
     environment : mapping of str to str
-        Of the cells: the screen.
+        Environment variables of the cells, for the screen.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Suite:
 def make_cell(condition: Condition, seconds: float, seed: int) -> Cell:
     """Return the cell that measures a condition."""
     processes = condition.executor in EXECUTORS and EXECUTORS[condition.executor].processes
-    # Starting and ending processes that have many BLAS threads each takes its time.
+    # Processes with many BLAS threads take a while to start and to end.
     overhead_s = 1.0 + 0.5 * condition.workers if processes else 0.9
     return Cell(
         condition.name,

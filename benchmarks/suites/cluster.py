@@ -1,7 +1,8 @@
-"""``python -m benchmarks run cluster``: a Dask cluster beside busy programs, with and without the plugin.
+"""``python -m benchmarks run cluster``: a Dask cluster next to busy programs, with and without the plugin.
 
-Each cell starts a cluster on loopback and measures the busy programs' speed beside it, first without and then with
-tasks, and how late the event loops of the workers are meanwhile.
+Each cell starts a cluster on loopback and measures the speed of the busy programs, first without and then with tasks,
+and the delays of the event loops of the workers and of the scheduler. Without busy programs, the rate of tasks is the
+result.
 """
 
 import importlib.util
@@ -15,7 +16,7 @@ NAME: Final = "cluster"
 QUESTION: Final = "do Dask workers at a low priority leave the machine to others, and still answer?"
 ROUNDS: Final = 3
 _WINDOW_S: Final = 40.0
-# Seconds that it takes to start and to end a cluster.
+# Seconds to start and to end a cluster.
 _OVERHEAD_S: Final = 8.0
 LEVELS: Final = (None, "idle")
 TITLES: Final = {None: "Dask", "idle": "LowPriorityWorkers, idle"}
@@ -33,15 +34,16 @@ def make_suite(seconds: float | None = None) -> Suite:
     settings = {"seconds": seconds, "workers": WORKERS, "threads": THREADS, "foreign": FOREIGN}
     if importlib.util.find_spec("distributed") is None:
         return Suite(NAME, [], settings, [{"what": "Dask", "reason": "distributed is not installed"}])
-    cells = [_cell(load, level, seconds) for load in LOADS for level in LEVELS]
+    cells = [
+        Cell(
+            f"{load}, {TITLES[level]}{'' if foreign else ', beside nothing'}",
+            "benchmarks.cells.cluster",
+            asdict(ClusterSpec(load, level, seconds, foreign)),
+            1.25 * seconds + _OVERHEAD_S,
+            record={"cluster": [load, level, foreign]},
+        )
+        for load in LOADS
+        for level in LEVELS
+        for foreign in (FOREIGN, 0)
+    ]
     return Suite(NAME, cells, settings)
-
-
-def _cell(load: str, level: str | None, seconds: float) -> Cell:
-    return Cell(
-        f"{load}, {TITLES[level]}",
-        "benchmarks.cells.cluster",
-        asdict(ClusterSpec(load, level, seconds)),
-        1.25 * seconds + _OVERHEAD_S,
-        record={"cluster": [load, level]},
-    )

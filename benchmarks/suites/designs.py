@@ -1,14 +1,14 @@
-"""The suites: which conditions each of them measures.
+"""The suites of conditions.
 
-Each starts at a base and varies one thing at a time, for every combination of everything would take days. With
-:class:`Axes` the user asks for combinations of their own.
+Each suite starts at a base condition and varies one part at a time, because all combinations would take days. With
+:class:`Axes`, users choose their own combinations.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ..subjects.condition import Condition
 from ..subjects.executors import (
@@ -18,28 +18,39 @@ from ..subjects.executors import (
     LOW_ISOLATED,
     LOW_LEVEL_ONLY,
     LOW_PROCESS,
+    PRIORITY_INTERPRETER,
     PRIORITY_THREAD,
+    STDLIB_INTERPRETER,
     STDLIB_PROCESS,
     STDLIB_THREAD,
     stdlib_of,
 )
 from ..subjects.loads import FIT, LOADS
 from ..system import usable_cpus
-from ..watching.windows import UIS
+from ..watching.windows import COMPARED_UIS
 
 _FOUR: Final = ((STDLIB_PROCESS, None), (LOW_PROCESS, "idle"), (STDLIB_THREAD, None), (AWARE_THREAD, "below_normal"))
 THREAD_LEVELS: Final = ("idle", "lowest", "below_normal", "normal", "above_normal", "highest", "time_critical")
 _LOWERED: Final = ("below_normal", "lowest", "idle")
 GIL_LOADS: Final = ("python", "ufuncs", "sorted", "quad")
-# What the limit of running workers is judged by.
+# Workers with their own GIL, in place of threads; and their loads and windows: plain code, and a window that needs
+# locks which all threads of a process share, so that a low-priority worker may delay it.
+OWN_GILS: Final = (
+    (STDLIB_INTERPRETER, None),
+    *((PRIORITY_INTERPRETER, level) for level in _LOWERED),
+    (STDLIB_PROCESS, None),
+    (LOW_PROCESS, "idle"),
+)
+OWN_GIL_PLACES: Final = (("python", "thread"), ("objects", "memory"))
+# Drawing times and loads to judge the limit of running workers.
 DRAWING_MS: Final = (0.3, 2.0, 5.0)
 DRAWING_LOADS: Final = ("python-1ms", "python-10ms", "python-50ms")
 AWARE_LOADS: Final = ("python-1ms", "python", "python-50ms", "ufuncs", "matmul", "exp", "svd", "fft", "mixed")
-# Tasks that wait, for which a limit might be too low, and tasks that do not end, for which others might wait.
+# Tasks that wait, for which a limit might be too low, and tasks that do not end, which might delay other tasks.
 WAITING_LOADS: Final = ("waits", "halves", "short-waits")
 ENDLESS_LOADS: Final = ("endless", "late")
 _MANY_WORKERS: Final = 20
-# Who works beside a program in use: in its session, and in another one.
+# The pools next to a program in use: in its session, and in another one.
 NEIGHBOURS: Final = ((STDLIB_PROCESS, None), ("recipe-psutil", None), (LOW_LEVEL_ONLY, "idle"), (LOW_PROCESS, "idle"))
 FAR_NEIGHBOURS: Final = (
     (STDLIB_PROCESS, None),
@@ -49,6 +60,10 @@ FAR_NEIGHBOURS: Final = (
 )
 FREE_LOADS: Final = tuple(name for name, load in LOADS.items() if load.holds_gil is False)
 _GIL_WORKERS: Final = 4
+# Parts of a condition that `Axes` combine with the executors, in this order.
+_PLACE: Final = (
+    "load", "workers", "blas_threads", "ui", "foreign", "switch_ms", "drawing_ms", "feeding", "python",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,19 +73,19 @@ class Design:
     Parameters
     ----------
     name : str
-        As on the command line.
+        Name on the command line.
     question : str
-        What it answers.
+        The question that the suite answers.
     make : callable
         Takes labels of further interpreters, returns the conditions.
     base : Condition
-        Where `Axes` start from.
+        The condition that `Axes` vary.
     executors, loads : tuple of str
-        What `Axes` combine unless told otherwise.
+        The parts that `Axes` combine by default.
     seconds : float
-        Length of a window.
+        Duration of a measurement.
     rounds : int
-        How often.
+        Number of rounds.
     """
 
     name: str
@@ -85,7 +100,7 @@ class Design:
 
 @dataclass(frozen=True)
 class Axes:
-    """What the user wants to see; an axis of None is not varied."""
+    """The parts that the user wants to vary; an axis of None is not varied."""
 
     executor: Sequence[str] | None = None
     priority: Sequence[str] | None = None
@@ -99,16 +114,16 @@ class Axes:
     feeding: Sequence[str] | None = None
 
     @property
-    def chosen(self) -> dict[str, list[object]]:
+    def chosen(self) -> dict[str, list[Any]]:
         """The axes that were given."""
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: list(values) for name, values in given.items() if values is not None}
 
 
 def conditions_of(design: Design, axes: Axes, pythons: Sequence[str]) -> list[Condition]:
-    """Return what to measure: the suite's conditions, or every combination of the axes that were given.
+    """Return the conditions to measure: those of the suite, or every combination of the axes that were given.
 
-    Wherever an executor is measured, so are the standard library's and an idle machine under the same conditions.
+    They include an idle machine and, unless an axis changes the feeding, the standard library's executor.
     """
     found = _combine(design, axes, pythons) if axes.chosen else design.make(pythons)
     return list(dict.fromkeys(found))
@@ -116,35 +131,16 @@ def conditions_of(design: Design, axes: Axes, pythons: Sequence[str]) -> list[Co
 
 def _combine(design: Design, axes: Axes, pythons: Sequence[str]) -> list[Condition]:
     base = design.base
+    given = {**axes.chosen, "load": axes.load or design.loads, "python": ("", *pythons)}
+    places = {name: given.get(name) or (getattr(base, name),) for name in _PLACE}
     combined: list[Condition] = []
-    for load, workers, blas, ui, foreign, switch, drawing, feeding, python in itertools.product(
-        axes.load or design.loads,
-        axes.workers or (base.workers,),
-        axes.blas_threads or (base.blas_threads,),
-        axes.ui or (base.ui,),
-        axes.foreign or (base.foreign,),
-        axes.switch_ms or (base.switch_ms,),
-        axes.drawing_ms or (base.drawing_ms,),
-        axes.feeding or (base.feeding,),
-        ("", *pythons),
-    ):
-        condition = dataclasses.replace(
-            base,
-            load=load,
-            workers=workers,
-            blas_threads=blas,
-            ui=ui,
-            foreign=foreign,
-            switch_ms=switch,
-            drawing_ms=drawing,
-            feeding=feeding,
-            python=python,
-        )
+    for parts in itertools.product(*places.values()):
+        condition = base.but(**dict(zip(places, parts, strict=True)))
         combined.append(condition.without_background())
         for executor in axes.executor or design.executors:
             allowed = EXECUTORS[executor].priorities
             chosen = [priority for priority in axes.priority or allowed[:1] if priority in allowed] or allowed[:1]
-            if feeding == base.feeding:  # the others are to compare ours with one worker
+            if condition.feeding == base.feeding:  # other ways of feeding compare ours with one worker
                 combined.append(condition.with_executor(stdlib_of(executor)))
             combined += [condition.with_executor(executor, priority) for priority in chosen or (None,)]
     return combined
@@ -157,7 +153,7 @@ def _quick_base() -> Condition:
 def _make_quick(pythons: Sequence[str]) -> list[Condition]:
     del pythons
     base = _quick_base()
-    loaded = [dataclasses.replace(base, load=load).with_executor(*each) for load in (FIT, "matmul") for each in _FOUR]
+    loaded = [base.but(load=load).with_executor(*each) for load in (FIT, "matmul") for each in _FOUR]
     return [base.without_background(), *loaded]
 
 
@@ -175,14 +171,12 @@ def _make_desktop(pythons: Sequence[str]) -> list[Condition]:
         if kind.processes
         for priority in kind.priorities or (None,)
     ]
-    other = dataclasses.replace(base, foreground="other-session")
+    other = base.but(foreground="other-session")
     found = [base.without_background(), other.without_background()]
     found += [base.with_executor(*each) for each in every]
-    found += [
-        dataclasses.replace(base, workers=workers).with_executor(*each) for workers in (cpus, 4 * cpus) for each in few
-    ]
+    found += [base.but(workers=workers).with_executor(*each) for workers in (cpus, 4 * cpus) for each in few]
     capped = [*few, ("loky-recipe", None), ("joblib-recipe", None)]
-    found += [dataclasses.replace(base, blas_threads=1).with_executor(*each) for each in capped]
+    found += [base.but(blas_threads=1).with_executor(*each) for each in capped]
     found += [other.with_executor(*each) for each in (*few, (LOW_ISOLATED, "idle"))]
     return found
 
@@ -190,7 +184,7 @@ def _make_desktop(pythons: Sequence[str]) -> list[Condition]:
 def _make_neighbour(pythons: Sequence[str]) -> list[Condition]:
     del pythons
     base = _desktop_base()
-    busy = dataclasses.replace(base, foreground="busy-session")
+    busy = base.but(foreground="busy-session")
     found = [base.without_background(), busy.without_background()]
     found += [base.with_executor(*each) for each in NEIGHBOURS]
     found += [busy.with_executor(*each) for each in FAR_NEIGHBOURS]
@@ -204,21 +198,19 @@ def _ui_base() -> Condition:
 def _make_ui(pythons: Sequence[str]) -> list[Condition]:
     del pythons
     found: list[Condition] = []
-    for ui in UIS:
-        base = dataclasses.replace(_ui_base(), ui=ui)
+    for ui in COMPARED_UIS:
+        base = _ui_base().but(ui=ui)
         found.append(base.without_background())
-        found += [
-            dataclasses.replace(base, load=load).with_executor(*each) for load in ("python", "matmul") for each in _FOUR
-        ]
-        found += [dataclasses.replace(base, load="arrays").with_executor(*each) for each in _FOUR[:2]]
-    return found + _drawing(dataclasses.replace(_ui_base(), ui="thread", load="python-10ms"))
+        found += [base.but(load=load).with_executor(*each) for load in ("python", "matmul") for each in _FOUR]
+        found += [base.but(load="arrays").with_executor(*each) for each in _FOUR[:2]]
+    return found + _drawing(_ui_base().but(ui="thread", load="python-10ms"))
 
 
 def _drawing(base: Condition) -> list[Condition]:
-    """Return a window that draws in Python, beside pools of threads and one worker set up by hand."""
+    """Return conditions with a window that draws in Python, next to thread pools and one worker set up by hand."""
     found = []
     for drawing in DRAWING_MS:
-        place = dataclasses.replace(base, drawing_ms=drawing)
+        place = base.but(drawing_ms=drawing)
         executors = ((STDLIB_THREAD, None), (BY_HAND, None), (AWARE_THREAD, "below_normal"))
         found += [place.without_background(), *(place.with_executor(*each) for each in executors)]
     return found
@@ -232,30 +224,31 @@ def _make_gil(pythons: Sequence[str]) -> list[Condition]:
     base = _gil_base()
     found: list[Condition] = []
     for load in (*GIL_LOADS, *FREE_LOADS):
-        # Raised levels starve whatever is beside them, and take their time: two loads show that.
+        # Raised priorities starve other threads, and take long to measure: two loads are enough to show that.
         levels = THREAD_LEVELS if load in ("python", "matmul") else THREAD_LEVELS[:4]
-        found += _levels(dataclasses.replace(base, load=load), levels)
+        found += _levels(base.but(load=load), levels)
     for load in ("python", "ufuncs", "matmul"):
-        found += _levels(dataclasses.replace(base, load=load, foreign=4), _LOWERED)
+        found += _levels(base.but(load=load, foreign=4), _LOWERED)
     for load, workers in itertools.product(("python", "matmul"), (1, 2)):
-        found += _levels(dataclasses.replace(base, load=load, workers=workers), ("idle",))
+        found += _levels(base.but(load=load, workers=workers), ("idle",))
     for load in ("python", "ufuncs"):
-        found += _levels(dataclasses.replace(base, load=load, switch_ms=1.0), ("idle",))
+        found += _levels(base.but(load=load, switch_ms=1.0), ("idle",))
+    for (load, ui), foreign in itertools.product(OWN_GIL_PLACES, (0, 4)):
+        place = base.but(load=load, ui=ui, foreign=foreign)
+        found += [place.without_background(), place.with_executor(STDLIB_THREAD)]
+        found += [place.with_executor(*each) for each in OWN_GILS]
     for python, load in itertools.product(pythons, ("python", "ufuncs", "sorted", "matmul")):
-        found += _levels(dataclasses.replace(base, load=load, python=python), ("idle",))
-    aware = [dataclasses.replace(base, load=load) for load in AWARE_LOADS]
-    aware += [dataclasses.replace(base, load="python", foreign=4)]
-    aware += [dataclasses.replace(base, load=load, workers=_MANY_WORKERS) for load in WAITING_LOADS]
-    aware += [dataclasses.replace(base, load=load) for load in ENDLESS_LOADS]
-    aware += [dataclasses.replace(base, load="python", python=python) for python in pythons]
+        found += _levels(base.but(load=load, python=python), ("idle",))
+    aware = [base.but(load=load) for load in AWARE_LOADS]
+    aware += [base.but(load="python", foreign=4)]
+    aware += [base.but(load=load, workers=_MANY_WORKERS) for load in WAITING_LOADS]
+    aware += [base.but(load=load) for load in ENDLESS_LOADS]
+    aware += [base.but(load="python", python=python) for python in pythons]
     for load in DRAWING_LOADS:
-        found += _drawing(dataclasses.replace(base, load=load))
+        found += _drawing(base.but(load=load))
     for place in aware:
         found += [place.with_executor(STDLIB_THREAD), place.with_executor(AWARE_THREAD, "below_normal")]
-    found += [
-        dataclasses.replace(base, load="python", python=python).with_executor(AWARE_THREAD, "lowest")
-        for python in pythons
-    ]
+    found += [base.but(load="python", python=python).with_executor(AWARE_THREAD, "lowest") for python in pythons]
     return found
 
 

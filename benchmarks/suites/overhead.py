@@ -1,7 +1,7 @@
-"""``python -m benchmarks run overhead``: what the library costs on a machine with nothing else to do, beside its peers.
+"""``python -m benchmarks run overhead``: the costs of the library and of its peers on an otherwise idle machine.
 
-Each cell is one pyperf process for one peer; the rounds interleave them. The work that is done with nothing beside it
-is counted by :mod:`benchmarks.cells.condition`.
+Each cell is one pyperf process for one peer; the rounds interleave the cells. :mod:`benchmarks.cells.condition` counts
+the work that pools do on an otherwise idle machine.
 """
 
 import importlib.util
@@ -24,7 +24,7 @@ _VALUES: Final = 3
 
 
 class Kind(NamedTuple):
-    """A kind of cost: its title, unit, the factor from s to it, calls in a value, and the peers that have it."""
+    """A kind of cost: title, unit, factor from s to the unit, calls in a value, and the peers to measure."""
 
     title: str
     unit: str
@@ -34,7 +34,7 @@ class Kind(NamedTuple):
 
 
 AUTO: Final = "low-spawn-auto"
-# Those that send several calls at a time, where it pays.
+# Peers that send several calls at a time if that is faster.
 _CHUNKING: Final = (AUTO, "pool", "joblib", "joblib-low")
 _ALL: Final = tuple(name for name in PEERS if name != AUTO)
 _STARTED: Final = tuple(name for name in _ALL if not name.endswith(("thread", "fork", "pipe")))
@@ -51,7 +51,7 @@ KINDS: Final = {
     "start": Kind("start of two workers", "ms", 1e3, 1, _STARTED),
     "import": Kind("import", "ms", 1e3, 1, tuple(name for name, peer in PEERS.items() if peer.module)),
 }
-# What the backend is measured by, beside joblib's own.
+# joblib with its own backend and with ours.
 THROUGH_JOBLIB: Final = ("joblib", "joblib-low")
 WORK: Final = ((STDLIB_PROCESS, None), (LOW_PROCESS, "idle"), (LOW_PROCESS, "normal"))
 
@@ -62,7 +62,7 @@ def make_suite(seconds: float | None = None) -> Suite:
     Parameters
     ----------
     seconds : float, optional
-        Length of the windows in which work is counted.
+        How long work is counted in a measurement.
     """
     seconds = _WORK_S if seconds is None else seconds
     skipped = [
@@ -85,7 +85,7 @@ def _why_not(peer: str) -> str | None:
 
 
 def _cost(kind: str, peer: str) -> Cell:
-    # joblib starts a call of its machinery for every single one.
+    # joblib sets up all its machinery for every single call.
     loops = KINDS[kind].loops // (30 if kind == "call" and peer in THROUGH_JOBLIB else 1)
     if kind == "map" and peer in _CHUNKING:
         loops *= 20
@@ -95,7 +95,7 @@ def _cost(kind: str, peer: str) -> Cell:
 
 
 def work_conditions() -> list[Condition]:
-    """Return the conditions whose work is counted with nothing beside it."""
+    """Return the conditions whose work is counted on an otherwise idle machine."""
     return [
         Condition(executor=executor, priority=priority, load="matmul", workers=WORKERS, blas_threads=blas)
         for blas in (None, 1)

@@ -1,10 +1,10 @@
-"""The suites that are no conditions beside a window: what they have in common."""
+"""The suites that do not measure conditions next to a window, and their common interface."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from . import cluster, overhead, transport
+from . import cluster, engine, overhead, pausing, transport
 from .cell import Suite
 
 
@@ -15,11 +15,11 @@ class PlainSuite:
     Parameters
     ----------
     question : str
-        What it answers.
+        The question that the suite answers.
     rounds : int
-        How often.
+        Number of rounds.
     make : callable
-        Takes the seconds of a window, or None, and returns the cells.
+        Takes the seconds of a measurement, or None, and returns the suite.
     """
 
     question: str
@@ -29,5 +29,5 @@ class PlainSuite:
 
 PLAIN: Final = {
     module.NAME: PlainSuite(module.QUESTION, module.ROUNDS, module.make_suite)
-    for module in (overhead, transport, cluster)
+    for module in (overhead, engine, transport, cluster, pausing)
 }

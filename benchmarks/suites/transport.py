@@ -1,6 +1,6 @@
 """``python -m benchmarks run transport``: large arrays through process pools, and a window of the parent meanwhile.
 
-Each cell is one pool with arrays of one size that go one way; the rounds interleave them.
+Each cell measures one pool with arrays of one size in one direction; the rounds interleave the cells.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ NAME: Final = "transport"
 QUESTION: Final = "what do large arrays cost on their way to the workers and back, and what the window of the program?"
 ROUNDS: Final = 5
 _SECONDS: Final = 1.0
-# Seconds that it takes to start a pool and to end it.
+# Seconds to start and to end a pool.
 _OVERHEAD_S: Final = 3.0
 KINDS: Final = {"results": "arrays that workers return", "arguments": "arrays that workers get"}
 ONE: Final = "one"
@@ -31,7 +31,7 @@ def make_suite(seconds: float | None = None) -> Suite:
     Parameters
     ----------
     seconds : float, optional
-        How long at least arrays are under way in a cell.
+        Minimum time for which arrays are sent in a cell.
     """
     seconds = _SECONDS if seconds is None else seconds
     there = [peer for peer in SOME_PEERS if not _needs(peer) or importlib.util.find_spec(_needs(peer)) is not None]

@@ -1,1 +1,1 @@
-"""Who watches while something is measured: heartbeats, windows, and the processes beside it."""
+"""The observers of a measurement: heartbeats, windows, and processes that run next to it."""

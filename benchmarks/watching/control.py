@@ -1,9 +1,9 @@
-"""Tells when the machine itself stood still: ``python -m benchmarks.watching.control``.
+"""Stalls of the machine itself: ``python -m benchmarks.watching.control`` detects them.
 
-A virtual machine gets no CPU for a while when its host has other things to do, and no process in it can tell that from
-a stall of its own making. A process with real-time priority can: nothing in the machine keeps it waiting, so when it is
-late, the machine was. It says "ready" or, if it may not raise itself, "no" on standard output, beats 20 times a second
-until its standard input ends, and answers with its stalls in JSON.
+A virtual machine gets no CPU for a while if its host is busy. Ordinary processes in the machine cannot distinguish this
+from a stall that other processes in it cause. A process with real-time priority can: nothing in the machine delays it,
+so if it is late, the machine itself stalled. It prints "ready", or "no" if it may not raise its priority, beats 20
+times a second until its standard input ends, and prints the stalls as JSON.
 """
 
 import json
@@ -15,9 +15,9 @@ from typing import Final
 from ..system import raise_to_real_time
 
 _PERIOD_NS: Final = 1_000_000_000 // 20
-# ms: a real-time process that wakes later than that was not kept waiting by anything in this machine.
+# ns: if a real-time process wakes later than that, nothing in this machine has caused the delay.
 _LATE_NS: Final = 10_000_000
-# Above SCHED_RR at its lowest, where TIME_CRITICAL threads are.
+# Above the lowest priority of SCHED_RR, which TIME_CRITICAL threads have.
 _PRIORITY: Final = 50
 
 
@@ -42,7 +42,7 @@ def watch() -> list[tuple[int, int]]:
 
 
 def main() -> None:
-    """Answer as the module says."""
+    """Print the answers that the module's docstring describes."""
     if not raise_to_real_time(_PRIORITY):
         print("no", flush=True)
         return

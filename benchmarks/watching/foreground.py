@@ -1,16 +1,16 @@
-"""The program in use, beside the background: ``python -m benchmarks.watching.foreground FRAMES_S BEATS_S [OTHERS]``.
+"""The program in use: ``python -m benchmarks.watching.foreground FRAMES_S BEATS_S [OTHERS]``.
 
-It says "ready" on standard output, waits for a line on standard input, and then, at normal priority and in one thread:
+It prints "ready", waits for a line on standard input, and then, at normal priority and in one thread:
 
-1. for `FRAMES_S` seconds computes equal frames without a pause, as a simulation or a compiler does. Frames per
-   second is the speed that is left to it;
-2. for `BEATS_S` seconds beats 60 times a second on a fixed schedule and sleeps in between, as a window does.
+1. computes equal frames without a pause for `FRAMES_S` seconds, as a simulation or a compiler does. Its speed is the
+   number of frames per second;
+2. beats 60 times a second on a fixed schedule for `BEATS_S` seconds and sleeps in between, as a window does.
 
-`OTHERS` processes keep other CPUs busy meanwhile: the rest of its session.
+Meanwhile `OTHERS` processes, which are the rest of its session, keep other CPUs busy.
 
-The two are apart because a scheduler treats them apart: a thread that sleeps is favoured when it wakes, one that
-computes has to share. The answer is one line of JSON, with times in ns of `time.perf_counter_ns`, which
-all processes of a machine have in common.
+The two parts are separate because a scheduler treats them differently: it favours a thread that wakes from sleep, while
+a thread that computes has to share the CPU. The answer is one line of JSON, with times in ns of
+`time.perf_counter_ns`, a clock that all processes of a machine share.
 """
 
 import json
@@ -19,22 +19,14 @@ import sys
 import time
 from typing import Final
 
-from .heartbeat import Schedule, beat_in_a_loop
+from .heartbeat import Schedule, beat_in_a_loop, run_steps
 from .samples import thin
 
-# About 0.4 ms on a desktop of 2020: well below a frame, well above what the clock costs.
+# About 0.4 ms on a desktop of 2020: well below a frame, well above the cost of reading the clock.
 _FRAME_STEPS: Final = 8_000
 _WARM_UP_FRAMES: Final = 50
-# Ends with its parent, that may be killed.
+# Ends when its parent ends, which may be killed.
 _BUSY: Final = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(10000))"
-
-
-def compute(steps: int) -> int:
-    """Work that takes the same time each time: Python code, without memory to speak of."""
-    total = 0
-    for number in range(steps):
-        total += number * number % 7
-    return total
 
 
 def run_frames(seconds: float) -> list[int]:
@@ -43,25 +35,25 @@ def run_frames(seconds: float) -> list[int]:
     Parameters
     ----------
     seconds : float
-        How long.
+        How long to compute.
 
     Returns
     -------
     list of int
-        What each frame took, in ns.
+        Duration of each frame, in ns.
     """
     times: list[int] = []
     now = time.perf_counter_ns()
     end = now + round(seconds * 1e9)
     while now < end:
-        compute(_FRAME_STEPS)
+        run_steps(_FRAME_STEPS)
         before, now = now, time.perf_counter_ns()
         times.append(now - before)
     return times
 
 
 def main(frames_s: float, beats_s: float, others: int = 0) -> None:
-    """Answer as the module says."""
+    """Print the answers that the module's docstring describes."""
     busy = [subprocess.Popen([sys.executable, "-S", "-c", _BUSY]) for _ in range(others)]
     try:
         _answer(frames_s, beats_s)
@@ -73,7 +65,7 @@ def main(frames_s: float, beats_s: float, others: int = 0) -> None:
 
 def _answer(frames_s: float, beats_s: float) -> None:
     for _ in range(_WARM_UP_FRAMES):
-        compute(_FRAME_STEPS)
+        run_steps(_FRAME_STEPS)
     print("ready", flush=True)
     sys.stdin.readline()
     start = time.perf_counter_ns()

@@ -1,7 +1,7 @@
 """A heartbeat: beats on a fixed schedule, 60 a second, and how late each of them was shown.
 
-The method is jHiccup's: a stall is charged to every beat that it swallowed. Plain Python and light, as it runs in the
-processes that are measured.
+The method is jHiccup's: a stall is charged to every beat that fell into it. The code is light plain Python, because it
+runs in the measured processes.
 """
 
 import functools
@@ -12,19 +12,19 @@ from typing import Any, Final
 from ..system import WINDOWS
 
 PERIOD_NS: Final = 1_000_000_000 // 60
-# Of a loop in Python whose speed is measured: so many steps, and how often.
+# To measure the speed of a Python loop: number of steps, and number of tries.
 _STEPS: Final = 20_000
 _TRIES: Final = 9
-# From one look at the CPU time to the next: about 0.02 ms.
+# Steps between two looks at the CPU time: about 0.02 ms.
 _STEPS_AT_ONCE: Final = 200
 
 
 def charge(frames: Sequence[tuple[int, int]], start: int, period: int, beats: int) -> list[int]:
     """Return how long after its due time each beat of a fixed schedule was on the screen.
 
-    A beat that fell due while a frame was being drawn, or while nothing ran at all, is shown by the next frame, and is
-    charged with the whole time until then. So a stall that swallows k beats gives k long times, not one: leaving
-    them out ("coordinated omission") would hide the stalls.
+    A beat that became due while a frame was being drawn, or during a stall, is shown by the next frame, and is charged
+    with the whole time until then. So a stall of k beats gives k long times, not one: leaving them out ("coordinated
+    omission") would hide the stalls.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def charge(frames: Sequence[tuple[int, int]], start: int, period: int, beats: in
     Returns
     -------
     list of int
-        Time from due to drawn, in ns, beat by beat. Beats that no frame showed are missing at the end.
+        Time from due to drawn for each beat, in ns. Beats at the end that no frame showed are missing.
 
     Examples
     --------
@@ -55,20 +55,20 @@ def charge(frames: Sequence[tuple[int, int]], start: int, period: int, beats: in
 
 
 class Schedule:
-    """The beats of one window, for whatever shows them: a loop with a timer calls `show` when `wait_ns` has passed.
+    """The beats of one measurement. Any loop with a timer can show them: it calls `show` after `wait_ns`.
 
     Parameters
     ----------
     seconds : float
-        How long; one beat at least. The first is due one period from now.
+        Duration; at least one beat. The first beat is due one period from now.
     draw : callable, optional
         Called to show a beat.
     look : callable, optional
-        Called after each beat that was shown; what it returns is in the result.
+        Called after each beat that was shown; its return values are in the result.
     period_ns : int
-        From beat to beat, in ns.
+        Time from beat to beat, in ns.
     paint : callable, optional
-        Called after `draw`: what a program does for a frame in Python. A beat counts as shown when that begins.
+        Called after `draw`: the Python code of a program for a frame. A beat counts as shown when this begins.
     """
 
     def __init__(
@@ -96,19 +96,19 @@ class Schedule:
         return self._due >= self._beats
 
     def stop(self) -> None:
-        """Let this have been all beats: what has fallen due so far."""
+        """End the schedule after the beats that are due so far."""
         self._beats = self._due
 
     def wait_ns(self) -> int:
-        """Return how long it is until the next beat is due, in ns; 0 if it is."""
+        """Return the time until the next beat is due, in ns; 0 if it is due."""
         return max(0, self._start + self._due * self._period - time.perf_counter_ns())
 
     def wait_ms(self) -> int:
-        """Return the same in ms, rounded up: for timers that know whole milliseconds only."""
+        """Return the same in ms, rounded up, for timers that only take whole milliseconds."""
         return -(-self.wait_ns() // 1_000_000)
 
     def show(self) -> None:
-        """Show whatever is due."""
+        """Show all beats that are due."""
         begun = time.perf_counter_ns()
         if self._draw is not None:
             self._draw()
@@ -120,13 +120,13 @@ class Schedule:
         self._due = (begun - self._start) // self._period + 1
 
     def result(self) -> dict[str, Any]:
-        """Return what was seen.
+        """Return the recorded beats.
 
         Returns
         -------
         dict
-            "lateness_ns", beat by beat; "first_due_ns", when the first was due, of `time.perf_counter_ns`; "cpu_share",
-            the part of one core that this thread used, drawing included; "seen", what `look` returned and when.
+            "lateness_ns" of each beat; "first_due_ns", when the first one was due, in `time.perf_counter_ns`;
+            "cpu_share", fraction of a core that this thread used, with drawing; "seen", times and results of `look`.
         """
         elapsed = time.perf_counter_ns() - self._start
         return {
@@ -138,33 +138,34 @@ class Schedule:
 
 
 def paint_for(ms: float) -> Callable[[], object] | None:
-    """Return Python code that needs so many ms of the CPU; None for 0.
+    """Return a function that runs Python code for a CPU time in ms; None for 0.
 
-    By CPU time, because a machine that others use as well may become slower by half from one second to the next, and a
-    window that draws for longer than a frame is late by itself. Windows counts the CPU time of a thread in ticks of
-    15.6 ms; there the code does so many steps as it can do in that time while the machine is idle.
+    It uses CPU time because a shared machine may become slower by half from one second to the next, and a window that
+    draws for longer than a frame is late by itself. Windows counts the CPU time of a thread in ticks of 15.6 ms. So on
+    Windows the function does as many steps as an idle machine does in that time.
     """
     if not ms:
         return None
     if WINDOWS:
         quickest = min(_time_of(_STEPS) for _ in range(_TRIES))
-        return functools.partial(_run_steps, round(_STEPS * ms / 1e3 / quickest))
+        return functools.partial(run_steps, round(_STEPS * ms / 1e3 / quickest))
     return functools.partial(_run_for, round(ms * 1e6))
 
 
 def _time_of(steps: int) -> float:
     began = time.perf_counter()
-    _run_steps(steps)
+    run_steps(steps)
     return time.perf_counter() - began
 
 
 def _run_for(cpu_ns: int) -> None:
     until = time.thread_time_ns() + cpu_ns
     while time.thread_time_ns() < until:
-        _run_steps(_STEPS_AT_ONCE)
+        run_steps(_STEPS_AT_ONCE)
 
 
-def _run_steps(steps: int) -> None:
+def run_steps(steps: int) -> None:
+    """Run Python code that takes the same time each time, and hardly any memory."""
     total = 0
     for number in range(steps):
         total += number * number % 7

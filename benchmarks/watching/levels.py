@@ -1,18 +1,18 @@
-"""At which priority threads really are, as the operating system tells it, not as the library does."""
+"""The actual priorities of threads, as reported by the operating system and not by the library."""
 
 import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
-
 from ..system import LINUX, level_of_thread
 
 
 def process_levels() -> dict[str, int]:
-    """Return how many threads of this process are at each level; one where it has one for all of them."""
+    """Return the number of threads of this process at each priority; 1 where all threads share one priority."""
     if not LINUX:
+        import psutil  # which interpreters cannot import
+
         nice = psutil.Process().nice()
         return {str(getattr(nice, "name", f"nice {nice}")): 1}
     levels = Counter[str]()
@@ -25,7 +25,7 @@ def process_levels() -> dict[str, int]:
 
 
 def thread_levels() -> dict[str, int]:
-    """Return the level of the calling thread; where psutil knows none, as the library reads it."""
+    """Return the priority of the calling thread; except on Linux, as the library reads it."""
     if LINUX:
         return {level_of_thread(threading.get_native_id()): 1}
     from nicefutures import get_thread_priority
@@ -34,7 +34,7 @@ def thread_levels() -> dict[str, int]:
 
 
 def describe(levels: Mapping[str, int]) -> str:
-    """Return the levels in one line, with how many threads are at each if they differ.
+    """Return the priorities in one line, with the number of threads at each if they differ.
 
     Examples
     --------

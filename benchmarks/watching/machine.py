@@ -1,4 +1,4 @@
-"""Tells whether the machine itself stood still, by the process of :mod:`benchmarks.watching.control`."""
+"""Stalls of the machine itself, from a process of :mod:`benchmarks.watching.control`."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def control_machine() -> "Iterator[subprocess.Popen[str]]":
-    """Start the process that tells when the machine itself stands still, and end it."""
+    """Start the process that detects stalls of the machine itself; end it on exit."""
     command = [sys.executable, "-S", "-m", "benchmarks.watching.control"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -20,7 +20,7 @@ def control_machine() -> "Iterator[subprocess.Popen[str]]":
 
 
 def ask_control(control: "subprocess.Popen[str]") -> dict[str, Any] | None:
-    """Return what that process has seen, None if it could not; it ends."""
+    """End that process and return its report; None if it could not detect stalls."""
     if pipe_of(control.stdout).readline() != "ready\n":
         return None
     pipe_of(control.stdin).close()
@@ -28,8 +28,8 @@ def ask_control(control: "subprocess.Popen[str]") -> dict[str, Any] | None:
 
 
 def pipe_of(pipe: Any) -> Any:
-    """Return a pipe of a process, which has it."""
+    """Return a pipe of a process, after a check that it exists."""
     if pipe is None:
-        msg = "the foreground process has no pipes"
+        msg = "the process has no pipes"
         raise RuntimeError(msg)
     return pipe

@@ -1,9 +1,9 @@
-"""Samples of a watch, thinned out; in plain Python, for the processes that are measured do not load NumPy for them."""
+"""Quantiles and thinned-out samples, in plain Python, because measured processes should not import NumPy for them."""
 
 from collections.abc import Sequence
 from typing import Final
 
-# So many points that every percentile, and every tenth of one, is a point.
+# Enough points for every percentile and every tenth of one.
 QUANTILE_POINTS: Final = 1001
 
 
@@ -15,7 +15,7 @@ def quantile(values: Sequence[float], fraction: float) -> float:
     values : sequence of float
         The samples, at least one, in any order.
     fraction : float
-        From 0, the least, to 1, the greatest.
+        From 0, the smallest, to 1, the largest.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def _quantile_of_sorted(values: Sequence[float], fraction: float) -> float:
 
 
 def thin(values: Sequence[int]) -> list[int]:
-    """Return the samples sorted, and if there are more than `QUANTILE_POINTS`, that many equidistant quantiles."""
+    """Return the sorted samples, or `QUANTILE_POINTS` equidistant quantiles if there are more samples."""
     ordered = sorted(values)
     if len(ordered) <= QUANTILE_POINTS:
         return ordered

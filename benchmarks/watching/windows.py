@@ -1,10 +1,11 @@
-"""The user interfaces of the program that has the executor: what runs a heartbeat in its main thread.
+"""The user interfaces of the program with the executor. Each runs a heartbeat in its main thread.
 
-``python -m benchmarks.watching.windows NAME`` tells whether one works here: it prints the reason if not.
+``python -m benchmarks.watching.windows NAME`` prints the reason if a user interface does not work here.
 """
 
 import asyncio
 import contextlib
+import mmap
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -15,12 +16,13 @@ from .heartbeat import Schedule, beat_in_a_loop
 
 Look: TypeAlias = Callable[[], int] | None
 Paint: TypeAlias = Callable[[], object] | None
-# Takes seconds, what to look at after each beat, and what the program does for each frame in Python.
+# Takes the seconds, a function to call after each beat, and the program's Python code for each frame.
 RunWindow: TypeAlias = Callable[[float, Look, Paint], Schedule]
 
 _WIDTH: Final = 320
 _HEIGHT: Final = 200
 _STRIPES: Final = 40
+_FRAME_BYTES: Final = 1_048_576
 
 
 @contextlib.contextmanager
@@ -29,6 +31,23 @@ def open_thread() -> Iterator[RunWindow]:
 
     def run(seconds: float, look: Look, paint: Paint) -> Schedule:
         schedule = Schedule(seconds, look=look, paint=paint)
+        beat_in_a_loop(schedule)
+        return schedule
+
+    yield run
+
+
+@contextlib.contextmanager
+def open_memory() -> Iterator[RunWindow]:
+    """Open a loop that sleeps, and takes memory from the system for each frame."""
+
+    def draw() -> None:
+        with mmap.mmap(-1, _FRAME_BYTES) as block:
+            for page in range(0, _FRAME_BYTES, mmap.PAGESIZE):
+                block[page] = 1
+
+    def run(seconds: float, look: Look, paint: Paint) -> Schedule:
+        schedule = Schedule(seconds, draw, look, paint=paint)
         beat_in_a_loop(schedule)
         return schedule
 
@@ -137,11 +156,13 @@ def open_qt() -> Iterator[RunWindow]:
         window.close()
 
 
-UIS: Final = {"thread": open_thread, "asyncio": open_asyncio, "tk": open_tk, "qt": open_qt}
+# The user interfaces that the ui suite compares, and one that needs locks which all threads of a process share.
+COMPARED_UIS: Final = {"thread": open_thread, "asyncio": open_asyncio, "tk": open_tk, "qt": open_qt}
+UIS: Final = {**COMPARED_UIS, "memory": open_memory}
 
 
 def has_screen() -> bool:
-    """Return whether there is a screen that is not one of our own making."""
+    """Return whether there is a screen other than our own virtual one."""
     return bool(os.environ.get("DISPLAY")) and not os.environ.get("NICEFUTURES_VIRTUAL_SCREEN")
 
 
@@ -150,7 +171,7 @@ def main(name: str) -> None:
     try:
         with UIS[name]():
             pass
-    except Exception as error:  # noqa: BLE001, whatever it is, the reader of the report is told
+    except Exception as error:  # noqa: BLE001, the report shows any error
         print(f"{type(error).__name__}: {error}")
 
 

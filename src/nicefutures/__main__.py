@@ -1,21 +1,17 @@
 """The command line: ``nicefutures``, and ``python -m nicefutures``."""
 
+import signal
 import sys
 
 
 def main() -> int:
     """Run the command line; return the exit status."""
-    if sys.argv[1:2] != ["doctor"]:  # which has workers to end
-        from ._signals import die_of_interrupts
+    # Ctrl-C ends this process as it ends a program that does not handle it. The doctor must end its workers first.
+    if sys.argv[1:2] != ["doctor"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from ._tool.cli import main as run
 
-        die_of_interrupts()
-    if sys.argv[1:2] == ["run"]:  # the others import much that it does without
-        from ._tool.run import run
-
-        return run(sys.argv[2:])
-    from ._tool.cli import main as others
-
-    return others()
+    return run()
 
 
 if __name__ == "__main__":

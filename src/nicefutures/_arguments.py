@@ -1,22 +1,24 @@
-"""Checks of what the executors are given, where the stdlib's own come late or say little."""
+"""Checks the arguments of the executors where the stdlib's checks come late or say little."""
 
 import math
 import numbers
 import operator
 import re
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ._blas import ThreadCap
+from ._levels import ProcessPriority, parse_priority
 from ._system import backend
 
 # More than any BLAS library was built for.
 _MOST_THREADS: Final = 1024
-# A worker cannot do much with less than this, whatever it imports.
+# With less memory than this, a worker cannot do much, whatever it imports.
 _LEAST_MEMORY: Final = 16 * 2**20
 # A limit up to this number was most likely meant to be in GiB.
 _MOST_GIGABYTES: Final = 1024
-# A letter alone is a power of 1024, as Docker, systemd, Slurm and the JVM have it; with "B" and with "iB" as the SI and
-# the IEC have it.
+# A letter alone is a power of 1024, as in Docker, systemd, Slurm and the JVM. "B" and "iB" after it have the meaning of
+# the SI and the IEC.
 _UNITS: Final = {
     "": 1,
     "B": 1,
@@ -30,6 +32,11 @@ _MEMORY_HELP: Final = (
     'use a number of bytes, a text such as "2 GiB", "512m" or "1.5 GB", or a fraction of the memory such as 0.25; '
     f"{_UNITS_HELP}"
 )
+# The names of conditions in `pause_when`.
+CONDITIONS: Final = ("user_active", "on_battery", "cpu_busy", "memory_low")
+Condition = str | Callable[[], object]
+_CONDITIONS_HELP: Final = f"use {', '.join(map(repr, CONDITIONS))}, or functions without arguments that return a bool"
+_CO_ASYNC: Final = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR of `inspect`, which is a long import
 _SIZE_HELP: Final = (
     f'use a number of bytes, a text such as "256 KiB" or "1 MB", or None to share nothing; {_UNITS_HELP}'
 )
@@ -51,7 +58,7 @@ def check_max_workers(max_workers: Any) -> int | None:
 
 
 def check_initializer(initializer: object, initargs: Any) -> tuple[Any, ...]:
-    """Return `initargs` as a tuple; raise a TypeError for what would break every worker later."""
+    """Return `initargs` as a tuple; raise a TypeError for values that would break every worker later."""
     if initializer is not None and not callable(initializer):
         msg = f"initializer must be a callable or None, not {initializer!r}"
         raise TypeError(msg)
@@ -63,21 +70,21 @@ def check_initializer(initializer: object, initargs: Any) -> tuple[Any, ...]:
 
 
 def parse_context(mp_context: Any, *, replaces: bool) -> Any:
-    """Return the context for the name of a start method, or for None; a context as it is.
+    """Return the context for the name of a start method or for None; return a context unchanged.
 
     Parameters
     ----------
     mp_context : context, str or None
         As the executor takes it.
     replaces : bool
-        Whether workers are replaced while the pool runs. They are not forked then, for the pool has threads.
+        Whether workers are replaced while the pool runs. Then they are not forked, because the pool has threads.
 
     Raises
     ------
     ValueError
         If this system has no such start method.
     """
-    import multiprocessing  # which a thread pool does without
+    import multiprocessing  # not needed for a thread pool
 
     methods = multiprocessing.get_all_start_methods()
     if mp_context is None:
@@ -95,7 +102,7 @@ def parse_context(mp_context: Any, *, replaces: bool) -> Any:
 
 
 def check_max_tasks(max_tasks_per_child: Any, context: Any) -> None:
-    """Raise for what is no number of tasks, and where workers are forked: that is for a process without threads."""
+    """Raise if it is not a number of tasks, or if workers are forked: a fork needs a process without threads."""
     if max_tasks_per_child is None:
         return
     if not isinstance(max_tasks_per_child, int):
@@ -110,10 +117,10 @@ def check_max_tasks(max_tasks_per_child: Any, context: Any) -> None:
 
 
 def check_latency_target(target: Any) -> float | None:
-    """Return `target` as a float; raise for what is no time in s that anybody would wait for a window."""
+    """Return `target` as a float; raise if it is not a number of seconds above 0 and at most 1."""
     if target is None:
         return None
-    # A float first: to ask the abstract class costs a pool that is made for a few tasks only.
+    # A float first: the test of the abstract class is slow for a pool that is made for a few tasks only.
     if type(target) is not float and (isinstance(target, bool) or not isinstance(target, numbers.Real)):
         msg = f"latency_target must be a number of seconds or None, not {target!r}"
         raise TypeError(msg)
@@ -125,7 +132,7 @@ def check_latency_target(target: Any) -> float | None:
 
 
 def parse_blas_threads(value: Any, workers: int) -> ThreadCap | None:
-    """Return the cap that `blas_threads` asks for.
+    """Return the cap for `blas_threads`.
 
     Parameters
     ----------
@@ -156,7 +163,7 @@ def parse_memory_limit(value: Any, name: str = "memory_limit") -> int | None:
     value : int, str, float or None
         As the executor takes it.
     name : str
-        What the user calls it, for messages.
+        Name of the argument, for messages.
     """
     if value is None:
         return None
@@ -191,7 +198,7 @@ def _to_bytes(name: str, value: Any) -> int:
 def _text_to_bytes(name: str, text: str, remedy: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text, re.ASCII | re.IGNORECASE)
     factor = match and _UNITS.get(match[2].upper())
-    # "0.25" alone: of a byte, of a gigabyte, of the memory?
+    # "0.25" alone may mean 0.25 bytes, gigabytes, or a quarter of the memory.
     if not match or not factor or ("." in match[1] and factor == 1):
         msg = f"{name}={text!r} is not a valid amount of memory: {remedy}"
         raise ValueError(msg)
@@ -199,12 +206,12 @@ def _text_to_bytes(name: str, text: str, remedy: str) -> int:
 
 
 def check_chunksize(chunksize: Any) -> int | None:
-    """Return `chunksize`, None for "auto"; raise for what is no number of calls."""
+    """Return `chunksize`, or None for "auto"; raise if it is not a number of calls."""
     if isinstance(chunksize, str) and chunksize == "auto":
         return None
     if isinstance(chunksize, str):
         msg = f"chunksize must be a positive integer or 'auto', not {chunksize!r}"
-        raise ValueError(msg)  # noqa: TRY004, a text is right, but not this one
+        raise ValueError(msg)  # noqa: TRY004, a string is allowed, but not this one
     if chunksize < 1:
         msg = "chunksize must be >= 1."  # the stdlib's text
         raise ValueError(msg)
@@ -235,21 +242,21 @@ def parse_share_min_size(value: Any) -> int | None:
 
 
 def check_flag(name: str, value: object) -> None:
-    """Raise a TypeError for what is neither true nor false."""
+    """Raise a TypeError if a value is not a bool."""
     if not isinstance(value, bool):
         msg = f"{name} must be True or False, not {value!r}"
         raise TypeError(msg)
 
 
 def check_on_crash(on_crash: object) -> None:
-    """Raise for what says nothing of tasks whose worker dies."""
+    """Raise a ValueError if `on_crash` is unknown."""
     if on_crash not in ("break", "fail", "retry"):
         msg = f"on_crash must be 'break', 'fail' or 'retry', not {on_crash!r}"
         raise ValueError(msg)
 
 
 def check_task_timeout(timeout: Any) -> float | None:
-    """Return a number of seconds; raise for what is none, and for none that a task could take."""
+    """Return `timeout` as a float; raise if it is not a positive number of seconds."""
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, numbers.Real):
@@ -258,5 +265,61 @@ def check_task_timeout(timeout: Any) -> float | None:
     seconds = float(timeout)
     if not seconds > 0:
         msg = f"task_timeout must be a positive number of seconds, or None for no limit, not {timeout!r}"
+        raise ValueError(msg)
+    return seconds
+
+
+def parse_low_priority(priority: ProcessPriority | str) -> ProcessPriority:
+    """Return a priority; raise if it is above the normal one."""
+    level = parse_priority(ProcessPriority, priority)
+    if level > ProcessPriority.NORMAL:
+        msg = (
+            f"priority must be 'idle', 'below_normal' or 'normal', not {priority!r}: this executor only lowers. "
+            "For a higher one use ProcessPoolExecutor(initializer=nicefutures.set_process_priority, "
+            f"initargs=({level.name.lower()!r},))"
+        )
+        raise ValueError(msg)
+    return level
+
+
+def parse_pause_when(value: Any) -> tuple[Condition, ...]:
+    """Return the conditions, each once: names in lower case, and functions.
+
+    Parameters
+    ----------
+    value : str, callable, or iterable of them
+        As the executors take it. A single condition needs no list.
+    """
+    items = (value,) if isinstance(value, str) or callable(value) else value
+    if not isinstance(items, Iterable) or isinstance(items, (bytes, bytearray)):
+        msg = f"pause_when must be a list of conditions, not {value!r}: {_CONDITIONS_HELP}"
+        raise TypeError(msg)
+    found: list[Condition] = []
+    for item in items:
+        condition = item.lower() if isinstance(item, str) else item
+        if isinstance(condition, str) and condition not in CONDITIONS:
+            msg = f"pause_when has an unknown condition {item!r}: {_CONDITIONS_HELP}"
+            raise ValueError(msg)
+        if not isinstance(condition, str) and not callable(condition):
+            msg = f"pause_when must not contain {item!r}: {_CONDITIONS_HELP}"
+            raise TypeError(msg)
+        if getattr(getattr(condition, "__code__", None), "co_flags", 0) & _CO_ASYNC:
+            msg = (
+                f"pause_when must not contain the coroutine function {item!r}, which nothing awaits: {_CONDITIONS_HELP}"
+            )
+            raise TypeError(msg)
+        if condition not in found:
+            found.append(condition)
+    return tuple(found)
+
+
+def check_idle_after(value: Any) -> float:
+    """Return `value` as a float; raise if it is not a positive, finite number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        msg = f"idle_after must be a number of seconds, not {value!r}"
+        raise TypeError(msg)
+    seconds = float(value)
+    if not 0 < seconds < math.inf:
+        msg = f"idle_after must be a positive number of seconds, not {value!r}"
         raise ValueError(msg)
     return seconds

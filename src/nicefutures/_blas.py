@@ -1,10 +1,12 @@
-"""How many threads BLAS and OpenMP libraries use.
+"""Sets how many threads BLAS and OpenMP libraries use.
 
-A library that is loaded is set through threadpoolctl, one that will be loaded later through the environment. BLAS
-libraries have one number for the process, OpenMP has one for each thread that calls it (threadpoolctl's README).
+Loaded libraries are set through threadpoolctl, libraries that will be loaded later through the environment. A BLAS
+library has one number for the process, OpenMP has one for each thread that calls it (threadpoolctl's README).
 """
 
+import contextlib
 import functools
+import glob
 import importlib.machinery
 import itertools
 import os
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 # OpenMP 5.2, 21.1.2; OpenBLAS, "Runtime variables"; oneMKL, "Using Additional Threading Control"; BLIS,
 # "Multithreading"; Apple, "vecLib" (Accelerate reads it when it is loaded, and threadpoolctl does not know it); Polars,
-# "Multiprocessing" (it reads it when it is imported); Numba, "Environment variables".
+# "Multiprocessing" (it reads it when it is imported); OpenCV, "Environment variables reference" (when it first needs
+# it); Numba, "Environment variables".
 _OPENMP: Final = "OMP_NUM_THREADS"
 VARIABLES: Final = (
     _OPENMP,
@@ -31,6 +34,7 @@ VARIABLES: Final = (
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
     "POLARS_MAX_THREADS",
+    "OPENCV_FOR_THREADS_NUM",
     "NUMBA_NUM_THREADS",
 )
 
@@ -43,34 +47,34 @@ class ThreadCap(NamedTuple):
     threads : int
         The number.
     exact : bool
-        Whether a library that uses fewer gets more.
+        Whether a library that uses fewer threads gets this number as well.
     """
 
     threads: int
     exact: bool
 
     def of(self, now: int) -> int:
-        """Return what a library gets that uses `now` threads."""
+        """Return the new number of threads for a library that uses `now` threads."""
         return self.threads if self.exact else min(self.threads, now)
 
 
 def cap_process(cap: ThreadCap | None) -> int | None:
-    """Cap this process for good: the libraries that are loaded, and those that will be.
+    """Limit this process permanently: loaded libraries, and those that will be loaded.
 
     Parameters
     ----------
     cap : ThreadCap or None
-        None leaves all as it is.
+        None changes nothing.
 
     Returns
     -------
     int or None
-        How many threads the BLAS libraries use now; None if there is none that threadpoolctl knows.
+        How many threads the BLAS libraries use now; None if threadpoolctl finds none.
     """
     if cap is not None:
         openmp = os.environ.get(_OPENMP)
         numba = sys.modules.get("numba")
-        if numba is not None:  # it refuses another number in the environment once it has threads
+        if numba is not None:  # once it has threads, it refuses another number in the environment
             numba.set_num_threads(cap.of(numba.get_num_threads()))
         for variable in VARIABLES if numba is None else VARIABLES[:-1]:
             os.environ[variable] = str(cap.of(_number(os.environ.get(variable, openmp), cap.threads)))
@@ -82,12 +86,12 @@ def cap_process(cap: ThreadCap | None) -> int | None:
 
 
 def count_threads() -> int | None:
-    """Return how many threads the BLAS libraries of this process use; None if there is none that is known."""
+    """Return how many threads the BLAS libraries of this process use; None if threadpoolctl finds none."""
     return _count(find_libraries())
 
 
-# Threads that look at once queue for the locks of the dictionaries that they look into, where there is no GIL, and a
-# child that is forked meanwhile would have these locks for ever.
+# Without a GIL, threads that search at the same time queue for the locks of the same dictionaries, and a child that is
+# forked meanwhile would wait for these locks forever.
 _looking: Final = threading.RLock()
 keep_through_forks(_looking)
 
@@ -97,7 +101,7 @@ def find_libraries() -> "list[LibController]":
     with _looking:
         if not _may_have_libraries():
             return []
-        from threadpoolctl import ThreadpoolController  # a slow import, which a worker without any library does not pay
+        from threadpoolctl import ThreadpoolController  # a slow import, which a worker without libraries avoids
 
         try:
             libraries: list[LibController] = ThreadpoolController().lib_controllers
@@ -106,11 +110,40 @@ def find_libraries() -> "list[LibController]":
         return libraries
 
 
-def set_threads(library: "LibController", threads: int) -> None:
-    """Set how many threads a library uses, from whatever thread.
+_SOFT: Final = 1  # omp_pause_soft: omp.h
 
-    threadpoolctl lets one thread at a time set OpenBLAS, and others do nothing, without a word, from 3.7 on; it goes
-    to the next that sets it.
+
+def pause_openmp() -> None:
+    """End the threads of GNU's OpenMP for the calling thread, because a forked process would wait for them forever.
+
+    They start again when they are needed. The function exists from GCC 9 on (OpenMP 5.0, 3.2.44).
+    """
+    for library in find_libraries():
+        pause = getattr(library.dynlib, "omp_pause_resource_all", None) if library.prefix == "libgomp" else None
+        if pause is not None:
+            pause(_SOFT)
+
+
+def find_fork_hazard() -> str | None:
+    """Describe the failure of a forked worker that uses a library whose threads run here; None if there is no risk."""
+    remedy = 'Pass mp_context="forkserver" or "spawn".'
+    names = set()
+    for path in glob.glob("/proc/self/task/*/comm") if "polars" in sys.modules else ():
+        with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:  # the thread may have ended
+            names.add(file.read())
+    if any(name.startswith("polars-") for name in names):
+        return f"Polars has threads in this process. A forked worker that uses Polars waits for them forever. {remedy}"
+    with contextlib.suppress(ValueError, AttributeError):  # Numba has no threads, or is being imported
+        if "numba" in sys.modules and sys.modules["numba"].threading_layer() == "omp":
+            return f"Numba uses OpenMP in this process. It ends a forked worker that uses it as well. {remedy}"
+    return None
+
+
+def set_threads(library: "LibController", threads: int) -> None:
+    """Set how many threads a library uses, from any thread.
+
+    From 3.7 on, threadpoolctl lets only one thread at a time set OpenBLAS, and ignores calls of others without an
+    error. So this function ends the earlier thread's control before the call, and its own after it.
     """
     let_go = getattr(library, "clear_controlling_thread", None)
     if let_go is not None:
@@ -120,20 +153,20 @@ def set_threads(library: "LibController", threads: int) -> None:
         let_go(force=True)
 
 
-# So large a product is done by all threads of a library, and in its buffers.
+# A product of this size uses all threads of a library, and its buffers.
 _SIDE: Final = 256
 _ROW_MAJOR, _AS_IT_IS = 101, 111  # CBLAS_LAYOUT, CBLAS_TRANSPOSE: cblas.h
 
 
 def make_buffers(seen: set[str]) -> None:
-    """Have each OpenBLAS make its threads and its buffers, which it does not survive to be refused later.
+    """Let each OpenBLAS make its threads and its buffers, because it does not survive a failure to make them later.
 
     Parameters
     ----------
     seen : set of str
-        The files of those that have them, which grows.
+        Files of the libraries that have them; new ones are added.
     """
-    import ctypes  # noqa: F401, now, and not in the middle of an import of somebody's
+    import ctypes  # noqa: F401, now, and not during another import
 
     import threadpoolctl  # noqa: F401
 
@@ -144,7 +177,7 @@ def make_buffers(seen: set[str]) -> None:
 
 
 def _multiply(library: "LibController") -> None:
-    """Make a matrix product, whatever the function for that is called in this build."""
+    """Compute a matrix product, with any name that the function has in a build."""
     import ctypes
 
     for prefix, suffix in itertools.product(("", "scipy_"), ("", "64_", "_64", "64")):
@@ -171,7 +204,7 @@ def _multiply(library: "LibController") -> None:
 
 
 def names_blas(libraries: set[str]) -> bool:
-    """Return whether there is a BLAS library among the file names."""
+    """Return whether one of the file names is that of a BLAS library."""
     from threadpoolctl import LibController
 
     prefixes = tuple(
@@ -184,7 +217,7 @@ def names_blas(libraries: set[str]) -> bool:
 
 
 def _may_have_libraries() -> bool:
-    """Return whether anything has been imported that can have brought a library: an extension module of somebody's."""
+    """Return whether an extension module that is not the stdlib's has been imported: it may have loaded a library."""
     return any(
         isinstance(_loader_of(module), importlib.machinery.ExtensionFileLoader)
         and name.partition(".")[0] not in sys.stdlib_module_names
@@ -193,7 +226,7 @@ def _may_have_libraries() -> bool:
 
 
 def _loader_of(module: object) -> object:
-    """Return a module's loader, and wake up none of those that load when they are looked at."""
+    """Return a module's loader, and do not trigger modules that load at the first access to an attribute."""
     if not issubclass(type(module), types.ModuleType):
         return None
     return object.__getattribute__(module, "__dict__").get("__loader__")
@@ -206,35 +239,35 @@ def _count(libraries: "list[LibController]") -> int | None:
 def _number(text: str | None, default: int) -> int:
     try:
         number = int(text or "")
-    except ValueError:  # a list for nested levels, say
+    except ValueError:  # for example a list for nested levels
         return default
     return number if number > 0 else default
 
 
 class SharedCap:
-    """A cap on all of this process, for as long as anybody holds it. What the user sets meanwhile is left alone."""
+    """A cap on the whole process while an executor or a worker holds it. Numbers set by the user meanwhile stay."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: list[ThreadCap] = []
         self._given_up: deque[ThreadCap] = deque()
-        # By library file: what it had, and what it was set to.
+        # By library file: its number before, and the number that we have set.
         self._changed: dict[str, tuple[int, int]] = {}
 
     def hold(self, cap: ThreadCap, *, openmp: bool) -> Callable[[], None]:
-        """Put a cap in force; of several the lowest counts.
+        """Apply a cap; the lowest of several counts.
 
         Parameters
         ----------
         cap : ThreadCap
             The cap.
         openmp : bool
-            Whether the calling thread is one that shall have it for its OpenMP libraries, too.
+            Whether the cap also applies to the OpenMP libraries of the calling thread.
 
         Returns
         -------
         callable
-            Gives it up; what it changed is put back with the last one.
+            Releases the cap; after the last release, the numbers are restored.
         """
         with self._lock:
             self._held.append(cap)
@@ -243,13 +276,13 @@ class SharedCap:
         return functools.partial(self._release, [cap])
 
     def _release(self, held: list[ThreadCap]) -> None:
-        """Give a cap up, the first time. The garbage collector may call this, from within any of these methods."""
+        """Release a cap, the first time. The garbage collector may call this, from within any of these methods."""
         if held:
             self._given_up.append(held.pop())
             self._settle()
 
     def _settle(self) -> None:
-        """Take away what was given up; if the lock is taken, whoever has it does that."""
+        """Remove released caps; if the lock is taken, its holder does it."""
         while self._given_up and self._lock.acquire(blocking=False):
             try:
                 while self._given_up:

@@ -1,4 +1,4 @@
-"""Starting a process at another level than that of the one that starts it."""
+"""Starts a process at another priority than that of the calling process."""
 
 import subprocess
 from typing import Any

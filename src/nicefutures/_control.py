@@ -1,4 +1,4 @@
-"""Setting and reading the priority of a process and of the calling thread."""
+"""Sets and reads the priority of a process and of the calling thread."""
 
 import contextlib
 import operator
@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from ._levels import PriorityWarning, ProcessPriority, Shortfall, ThreadPriority, parse_priority
+from ._levels import PriorityError, PriorityWarning, ProcessPriority, Shortfall, ThreadPriority, parse_priority
 from ._public import public
 from ._system import backend
 
@@ -225,6 +225,21 @@ def _parse_pid(pid: int | None) -> int | None:
 
 
 def warn_of(shortfall: Shortfall | None, stacklevel: int = 3) -> None:
-    """Warn, if something is missing."""
+    """Warn if there is a shortfall."""
     if shortfall is not None:
         warnings.warn(PriorityWarning(shortfall), stacklevel=stacklevel)
+
+
+def put_tree_at(level: ProcessPriority, pid: int) -> bool:
+    """Set a process's priority, and lower its descendants; return whether it has at least that one or has ended."""
+    import psutil
+
+    try:
+        backend.priority.set_process(level, pid)
+        if level < ProcessPriority.NORMAL:
+            for child in psutil.Process(pid).children(recursive=True):
+                with contextlib.suppress(PriorityError):  # it has ended, or belongs to another user
+                    backend.priority.cap_process(level, child.pid)
+        return backend.priority.get_process(pid) >= level
+    except (PriorityError, OSError, psutil.Error):
+        return not psutil.pid_exists(pid)

@@ -1,7 +1,7 @@
-"""What becomes of a worker that could not be put where it was asked to be: `on_denied` of both executors.
+"""Handles workers whose priority, or another setting, could not be set: `on_denied` of all executors.
 
-It works all the same and one warning says so (:class:`WarnOnce`), or nothing does (:func:`ignore`), or its tasks end
-with the reason (:func:`refuse`).
+Such a worker runs its tasks, with one warning (:class:`WarnOnce`) or without (:func:`ignore`), or its tasks end with
+the reason (:func:`refuse`).
 """
 
 import contextvars
@@ -14,12 +14,12 @@ from ._levels import PriorityError, PriorityWarning, Shortfall
 
 
 class WarnOnce:
-    """One PriorityWarning at most, at the line that made the executor.
+    """Warns at the line that made the executor; as a callable, it warns of the first shortfall only.
 
     Parameters
     ----------
     depth : int
-        How many calls up from the caller that line is.
+        Number of calls from the caller up to that line.
     """
 
     def __init__(self, depth: int) -> None:
@@ -34,33 +34,39 @@ class WarnOnce:
         self._raised: Exception | None = None
 
     def heed_filters(self) -> None:
-        """Let the warning filters of the caller's context decide; from Python 3.14 on they may belong to a context."""
+        """Use the warning filters of the caller's context; from Python 3.14 on, filters may belong to a context."""
         if self._context is None:
             self._context = contextvars.copy_context()
 
     def __call__(self, shortfall: Shortfall) -> None:
-        """Warn, from any thread."""
+        """Warn of the first shortfall, from any thread."""
         with self._lock:
             if self._said:
                 return
             self._said = True
-        try:
-            (self._context or contextvars.copy_context()).run(self._warn, shortfall)
-        except Exception as error:  # noqa: BLE001, the filters make it an error, or a hook of the user's fails
-            self._raised = error  # here nobody would see it
+        self.warn_of(shortfall)
 
-    def _warn(self, shortfall: Shortfall) -> None:
-        warnings.warn_explicit(
-            PriorityWarning(shortfall), PriorityWarning, self._filename, self._lineno, self._module, self._registry
-        )
+    def warn_of(self, shortfall: Shortfall) -> None:
+        """Warn of one more shortfall."""
+        self.warn(PriorityWarning(shortfall))
+
+    def warn(self, warning: Warning) -> None:
+        """Show another warning, at the same line."""
+        try:
+            (self._context or contextvars.copy_context()).run(self._warn, warning)
+        except Exception as error:  # noqa: BLE001, filters make it an error, or a user's hook fails
+            self._raised = error  # no caller would see it here
+
+    def _warn(self, warning: Warning) -> None:
+        warnings.warn_explicit(warning, type(warning), self._filename, self._lineno, self._module, self._registry)
 
     @property
     def is_pending(self) -> bool:
-        """Whether there is something to raise."""
+        """Whether `raise_pending` has an error to raise."""
         return self._raised is not None
 
     def raise_pending(self) -> None:
-        """Raise the warning, once, if the filters made it an error; or what kept it from being shown."""
+        """Raise the warning, once, if the filters made it an error; or the error that occurred instead."""
         error, self._raised = self._raised, None
         if error is not None:
             raise error
@@ -70,7 +76,7 @@ class WarnOnce:
 
 
 class _Here(threading.local):
-    """State of the worker that this thread is: tasks run in the thread that ran the initializer."""
+    """State of the worker in this thread: tasks run in the thread that ran the initializer."""
 
     refusal: Shortfall | None = None
 
@@ -79,7 +85,7 @@ _here = _Here()
 
 
 def settle(steps: Iterable[Callable[[], Shortfall | None]], on_denied: Callable[[Shortfall], None]) -> None:
-    """Take all steps, and tell of what is missing, in one."""
+    """Run all steps, and report all shortfalls as one."""
     _here.refusal = None  # a worker may have been forked by one that refuses its tasks
     shortfalls = [shortfall for step in steps if (shortfall := attempt(step)) is not None]
     if shortfalls:
@@ -87,18 +93,18 @@ def settle(steps: Iterable[Callable[[], Shortfall | None]], on_denied: Callable[
 
 
 def attempt(step: Callable[[], Shortfall | None]) -> Shortfall | None:
-    """Take a step; return what is missing, even if the system forbade all of it."""
+    """Run a step; return its shortfall, even if the system refused all of it."""
     try:
         return step()
     except PriorityError as error:
         return error.args[0]
-    except OSError as error:  # from a sandbox that forbids even to look: no reason to break the pool
+    except OSError as error:  # from a sandbox that forbids even reads: no reason to break the pool
         remedy = "Ask the administrator of this machine or container."
         return Shortfall("the level of this worker", "", str(error), remedy)
 
 
 def _combine(shortfalls: list[Shortfall]) -> Shortfall:
-    """Return one shortfall that says all of several, each part once."""
+    """Return one shortfall with the texts of several, each part once."""
     *texts, actions = zip(*shortfalls, strict=True)
     action = actions[0] if len(set(actions)) == 1 else "set"
     requested, in_force, reason, remedy = (list(dict.fromkeys(filter(None, parts))) for parts in texts)
@@ -106,16 +112,16 @@ def _combine(shortfalls: list[Shortfall]) -> Shortfall:
 
 
 def ignore(shortfall: Shortfall) -> None:
-    """Let a worker that is not at its level work, and say nothing."""
+    """Let a worker with a shortfall run its tasks, without a warning."""
 
 
 def refuse(shortfall: Shortfall) -> None:
-    """Let a worker that is not at its level answer every task with the reason."""
+    """Let a worker with a shortfall answer every task with the reason."""
     _here.refusal = shortfall
 
 
 def initialize(initializer: Callable[..., object] | None, initargs: tuple[object, ...]) -> None:
-    """Run the user's own initializer, unless this worker refuses its tasks."""
+    """Run the user's initializer, unless this worker refuses its tasks."""
     if initializer is not None and _here.refusal is None:
         initializer(*initargs)
 

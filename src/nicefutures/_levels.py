@@ -1,6 +1,6 @@
-"""The levels, how to read one that a caller passed, and how to say that one was not reached.
+"""The priorities, how to parse one that a caller passes, and how to report one that could not be set.
 
-No operating system in here: what a level means on each is in :mod:`nicefutures._system`.
+Nothing here depends on the operating system: :mod:`nicefutures._system` defines each priority for each system.
 """
 
 import enum
@@ -18,7 +18,7 @@ class ProcessPriority(enum.IntEnum):
     Notes
     -----
     ``IDLE`` runs when nothing else wants the CPU, ``BELOW_NORMAL`` yields to ordinary programs but gets its share.
-    Levels above ``NORMAL`` need a privilege on Linux and macOS, ``REALTIME`` needs one on Windows too.
+    Priorities above ``NORMAL`` need a privilege on Linux and macOS, ``REALTIME`` needs one on Windows too.
 
     See `Scheduling Priorities <https://learn.microsoft.com/windows/win32/procthread/scheduling-priorities>`_.
     """
@@ -35,8 +35,8 @@ class ProcessPriority(enum.IntEnum):
 class ThreadPriority(enum.IntEnum):
     """Priority of a thread: the names and values of Windows' thread priority levels (``winbase.h``).
 
-    The members are ordered. On Windows a thread's level is relative to the priority class of its process;
-    on Linux and macOS it stands for itself.
+    The members are ordered. On Windows a thread's priority is relative to the priority class of its process;
+    on Linux and macOS it is absolute.
     """
 
     IDLE = -15
@@ -79,7 +79,7 @@ def parse_priority(kind: type[_Level], value: _Level | str) -> _Level:
 
 
 def parse_on_denied(value: str) -> str:
-    """Return `value` if it is a way to handle a level that could not be set; otherwise raise ValueError."""
+    """Return `value` if it is a valid `on_denied`; otherwise raise ValueError."""
     if value in _ON_DENIED:
         return value
     msg = f"on_denied={value!r} is unknown: use one of {', '.join(map(repr, _ON_DENIED))}"
@@ -87,17 +87,17 @@ def parse_on_denied(value: str) -> str:
 
 
 class Shortfall(NamedTuple):
-    """A level that was requested and could not be set, in words.
+    """A description of a requested priority, or another setting, that could not be set.
 
-    A named tuple because it travels from a worker to its parent.
+    A named tuple because a worker sends it to its parent.
 
     Attributes
     ----------
     requested, in_force, reason, remedy : str
-        The requested level, the one that the operating system reports instead (empty if that is not known), why, and
+        The requested priority, the one that the operating system reports instead (empty if that is not known), why, and
         how to solve it.
-    action : {"set", "fully set", "restore", "read"}
-        The failed action. "fully set": another low level is set instead.
+    action : {"set", "fully set", "restore", "read", "detect"}
+        The failed action. "fully set": another low priority is set instead.
     """
 
     requested: str
@@ -108,30 +108,30 @@ class Shortfall(NamedTuple):
 
     @property
     def text(self) -> str:
-        """All of it in one line."""
+        """The complete message in one line."""
         when = "now" if self.action == "fully set" else "still"
         now = f" It is {when} at {self.in_force}." if self.in_force else ""
         return f"Could not {self.action} {self.requested}: {self.reason}.{now} {self.remedy}"
 
 
 class _Told:
-    """What :class:`PriorityError` and :class:`PriorityWarning` have in common."""
+    """The common base of :class:`PriorityError` and :class:`PriorityWarning`."""
 
     args: tuple[Shortfall]
 
     @property
     def requested(self) -> str:
-        """The requested level."""
+        """The requested priority."""
         return self.args[0].requested
 
     @property
     def in_force(self) -> str:
-        """The level that the operating system reports instead; empty if that is not known."""
+        """The priority that the operating system reports instead; empty if that is not known."""
         return self.args[0].in_force
 
     @property
     def reason(self) -> str:
-        """Why the requested level could not be set."""
+        """Why the requested priority could not be set."""
         return self.args[0].reason
 
     @property
@@ -153,7 +153,7 @@ class PriorityError(_Told, OSError):
     Attributes
     ----------
     requested, in_force, reason, remedy : str
-        The requested level, the one that the operating system reports instead (empty if that is not known), why, and
+        The requested priority, the one that the operating system reports instead (empty if that is not known), why, and
         how to solve it.
     """
 
@@ -162,14 +162,14 @@ class PriorityError(_Told, OSError):
 
 
 class NoSuchProcessError(PriorityError, ProcessLookupError):
-    """The process whose priority was to be read or set does not exist."""
+    """The process whose priority should be read or set does not exist."""
 
     def __str__(self) -> str:
         return f"{self.reason}. {self.remedy}"
 
 
 class NotPermittedError(PriorityError, PermissionError):
-    """The process whose priority was to be set belongs to another user."""
+    """The process whose priority should be set belongs to another user."""
 
 
 @public
@@ -179,7 +179,7 @@ class PriorityWarning(_Told, RuntimeWarning):
     Attributes
     ----------
     requested, in_force, reason, remedy : str
-        The requested level, the one that the operating system reports instead (empty if that is not known), why, and
+        The requested priority, the one that the operating system reports instead (empty if that is not known), why, and
         how to solve it.
     """
 

@@ -1,4 +1,4 @@
-"""What is public has the name under which users import it: in tracebacks, in `help`, and in a `repr`."""
+"""Gives public objects the module from which users import them: in tracebacks, in `help`, and in a `repr`."""
 
 from typing import TypeVar
 
@@ -6,6 +6,6 @@ _T = TypeVar("_T", bound=object)
 
 
 def public(obj: _T) -> _T:
-    """Give a public class or function the package as its module."""
+    """Set the module of a public class or function to the package."""
     obj.__module__ = __package__ or ""
     return obj

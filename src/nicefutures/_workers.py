@@ -2,6 +2,7 @@
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ._levels import ProcessPriority, ThreadPriority
 from ._public import public
@@ -30,6 +31,10 @@ class WorkerInfo:
     io_class : str or None
         Its I/O class: "idle", "best-effort", "realtime" or "none" (which follows nice) on Linux; "very_low", "low",
         "normal" or "high" on Windows; None elsewhere.
+    cpu_time : float or None
+        CPU time that it has used, in s. None where the system does not tell it for a thread.
+    paused : bool
+        Whether it is a worker process that is paused, see `LowPriorityProcessPoolExecutor.pause`.
     """
 
     pid: int
@@ -39,6 +44,24 @@ class WorkerInfo:
     blas_threads: int | None
     rss: int
     io_class: str | None
+    cpu_time: float | None = None
+    paused: bool = False
+
+
+@public
+class TaskCount(NamedTuple):
+    """How many tasks of an executor are not done. Each call of a `map` counts, once its input has been read.
+
+    Attributes
+    ----------
+    waiting : int
+        Tasks that have not begun.
+    running : int
+        Tasks that a worker has.
+    """
+
+    waiting: int
+    running: int
 
 
 def describe_executor(

@@ -1,4 +1,4 @@
-"""The benchmarks' tests need what the benchmarks need, and short baselines."""
+"""The benchmarks' tests need the packages of the benchmarks, and short baselines."""
 
 import importlib.util
 
@@ -14,7 +14,7 @@ if MISSING:
 
 @pytest.fixture(scope="session", autouse=True)
 def short_and_patient():
-    """The idle baseline, which every run begins and ends with, is short, and a busy machine is waited for."""
+    """Shorten the idle baseline at the beginning and end of every run, and wait longer on a busy machine."""
     from benchmarks.measuring import run
 
     with pytest.MonkeyPatch.context() as patched:

@@ -1,4 +1,4 @@
-"""Records of known numbers, and the schema that every record follows."""
+"""Records with known numbers, and the schema that every record follows."""
 
 import json
 from pathlib import Path

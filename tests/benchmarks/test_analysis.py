@@ -1,4 +1,4 @@
-"""Intervals, and what the rows of a record say of latenesses that are known."""
+"""Confidence intervals, and the rows of a record with known latenesses."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from records import LATE, ON_TIME, PYTHON, VERY_LATE, record_of
 
 
 def test_medians():
-    """The interval contains the ratio that the samples were made with, and the same seed gives the same one."""
+    """The interval contains the ratio that the samples were made with, and the same seed gives the same interval."""
     pairs = [(2 * (100 + k % 5), 100 + k % 7) for k in range(50)]
     interval = compare_medians(pairs, lambda a, b: a / b, seed=1)
     assert interval.low <= 2 <= interval.high
@@ -30,7 +30,7 @@ def test_quantile_ratio():
 
 
 def test_quantile_ratio_of_frames():
-    """Rounds with more or fewer frames, sorted as they are kept, count alike."""
+    """Rounds of sorted frames count equally, whether they have many frames or few."""
     rounds = [np.linspace(0, 10, 1001), np.linspace(0, 10, 101)]
     interval = quantile_ratio(rounds, [np.linspace(0, 5, 500)] * 2, 0.99, 0, block=1)
     assert interval.value == pytest.approx(2, rel=0.01)
@@ -39,7 +39,7 @@ def test_quantile_ratio_of_frames():
 
 
 def test_quantile_ratio_of_the_same():
-    """The same beats have the ratio 1, whatever is resampled."""
+    """Equal beats have the ratio 1 in every resample."""
     rounds = [np.full(60, 5.0)] * 3
     assert quantile_ratio(rounds, rounds, 0.99, 0) == Interval(1.0, 1.0, 1.0)
 
@@ -48,7 +48,7 @@ def test_quantile_ratio_of_the_same():
     ("late", "expected"), [(VERY_LATE, WORSE), (ON_TIME, BETTER), (LATE, SAME)], ids=["worse", "better", "same"]
 )
 def test_verdict(late, expected):
-    """A clear difference is said, none is not."""
+    """A difference is reported if it is clear, and only then."""
     ours = PYTHON.with_executor("priority-thread", "idle")
     rows = Rows(record_of("gil", {PYTHON.with_executor(STDLIB_THREAD): (LATE, 10), ours: (late, 10)}))
     row = rows[ours]
@@ -56,7 +56,7 @@ def test_verdict(late, expected):
 
 
 def test_invisible():
-    """A difference below 2 ms is none that anybody sees, however certain it is."""
+    """A difference below 2 ms is not significant, however certain it is, because no user sees it."""
     ours = PYTHON.with_executor("priority-thread", "idle")
     rows = Rows(record_of("gil", {PYTHON.with_executor(STDLIB_THREAD): ([0.2] * 120, 1), ours: ([0.6] * 120, 1)}))
     assert rows[ours].latency_ratio(rows.reference(rows[ours])) == pytest.approx((3, 3, 3))

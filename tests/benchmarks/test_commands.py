@@ -30,7 +30,7 @@ from records import LATE, PYTHON, ROOT, record_of
     ],
 )
 def test_arguments(arguments, expected, capsys):
-    """A wrong argument is answered with those that are allowed."""
+    """The error for a wrong argument says what is allowed."""
     with pytest.raises(SystemExit) as info:
         cli.main(arguments)
     assert info.value.code == 2
@@ -40,7 +40,7 @@ def test_arguments(arguments, expected, capsys):
 @pytest.mark.parametrize("command", ["show", "report"])
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 99}'])
 def test_other_files(command, content, tmp_path, capsys):
-    """Another file is not shown."""
+    """A file that is not a record is not shown; the error names it."""
     path = tmp_path / "other.json"
     path.write_text(content, encoding="utf-8")
     assert cli.main([command, str(path)]) == 1
@@ -48,13 +48,13 @@ def test_other_files(command, content, tmp_path, capsys):
 
 
 def test_no_file(tmp_path, capsys):
-    """A file that is not there is named."""
+    """The error for a missing file names it."""
     assert cli.main(["show", str(tmp_path / "none.json")]) == 1
     assert "none.json" in capsys.readouterr().err
 
 
 def test_no_table(tmp_path, capsys):
-    """A table that is not there is answered with those that are."""
+    """The error for an unknown table lists the existing ones."""
     record = record_of("gil", {PYTHON.with_executor(STDLIB_THREAD): (LATE, 1)})
     files.save(record, tmp_path / "results.json")
     assert cli.main(["show", str(tmp_path / "results.json"), "--table", "nothing"]) == 1

@@ -1,4 +1,4 @@
-"""Each suite is measured, with as little as it can do; what goes wrong is said, and the rest goes on."""
+"""Each suite is measured with little work. Errors are reported, and the other cells are still measured."""
 
 import dataclasses
 import json
@@ -15,15 +15,16 @@ from benchmarks.measuring import available, run
 from benchmarks.reporting.report import write_report
 from benchmarks.reporting.summary import summarise
 from benchmarks.subjects.condition import Condition
-from benchmarks.subjects.executors import LOW_PROCESS, STDLIB_PROCESS
-from benchmarks.suites import cluster, overhead, transport
+from benchmarks.subjects.executors import LOW_PROCESS, PRIORITY_INTERPRETER, STDLIB_PROCESS
+from benchmarks.suites import cluster, engine, overhead, pausing, transport
 from benchmarks.suites.cell import Suite, make_cell
 
 from benchmarks import cli
 from benchmarks import record as files
+from marks import needs_interpreters, thorough
 from records import PYTHON, ROOT, check_schema
 
-# Not at idle, so that the tests come to their end on a busy machine, too.
+# Not idle, so that the tests also finish on a busy machine.
 LEVEL = "below_normal"
 LEVELS = {"linux": "SCHED_BATCH nice 10", "win32": "BELOW_NORMAL_PRIORITY_CLASS", "darwin": "nice 10"}
 SHORT = ["--seconds", "0.3", "--rounds", "1", "--workers", "1", "--seed", "7"]
@@ -39,7 +40,7 @@ def measure(folder, *arguments):
 
 
 def measure_cells(suite, cells, folder):
-    """Run some cells of a suite that has no options; return the JSON, in which none failed."""
+    """Run some cells of a suite that has no options; check that none failed, and return the JSON."""
     record = run.run_suite(dataclasses.replace(suite, cells=cells), 1, 0, folder / "results.json")
     check_schema(record)
     assert [cell for cell in record["cells"] if "error" in cell] == []
@@ -51,7 +52,7 @@ def results_of(record):
 
 
 def is_alive(process):
-    """Return whether a process still runs: one that its new parent has not yet collected does not."""
+    """Return whether a process still runs. A zombie does not."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -59,7 +60,7 @@ def is_alive(process):
 
 
 def test_quick(tmp_path, capsys):
-    """Both windows, the work, the level that the workers have; a table, a file, a report."""
+    """The quick suite records both windows, the work and the workers' level, and gives a table, a file and a report."""
     chosen = ["--executor", LOW_PROCESS, "priority-thread", "--priority", LEVEL, "--load", "matmul", "--verbose"]
     code, record = measure(tmp_path, "quick", *SHORT, *chosen)
     assert code == 0
@@ -85,8 +86,9 @@ def test_quick(tmp_path, capsys):
     assert written[0] == written[1]
 
 
+@thorough
 def test_desktop(tmp_path):
-    """Another process, in this session and in another one."""
+    """The desktop suite measures another process, in the session of the workers and in another one."""
     chosen = ["--executor", LOW_PROCESS, "--priority", LEVEL, "--blas-threads", "1", "--no-report"]
     code, record = measure(tmp_path, "desktop", *SHORT, *chosen)
     assert code == 0
@@ -99,13 +101,14 @@ def test_desktop(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no sessions of that kind")
 def test_other_session():
-    """A foreground in another session beats, too."""
+    """A foreground in another session beats as well."""
     condition = Condition(foreground="other-session")
     assert run.run_cell(make_cell(condition, 0.2, 0))["foreground"]["lateness_ns"]
 
 
+@thorough
 def test_ui(tmp_path):
-    """The windows that can be opened here are measured; of the others the reason is told."""
+    """Windows that can be opened here are measured; for the others, the reason is recorded."""
     chosen = ["--ui", "asyncio", "tk", "qt", "--executor", "priority-thread", "--load", "python", "--no-report"]
     code, record = measure(tmp_path, "ui", *SHORT, *chosen)
     assert code == 0
@@ -115,8 +118,9 @@ def test_ui(tmp_path):
     assert all(each["what"] and each["reason"] for each in record["skipped"])
 
 
+@thorough
 def test_gil(tmp_path, capsys):
-    """Foreign processes, switch intervals, another interpreter that is this one, and one that cannot be used."""
+    """Foreign processes, switch intervals and a second interpreter (this one) are measured; a missing one is not."""
     chosen = ["--load", "python", "--priority", LEVEL, "--foreign", "1", "--switch-interval", "1", "--no-report"]
     missing = str(tmp_path / "python")
     code, record = measure(tmp_path, "gil", *SHORT, *chosen, "--python", sys.executable, missing)
@@ -129,33 +133,46 @@ def test_gil(tmp_path, capsys):
     assert any(note.startswith("Skipped: the interpreter python") for note in summarise(record).notes)
 
 
+@pytest.mark.every_python
+@needs_interpreters
+def test_interpreters(tmp_path):
+    """Interpreters run loads without NumPy while a window allocates memory; other loads are skipped."""
+    chosen = ["--executor", PRIORITY_INTERPRETER, "--priority", "lowest", "--load", "objects", "ufuncs"]
+    code, record = measure(tmp_path, "gil", *SHORT, *chosen, "--ui", "memory", "--no-report")
+    assert code == 0
+    (found,) = [result for name, result in results_of(record).items() if PRIORITY_INTERPRETER in name]
+    assert found["levels"] == ({"SCHED_OTHER nice 19": 1} if sys.platform == "linux" else found["levels"])
+    assert {each["reason"] for each in record["skipped"]} == {"interpreters cannot load NumPy"}
+
+
 def test_python(tmp_path):
-    """An interpreter that cannot be used is answered with the reason and the remedy."""
+    """An interpreter that cannot be used is skipped, with the reason and a remedy."""
     found, skipped = available.find_pythons([str(tmp_path / "python")])
     assert found == {}
     assert skipped[0]["what"] == "the interpreter python"
     assert "-m pip install" in skipped[0]["reason"]
 
 
+@thorough
 def test_cluster(tmp_path):
-    """Dask's workers beside busy programs."""
+    """The cluster suite measures Dask's workers with and without busy programs."""
     pytest.importorskip("distributed")
     suite = cluster.make_suite(0.5)
     record = measure_cells(suite, [cell for cell in suite.cells if cell.name.startswith("products")], tmp_path)
     assert {tuple(cell["cluster"]) for cell in record["cells"] if "cluster" in cell} == {
-        ("products", None),
-        ("products", "idle"),
+        (*each, foreign) for each in (("products", None), ("products", "idle")) for foreign in (0, cluster.FOREIGN)
     }
-    assert [len(table.rows) for table in summarise(record).tables] == [2, 3]
+    assert [len(table.rows) for table in summarise(record).tables] == [2, 2, 4]
     assert write_report(record, tmp_path / "report").exists()
 
 
-# The pool for each way.
+# The pool for each kind of transfer.
 TRANSPORTED = {"results": "pool", "arguments": "joblib", "one": "low-spawn"}
 
 
+@thorough
 def test_transport(tmp_path):
-    """Arrays of 1 MB, each way through one pool and the standard library's."""
+    """The transport suite sends arrays of 1 MB, each way, through one pool and the standard library's."""
     suite = transport.make_suite(0.1)
     wanted = [
         [kind, 10**8 if kind == "one" else 10**6, each]
@@ -173,7 +190,7 @@ def test_transport(tmp_path):
         title = transport.KINDS.get(kind, "one array of")
         (table,) = [table for table in tables if table.title.startswith(title)]
         assert len(table.rows) == 2
-        # How many copies there are of an array that small is lost among all else that takes memory.
+        # The copies of such a small array cannot be told from other changes of the memory.
         rows = [row[:-1] if kind == "one" else row for row in table.rows]
         assert all(number > 0 for row in rows for number in row if isinstance(number, float))
     if sys.platform == "linux":
@@ -182,8 +199,9 @@ def test_transport(tmp_path):
     assert write_report(record, tmp_path / "report").exists()
 
 
+@thorough
 def test_overhead(tmp_path):
-    """Costs by pyperf, and work."""
+    """The overhead suite measures costs with pyperf, and work."""
     wanted = [
         "call stdlib-spawn",
         "call low-spawn",
@@ -216,6 +234,42 @@ def test_overhead(tmp_path):
     assert write_report(record, tmp_path / "report").exists()
 
 
+@thorough
+def test_engine(tmp_path):
+    """The engine suite measures both pools in turn; each kind of cell has a row with its target."""
+    kinds = ["call, array", "item, class", "waiting", "cancelled", "search", "returned", "start", "window"]
+    wanted = [f"{kind}, spawn" for kind in kinds]
+    suite = engine.make_suite(0.1)
+    cells = [
+        dataclasses.replace(cell, spec={**cell.spec, "pairs": 1, "loops": 150 if cell.spec["loops"] > 150 else 1})
+        for cell in suite.cells
+        if cell.name in wanted
+    ]
+    record = measure_cells(suite, cells, tmp_path)
+    (table,) = summarise(record).tables
+    assert len(table.rows) == len(wanted)
+    assert all(row[3] > 0 < row[4] and row[-1] in {"yes", "no", "not clear"} for row in table.rows)
+    assert write_report(record, tmp_path / "report").exists()
+
+
+@thorough
+@pytest.mark.parametrize("program", ["gather", "pool"])
+def test_pausing(program, tmp_path):
+    """A program is measured alone, with a pool that pauses and with one that does not; each claim has a target."""
+    suite = pausing.make_suite(0.4)
+    short = {"skip_s": 0.3, "settle_s": 0.3, "idle_after": 0.5}
+    cells = [
+        dataclasses.replace(cell, spec={**cell.spec, **short})
+        for cell in suite.cells
+        if cell.record["pausing"] == program
+    ]
+    record = measure_cells(suite, cells, tmp_path)
+    programs, targets = summarise(record).tables
+    assert [row[0] for row in programs.rows] == [pausing.PROGRAMS[program]] * 2
+    assert len(targets.rows) == 8
+    assert write_report(record, tmp_path / "report").exists()
+
+
 def test_failed_cell(capsys, tmp_path):
     """The standard error of a cell that failed is shown and saved; the others are measured."""
     broken = make_cell(dataclasses.replace(PYTHON, executor="no such executor"), 0.1, 0)
@@ -231,11 +285,11 @@ def test_failed_cell(capsys, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no way to press Ctrl-C for another process")
 def test_interrupt(tmp_path):
-    """Ctrl-C leaves what was measured, from which the report is made, and no process."""
+    """Ctrl-C leaves the finished measurements, which are enough for a report, and no process."""
     path = tmp_path / "results.json"
-    # With that seed, the cell with workers is the first one.
+    # With this seed, the cell with workers is the first one.
     options = ["--seconds", "30", "--executor", STDLIB_PROCESS, "--workers", "2", "--seed", "5", "-o", str(path)]
-    # A shell that runs the tests in the background has them ignore Ctrl-C.
+    # If a shell runs the tests in the background, they ignore Ctrl-C.
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from benchmarks import cli; from benchmarks.measuring import run; run.BASELINE_S = 0.2\n"

@@ -1,4 +1,4 @@
-"""Every suite has a summary and a report, also of a part of a run, and two runs are compared."""
+"""Every suite has a summary and a report, also for an incomplete run, and two runs can be compared."""
 
 import pytest
 from benchmarks.analysis.rows import Rows
@@ -8,12 +8,13 @@ from benchmarks.reporting.summary import summarise
 from benchmarks.subjects.executors import STDLIB_THREAD
 from benchmarks.suites.designs import DESIGNS, Axes, conditions_of
 
+from marks import thorough
 from records import LATE, ON_TIME, PYTHON, VERY_LATE, record_of
 
 
-@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[thorough] * (name != "quick")) for name in DESIGNS])
 def test_every_suite(name, tmp_path):
-    """Whatever a suite measures has a verdict, tables and a report; so has what an interrupted run left."""
+    """Every suite has a verdict, tables and a report, also after an interrupted run."""
     measured = dict.fromkeys(conditions_of(DESIGNS[name], Axes(), ["3.13.5t"]), (LATE, 10))
     record = record_of(name, measured, rounds=1)
     summary = summarise(record)
@@ -23,13 +24,13 @@ def test_every_suite(name, tmp_path):
     page = write_report(half, tmp_path).read_text(encoding="utf-8")
     assert page.index('class="verdict"') < page.index("<table>") < page.index("<svg")
     assert "Not complete" in page
-    # Self-contained: nothing is loaded from anywhere.
+    # The report loads no other files.
     assert not any(text in page for text in ("<script", "<link", "<img", "@import"))
     assert {path.suffix for path in tmp_path.iterdir()} == {".html", ".svg", ".png"}
 
 
 def test_machine():
-    """Beats in which the machine itself stood still are left out, and counted."""
+    """Beats during which the machine itself stood still are left out, and counted."""
     record = record_of("gil", {PYTHON.with_executor(STDLIB_THREAD): (ON_TIME, 1)}, rounds=1)
     result = record["cells"][0]["result"]
     result["ui"]["lateness_ns"][50:53] = [400_000_000, 383_333_333, 366_666_666]
@@ -44,7 +45,7 @@ def test_machine():
 
 
 def test_compare():
-    """A run agrees with itself, and not with one that says the opposite."""
+    """A run agrees with itself, and not with a run of the opposite result."""
     stdlib, ours = PYTHON.with_executor(STDLIB_THREAD), PYTHON.with_executor("priority-thread", "idle")
     worse = record_of("gil", {stdlib: (LATE, 1), ours: (VERY_LATE, 1)})
     better = record_of("gil", {stdlib: (LATE, 1), ours: (ON_TIME, 1)})

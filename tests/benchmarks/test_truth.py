@@ -1,7 +1,7 @@
-"""The harness tells the truth: what is known to have happened comes out of it.
+"""The harness tells the truth: it reports the stalls that are known to have happened.
 
-Nothing here depends on how fast or busy the machine is: it is asked what a stall costs at least, or what comes out of
-times that are made up.
+The tests do not depend on the speed or load of the machine. They check the least lateness that a stall causes, or use
+simulated times.
 """
 
 import json
@@ -24,7 +24,7 @@ from benchmarks.watching.heartbeat import PERIOD_NS, Schedule, beat_in_a_loop
 from records import ROOT
 
 PERIOD_MS = PERIOD_NS / 1e6
-# ms: between what one process notes and what another one does.
+# ms between the times at which two processes notice the same event.
 SLACK_MS = 2
 
 needs_gil = pytest.mark.skipif(
@@ -33,13 +33,13 @@ needs_gil = pytest.mark.skipif(
 
 
 def stalls_ms(late, least):
-    """Return the lateness of each first beat that a stall made late: of a run of falling latenesses the greatest."""
+    """Return the lateness of the first late beat of each stall: the greatest in each run of falling latenesses."""
     firsts = [now for before, now in zip([0.0, *late], late, strict=False) if now > least and now > before]
     return sorted(firsts, reverse=True)
 
 
 class Clock:
-    """A clock that only sleeping moves on, and that stands still for 50 ms at known times: on waking from a sleep."""
+    """A clock that only `sleep` advances. At known times it simulates stalls of 50 ms, in which no sleep ends."""
 
     def __init__(self, stalls_ns):
         self.now = 0
@@ -58,10 +58,10 @@ class Clock:
 
 
 def test_stalls_at_known_times(monkeypatch):
-    """A stall of 50 ms is charged to each beat in it with what is left of it, to the nanosecond, and nothing else is.
+    """Each beat in a stall of 50 ms is charged with the rest of the stall, to the nanosecond, and no other beat is.
 
-    The stalls start an eighth of a frame later each time, as those of the load do: a beat sees a stall from the time on
-    when it is due, so the greatest of them is right to an eighth of a frame.
+    Each stall starts an eighth of a frame later within its frame, as those of the load do. A beat sees a stall from its
+    due time on, so the greatest lateness is right to an eighth of a frame.
     """
     begun = [round(number * STALL_PERIOD_S * 1e9) for number in range(1, 9)]
     ended = [start + round(STALL_S * 1e9) for start in begun]
@@ -93,14 +93,14 @@ def test_known_stalls_in_windows(window):
     late = [ns / 1e6 for ns in result["ui"]["lateness_ns"]]
     # The first may have begun before the first beat, and the last after the last one.
     least = max(1, result["done"] - 2)
-    # A beat sees a stall from the time on when it is due, up to a frame after its start.
+    # A beat sees a stall from its due time on, which is up to a frame after the start of the stall.
     assert len(stalls_ms(late, STALL_S * 1e3 - PERIOD_MS - SLACK_MS)) >= least
-    # Each of them swallowed three beats, the second of which was late by more than what is left after two frames.
+    # Each stall swallowed three beats. The second was late by more than the rest of the stall after two frames.
     assert sum(ms > STALL_S * 1e3 - 2 * PERIOD_MS - SLACK_MS for ms in late) >= 2 * least
 
 
 def stop_for_a_while(process, seconds):
-    """Stop a process; return from when to when it was certainly stopped, in ns."""
+    """Stop a process; return the begin and the end of a time in which it was certainly stopped, in ns."""
     stopped = psutil.Process(process.pid)
     stopped.suspend()
     begun = time.perf_counter_ns()
@@ -111,7 +111,7 @@ def stop_for_a_while(process, seconds):
 
 
 def see_a_stop(beats_s):
-    """Stop the foreground for 200 ms; return when beats were due and shown, and when it was stopped and went on."""
+    """Stop the foreground for 200 ms; return when beats were due and shown, and when it was stopped and continued."""
     command = [sys.executable, "-m", "benchmarks.watching.foreground", "0", str(beats_s)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
@@ -126,11 +126,11 @@ def see_a_stop(beats_s):
 
 
 def test_stopped_process():
-    """A process that is stopped for 200 ms shows it: each beat in it is charged with all that was left of it."""
+    """If a process is stopped for 200 ms, each beat in that time is charged with the rest of it."""
     for beats_s in (0.8, 2, 8):
         due, shown, begun, ended = see_a_stop(beats_s)
         if due[0] < begun and ended < due[-1]:
-            break  # on a busy machine it may have begun too late, or have been stopped when all was over
+            break  # on a busy machine the process may begin too late, or be stopped after its last beat
     slack = SLACK_MS * 1_000_000
     inside = [place for place, when in enumerate(due) if begun + slack < when < ended]
     assert len(inside) >= 10
@@ -140,11 +140,11 @@ def test_stopped_process():
 
 
 def test_control():
-    """The real-time process that stands for the machine tells when it was stopped."""
+    """The real-time process that watches the machine reports when it was stopped."""
     command = [sys.executable, "-m", "benchmarks.watching.control"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         if process.stdout.readline() == "no\n":
-            pytest.skip("no real-time priority to be had")
+            pytest.skip("real-time priority is not allowed here")
         time.sleep(0.1)
         begun, ended = stop_for_a_while(process, 0.3)
         time.sleep(0.3)  # so that it looks at the time before its input ends
@@ -165,7 +165,7 @@ def test_nothing():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux' weights")
 def test_shares_of_a_cpu():
-    """Of processes on one CPU the lower ones get less of it: nice 10 a part, nice 19 and SCHED_IDLE even less."""
+    """On one CPU, a process at nice 10 gets less CPU time than a normal one, and at nice 19 or SCHED_IDLE even less."""
     cpu = max(os.sched_getaffinity(0))
     lower = {
         "normal": "pass",
@@ -176,7 +176,7 @@ def test_shares_of_a_cpu():
     program = "import os; os.sched_setaffinity(0, {{{cpu}}}); {line}; print(flush=True)\nwhile True: pass"
 
     def used_ns(process):
-        # Its first number: Documentation/scheduler/sched-stats.rst.
+        # The first number of schedstat: Documentation/scheduler/sched-stats.rst.
         return int(Path(f"/proc/{process.pid}/schedstat").read_text(encoding="ascii").split()[0])
 
     busy = {}
@@ -188,7 +188,7 @@ def test_shares_of_a_cpu():
             process.stdout.readline()
         before = {level: used_ns(process) for level, process in busy.items()}
         deadline = time.monotonic() + 300
-        # Until the one at normal priority has had a second of it, however many others want it.
+        # Until the process at normal priority has used a second of CPU time, however many others want the CPU.
         while used_ns(busy["normal"]) - before["normal"] < 1e9 and time.monotonic() < deadline:
             time.sleep(0.05)
         used = {level: used_ns(process) - before[level] for level, process in busy.items()}

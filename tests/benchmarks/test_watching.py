@@ -1,4 +1,4 @@
-"""What the heartbeat is charged with, and what is kept of it."""
+"""The lateness that is charged to the beats, and the samples that are kept."""
 
 import pytest
 from benchmarks.watching.heartbeat import charge
@@ -26,7 +26,7 @@ class TestCharge:
         assert charge([(100, 125), (125, 126)], 100, 10, 3) == [25, 16, 6]
 
     def test_early(self):
-        """A frame before its beat is due does not count for it."""
+        """A frame that begins before a beat is due does not count for this beat."""
         assert charge([(100, 101), (109, 110), (110, 112)], 100, 10, 2) == [1, 2]
 
     def test_end(self):
@@ -55,11 +55,11 @@ def test_thin():
 
 
 def test_thin_few():
-    """Few samples are kept."""
+    """Few samples are all kept, sorted."""
     assert thin([3, 1, 2]) == [1, 2, 3]
 
 
 def test_levels():
-    """Different levels are counted, the same one is only named."""
+    """Different levels are counted; a single level is only named."""
     assert describe({"nice 0": 4}) == "nice 0"
     assert describe({"nice 19": 1, "nice 0": 2}) == "nice 0 (2 threads), nice 19 (1)"

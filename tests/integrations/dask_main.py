@@ -1,4 +1,4 @@
-"""Dask workers and the plugin: ``python dask_main.py SCENARIO``, a process of its own, for Dask leaves threads."""
+"""Dask workers with the plugin: ``python dask_main.py SCENARIO``, in its own process, because Dask leaves threads."""
 
 import contextlib
 import logging
@@ -26,7 +26,7 @@ NORMAL = THREAD[ThreadPriority.NORMAL]
 
 @contextlib.contextmanager
 def cluster(workers=2, threads=2, host="127.0.0.1", **options):
-    """A cluster on loopback, whose workers' BLAS libraries may have two threads each."""
+    """Open a cluster on loopback, whose workers' BLAS libraries may have two threads each."""
     blas = {f"distributed.nanny.pre-spawn-environ.{library}_NUM_THREADS": 2 for library in ("OMP", "OPENBLAS", "MKL")}
     with dask.config.set({"distributed.logging": {"distributed": "warning"}, **blas}):
         made = LocalCluster(n_workers=workers, threads_per_worker=threads, host=host, dashboard_address=None, **options)
@@ -35,7 +35,7 @@ def cluster(workers=2, threads=2, host="127.0.0.1", **options):
 
 
 def compute(_=None):
-    """Work with BLAS; the level of the thread and what libraries there are."""
+    """Compute with BLAS; return the level of this thread."""
     import numpy as np
 
     time.sleep(0.1)
@@ -49,7 +49,7 @@ def run(client, function=compute, count=8):
 
 
 def run_at(client, level):
-    """Run tasks, all of which are at a level; on a machine that is full they may be lifted for some seconds."""
+    """Run tasks until all are at a level. On a fully loaded machine they may be lifted for some seconds."""
     deadline = time.monotonic() + PATIENCE
     while (found := run(client)) != {level}:
         assert found <= {IDLE, BELOW_NORMAL}, found
@@ -57,7 +57,7 @@ def run_at(client, level):
 
 
 def look():
-    """The level of every thread of this worker: those that Python knows by name, the others, and the nanny's main."""
+    """Return the levels of this worker's threads, those of Python by name, and that of the nanny's main thread."""
     named, others = {}, []
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
     for tid in map(int, os.listdir("/proc/self/task")):
@@ -71,7 +71,7 @@ def look():
 
 
 def check_lowered(client):
-    """On a machine that is full, tasks may be lifted for some seconds."""
+    """Check that all is lowered. On a fully loaded machine, tasks may be lifted for some seconds."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -118,7 +118,7 @@ def wait_for_workers(client, count, without=()):
 
 
 def levels():
-    """What computes is at the level, what communicates is not; on workers that come later, too; and it is put back."""
+    """Threads that compute are lowered, also on later workers; those that communicate are not; all are restored."""
     with cluster() as client:
         run(client)
         client.register_plugin(LowPriorityWorkers("idle"))
@@ -144,7 +144,7 @@ def levels():
 
 
 def replaced():
-    """Another level takes the place of the first."""
+    """Another level replaces the first one."""
     with cluster(1) as client:
         client.register_plugin(LowPriorityWorkers(ProcessPriority.IDLE))
         run_at(client, IDLE)
@@ -158,7 +158,7 @@ def replaced():
 
 
 def unprivileged():
-    """What cannot be raised again is said in the log; tasks run at the normal level all the same."""
+    """The log says that threads of libraries cannot be raised again; tasks still run at the normal level."""
     assert not may_raise
     with cluster(1) as client:
         run(client)
@@ -169,13 +169,13 @@ def unprivileged():
         assert run(client) == {NORMAL}
         ((_, text),) = [entry for log in client.get_worker_logs().values() for entry in log if entry[0] == "WARNING"]
         assert "client.restart()" in text
-        client.restart()
+        client.restart(timeout=PATIENCE)
         run(client)
         check_normal(client)
 
 
 def forbidden():
-    """Where the level cannot be set the worker stays, and says why."""
+    """If the level cannot be set, the worker continues and says why."""
     with cluster(1) as client:
         client.register_plugin(LowPriorityWorkers("idle"))
         assert run(client) == {NORMAL}
@@ -208,7 +208,7 @@ def slow_nested(number):
 
 
 def leaving():
-    """Tasks that leave their thread, and actors, work as ever; the plugin can go while they run."""
+    """Tasks that leave their thread, and actors, work as usual; the plugin can be removed while they run."""
     with cluster(1) as client:
         client.register_plugin(LowPriorityWorkers())
         assert {level for pair in run(client, nested, 6) for level in pair} <= {IDLE, BELOW_NORMAL}
@@ -230,7 +230,7 @@ def leaving():
         failed = client.submit(divmod, 1, 0)
         assert isinstance(failed.exception(), ZeroDivisionError)
         deadline = time.monotonic() + PATIENCE
-        while (count := count_task_threads(client)) > 6:  # one for actors, two for tasks, and as many that are lifted
+        while (count := count_task_threads(client)) > 6:  # one for actors, two for tasks, and as many lifted ones
             assert time.monotonic() < deadline, count
             time.sleep(0.1)
 
@@ -241,7 +241,7 @@ def count_task_threads(client):
 
 
 def foreign():
-    """Executors of the user's own are left alone, with a word if they are not ours."""
+    """The user's executors are not changed, with a message unless they are ours; Dask's own class is lowered."""
     logging.getLogger("distributed.worker").setLevel(logging.ERROR)
     for executor, words, level in (
         (PriorityThreadPoolExecutor(2), "", BELOW_NORMAL),
@@ -258,7 +258,7 @@ def foreign():
 
 
 def in_process():
-    """Two workers in one process, that of the client, which stays as it is."""
+    """Two workers run in the process of the client, which keeps its level."""
     with cluster(2, 1, processes=False, host=None) as client:
         client.register_plugin(LowPriorityWorkers())
         run_at(client, IDLE)
@@ -269,7 +269,7 @@ def in_process():
 
 
 def preload():
-    """An administrator's default."""
+    """A preload in Dask's configuration sets the level, and `register_plugin` replaces it."""
     preload = {"distributed.worker.preload": ["nicefutures.integrations.dask"], "nicefutures.priority": "below_normal"}
     with dask.config.set(preload), cluster(1) as client:
         (found,) = client.run(worker_levels).values()
@@ -280,7 +280,7 @@ def preload():
 
 
 def spin(seconds=0.2):
-    """Python code, which keeps the GIL."""
+    """Run Python code, which keeps the GIL; return the level of this thread."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass
@@ -293,7 +293,7 @@ def nap(seconds=0.2):
 
 
 def run_until(client, function, level):
-    """Run tasks until they run at a level, and return the last answer of the worker."""
+    """Run tasks until they run at a level; return the worker's levels."""
     deadline = time.monotonic() + PATIENCE
     while set(client.gather([client.submit(function, pure=False) for _ in range(4)])) != {level}:
         assert time.monotonic() < deadline
@@ -302,7 +302,7 @@ def run_until(client, function, level):
 
 
 def lifting():
-    """Tasks that keep the GIL are lifted, so that they do not starve the event loop, and those that do not are not."""
+    """Tasks that keep the GIL are lifted, so that they do not starve the event loop; other tasks are not."""
     with cluster(1, 2) as client:
         client.register_plugin(LowPriorityWorkers())
         run_until(client, nap, IDLE)
@@ -313,7 +313,7 @@ def lifting():
 
 
 def full_machine():
-    """Beside programs that want more CPUs than there are, tasks that nobody knows begin lifted."""
+    """While other programs want more CPUs than there are, unknown tasks begin lifted."""
     busy = "import os; parent = os.getppid()\nwhile os.getppid() == parent: sum(range(10000))"
     with cluster(1, 2) as client:
         client.register_plugin(LowPriorityWorkers())
@@ -333,7 +333,7 @@ def full_machine():
 
 
 def late_libraries():
-    """Threads that a library starts in the middle of the client's own thread are found while tasks run."""
+    """Threads that a library starts in the worker's event loop are found while tasks run."""
     with cluster(1, 1) as client:
         client.register_plugin(LowPriorityWorkers())
         client.run(compute)  # in the event loop

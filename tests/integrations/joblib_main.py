@@ -1,4 +1,4 @@
-"""joblib with our backend: ``python joblib_main.py SCENARIO``, a process of its own, for joblib keeps its workers."""
+"""joblib with our backend: ``python joblib_main.py SCENARIO``, in its own process, as joblib keeps its workers."""
 
 import os
 import sys
@@ -62,7 +62,7 @@ def noted(_):
 
 
 def levels():
-    """The workers are at the level, their parent is not, and the results are joblib's own."""
+    """The workers are at the level, their parent is not, and the results are those of joblib's own backend."""
     expected = Parallel(n_jobs=2, backend="loky")(delayed(power)(number) for number in range(1000))
     with joblib.parallel_config("nicefutures", n_jobs=2):
         assert Parallel()(delayed(power)(number) for number in range(1000)) == expected
@@ -83,7 +83,7 @@ def levels():
 
 
 def memory():
-    """A large array is shared, and the number of BLAS threads is joblib's."""
+    """A large array is shared, and joblib sets the number of BLAS threads."""
     array = np.arange(1_000_000.0)
     each = max(joblib.cpu_count() // 2, 1)
     with joblib.parallel_config("nicefutures", n_jobs=2):
@@ -94,7 +94,7 @@ def memory():
 
 
 def nested():
-    """Calls in a worker work as they do in joblib's own, at the worker's level; the backend's name is known there."""
+    """Nested calls work as in joblib's own workers, at the worker's level; the backend's name is known there."""
     with joblib.parallel_config("nicefutures", n_jobs=2):
         assert Parallel()(delayed(inner)(number) for number in range(3)) == [
             ([1, number, number**2], IDLE) for number in range(3)
@@ -105,7 +105,7 @@ def nested():
 
 
 def scikit_learn():
-    """scikit-learn runs through it unchanged."""
+    """scikit-learn uses the backend without changes."""
     from sklearn.datasets import make_classification
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -129,7 +129,7 @@ def score_by_level(_model, _x, _y):
 
 
 def forbidden():
-    """A level that cannot be set is said once, where the backend was asked for; or is an error; or nothing."""
+    """A level that cannot be set gives one warning, at the line that chose the backend; or errors; or nothing."""
     for options, count in (({}, 1), ({"on_denied": "ignore"}, 0)):
         with warnings.catch_warnings(record=True) as log:
             warnings.simplefilter("always")

@@ -1,11 +1,11 @@
-"""Dask: what computes is lowered, what communicates is not."""
+"""In Dask workers, threads that compute are lowered, and threads that communicate are not."""
 
 import pickle
 
 import pytest
 
 from asking import LINUX
-from marks import linux_only, seccomp_only
+from marks import linux_only, seccomp_only, thorough
 from nicefutures import ProcessPriority, ThreadPriority
 from nicefutures._threads.gil import has_gil
 from programs import run_python, unprivileged
@@ -18,31 +18,37 @@ from nicefutures.integrations.dask import LowPriorityWorkers
 
 @pytest.mark.parametrize(
     "scenario",
-    [pytest.param("levels", marks=pytest.mark.every_python), "replaced", "leaving", "foreign", "in_process", "preload"],
+    [
+        pytest.param("in_process", marks=pytest.mark.every_python),
+        *(pytest.param(name, marks=thorough) for name in ("levels", "replaced", "leaving", "foreign", "preload")),
+    ],
 )
 def test_cluster(scenario):
-    """On a real cluster, asked of the operating system: see the function of that name."""
+    """A real cluster has the right levels, as the system reports them: see the scenario's function in dask_main."""
     run_python("integrations/dask_main.py", scenario)
 
 
 @linux_only
+@thorough
 @pytest.mark.parametrize("scenario", ["late_libraries", "lifting", "full_machine"])
 def test_cluster_on_linux(scenario):
-    """What only Linux tells, or lets be done."""
+    """Scenarios that only Linux allows, or reports, work on a real cluster."""
     if scenario != "late_libraries" and not has_gil():
         pytest.skip("without the GIL nobody has to wait for it")
     run_python("integrations/dask_main.py", scenario)
 
 
 @linux_only
+@thorough
 def test_unprivileged():
-    """As everybody, without the right to raise anything again."""
+    """The plugin works for a user who may not raise a priority again."""
     run_python("integrations/dask_main.py", "unprivileged", command=unprivileged())
 
 
 @seccomp_only
+@thorough
 def test_forbidden():
-    """A worker that may not lower anything stays, and says so."""
+    """A worker that may not lower its threads continues, and says so."""
     run_python("integrations/dask_main.py", "forbidden", "forbid")
 
 
@@ -59,7 +65,7 @@ def test_levels_are_parsed_at_once():
 
 
 def test_pickles():
-    """The plugin goes over the wire, and is called the same there."""
+    """The plugin can be pickled, and keeps its level and its name."""
     plugin = pickle.loads(pickle.dumps(LowPriorityWorkers(ProcessPriority.BELOW_NORMAL)))
     assert plugin.priority is ThreadPriority.BELOW_NORMAL
     assert plugin.name == LowPriorityWorkers.name

@@ -2,7 +2,7 @@
 
 import pytest
 
-from marks import seccomp_only
+from marks import seccomp_only, thorough
 from programs import run_python
 
 pytest.importorskip("numpy")
@@ -13,26 +13,34 @@ import joblib
 from nicefutures.integrations.joblib import LowPriorityBackend, register
 
 
-@pytest.mark.parametrize("scenario", [pytest.param("levels", marks=pytest.mark.every_python), "memory", "nested"])
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param("levels", marks=pytest.mark.every_python),
+        *(pytest.param(name, marks=thorough) for name in ("memory", "nested")),
+    ],
+)
 def test_parallel(scenario):
-    """On real workers, asked of the operating system: see the function of that name."""
+    """Real workers have the right levels, as the system reports them: see the scenario's function in joblib_main."""
     run_python("integrations/joblib_main.py", scenario)
 
 
+@thorough
 def test_scikit_learn():
-    """Who uses joblib below gets low-priority workers without being touched."""
+    """A library that uses joblib gets low-priority workers without changes."""
     pytest.importorskip("sklearn")
     run_python("integrations/joblib_main.py", "scikit_learn")
 
 
 @seccomp_only
+@thorough
 def test_forbidden():
-    """A worker that may not lower itself works, and that is said."""
+    """A worker that may not lower itself still works, and a warning says so."""
     run_python("integrations/joblib_main.py", "forbidden")
 
 
 def test_bad_input():
-    """What is wrong is said where it is passed."""
+    """A wrong argument is an error where it is passed."""
     register()
     with pytest.raises(ValueError, match="unknown priority 'low': use one of 'idle'"):
         joblib.parallel_config("nicefutures", n_jobs=2, priority="low")

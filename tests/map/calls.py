@@ -1,4 +1,4 @@
-"""Calls that map makes in workers."""
+"""Functions that `map` calls in workers."""
 
 import os
 import threading
@@ -18,7 +18,7 @@ def invert(number):
 
 
 def note(path, number):
-    """Append to a file, to be seen by the test; return the number."""
+    """Append the number to a file that the test reads; return the number."""
     with open(path, "a", encoding="ascii") as file:
         file.write(f"{number}\n")
     time.sleep(0.02)
@@ -26,14 +26,14 @@ def note(path, number):
 
 
 def note_and_hold(folder, number):
-    """Append to a file, to be seen by the test; after the first one, wait for another file; return the number."""
+    """Append the number to a file that the test reads; after 0, wait for another file; return the number."""
     with open(folder / "done", "a", encoding="ascii") as file:
         file.write(f"{number}\n")
     return hold_until(folder / "gate", number) if number else number
 
 
 def slow_until_fourth(path, number):
-    """Take some time; from the fourth call on, wait for a file; return the number."""
+    """Take some time; above 3, wait for a file; return the number."""
     time.sleep(0.1)
     return hold_until(path, number) if number > 3 else number
 
@@ -45,7 +45,7 @@ def sleep_longer_from_300(number):
 
 
 def end_at_three(number):
-    """Let the worker end at 3; return the number."""
+    """End the worker at 3; return the number."""
     time.sleep(0.02)
     if number == 3:
         os._exit(1)
@@ -53,7 +53,7 @@ def end_at_three(number):
 
 
 class Refuses:
-    """Cannot be pickled, and what it raises cannot either."""
+    """An object that cannot be pickled, like the exception that it raises."""
 
     def __reduce__(self):
         msg = "not this one"
@@ -61,14 +61,14 @@ class Refuses:
 
 
 def add_one(path, number):
-    """Append to a file; return the number."""
+    """Append the number to a file; return the number."""
     with open(path, "a", encoding="ascii") as file:
         file.write(f"{number}\n")
     return number
 
 
 def map_inside(share_min_size):
-    """Use a pool in a task of another."""
+    """Use another pool in a task."""
     with LowPriorityProcessPoolExecutor(1, share_min_size=share_min_size) as executor:
         return [len(each) for each in executor.map(bytes, [2_000_000] * 3, chunksize="auto")]
 
@@ -77,7 +77,7 @@ made = []
 
 
 def refuse_at(number, place, in_error):
-    """At that place return something that cannot be pickled, or raise it."""
+    """At `place`, return an object that cannot be pickled, or raise an exception with it."""
     made.append(number)
     if number == place:
         if in_error:
@@ -87,7 +87,7 @@ def refuse_at(number, place, in_error):
 
 
 def count_made():
-    """Return how many calls there were, and how many of them with the same number as another."""
+    """Return the number of calls, and how many of them repeated a number."""
     count, repeated = len(made), len(made) - len(set(made))
     made.clear()
     return count, repeated

@@ -1,4 +1,4 @@
-"""``map(chunksize="auto")`` gives what ``chunksize=1`` gives, in the same order, and fails in the same place."""
+"""``map(chunksize="auto")`` gives the results of ``chunksize=1``, in the same order, and fails in the same place."""
 
 import contextlib
 import gc
@@ -40,9 +40,10 @@ pytestmark = pytest.mark.every_python
 
 @pytest.mark.parametrize("buffersize", [None, 1, 3])
 def test_results(context, buffersize):
-    """All results, in order."""
+    """All results arrive, in order."""
+    count = 5000 if buffersize is None else 500
     with LowPriorityProcessPoolExecutor(2, context) as executor:
-        assert list(executor.map(abs, range(5000), chunksize="auto", buffersize=buffersize)) == list(range(5000))
+        assert list(executor.map(abs, range(count), chunksize="auto", buffersize=buffersize)) == list(range(count))
         assert list(executor.map(pow, range(5), itertools.count(2), chunksize="auto")) == [0, 1, 16, 243, 4096]
         assert list(executor.map(abs, [], chunksize="auto")) == []
         times = [0.2 if random.Random(index).random() < 0.1 else 0.0001 for index in range(60)]
@@ -50,7 +51,7 @@ def test_results(context, buffersize):
 
 
 def test_error():
-    """An error comes at its place, after the results before it, with the worker's traceback."""
+    """An error is raised at its place, after the results before it, with the worker's traceback."""
     with LowPriorityProcessPoolExecutor(2) as executor:
         results = executor.map(invert, [*range(5000, 0, -1), 0, 1, 2], chunksize="auto")
         assert [next(results) for _ in range(5000)] == [1 / number for number in range(5000, 0, -1)]
@@ -85,7 +86,7 @@ def test_cannot_be_pickled(share_min_size, place):
 
 @pytest.mark.parametrize("kind", ["cannot be pickled", "raises"])
 def test_rest_after_error(tmp_path, kind):
-    """Where nobody takes the results, the calls after an error are made all the same."""
+    """If the results are never fetched, the calls after an error are still made."""
     path = tmp_path / "done"
     executor = LowPriorityProcessPoolExecutor(1)
     bad = Refuses() if kind == "cannot be pickled" else "\u20ac"
@@ -107,14 +108,14 @@ def test_nested(context, share_min_size):
 
 @posix_only
 def test_interrupted_worker(tmp_path):
-    """A worker that gets a signal between two calls makes none of them twice."""
+    """A worker that gets a signal between two calls makes no call twice."""
     path = tmp_path / "done"
     with LowPriorityProcessPoolExecutor(1) as executor:
         pid = executor.submit(os.getpid).result()
         results = executor.map(add_one, [path] * 20_000, range(20_000), chunksize="auto")
         next(results)
         os.kill(pid, signal.SIGINT)
-        with contextlib.suppress(KeyboardInterrupt, BrokenProcessPool):  # by where it was
+        with contextlib.suppress(KeyboardInterrupt, BrokenProcessPool):  # depends on where the signal arrived
             list(results)
     made = list(map(int, path.read_text().split()))
     assert len(set(made)) == len(made)
@@ -123,7 +124,7 @@ def test_interrupted_worker(tmp_path):
 @linux_only
 @pytest.mark.skipif(not has_gil(), reason="without the GIL objects come out of gigabytes that are reserved")
 def test_memory_limit():
-    """A memory limit holds for each call by itself, and is said where a call goes over it."""
+    """A memory limit applies to each call separately, and the error of a call that exceeds it names the limit."""
     with LowPriorityProcessPoolExecutor(1, memory_limit="1 GiB") as executor:
         results = executor.map(bytes, [10] * 50 + [3 * 2**30, 10], chunksize="auto")
         assert [len(next(results)) for _ in range(50)] == [10] * 50
@@ -134,7 +135,7 @@ def test_memory_limit():
 
 
 def test_cancelled_after_error(tmp_path):
-    """After an error, or when nobody wants the results any more, no further calls are made."""
+    """After the results are closed, the waiting calls are not made."""
     with LowPriorityProcessPoolExecutor(1) as executor:
         results = executor.map(note_and_hold, [tmp_path] * 500, range(500), chunksize="auto")
         assert next(results) == 0
@@ -144,7 +145,7 @@ def test_cancelled_after_error(tmp_path):
 
 
 def test_first_results(tmp_path):
-    """A result comes as soon as it is there: slow calls are not put together."""
+    """A result arrives as soon as it is ready: slow calls are not put into one chunk."""
     with LowPriorityProcessPoolExecutor(2) as executor:
         results = executor.map(slow_until_fourth, [tmp_path / "gate"] * 9, range(9), chunksize="auto", timeout=PATIENCE)
         assert [next(results) for _ in range(4)] == [0, 1, 2, 3]
@@ -154,7 +155,7 @@ def test_first_results(tmp_path):
 
 @pytest.mark.parametrize("wait", [True, False])
 def test_after_shutdown(wait):
-    """What was not yet sent when the pool ends is sent, and nothing else."""
+    """Calls that were not yet sent at the shutdown are still sent, and no other task is."""
     executor = LowPriorityProcessPoolExecutor(2)
     results = executor.map(nap, [0.01] * 100, chunksize="auto")
     executor.shutdown(wait=wait)
@@ -166,7 +167,7 @@ def test_after_shutdown(wait):
 
 @pytest.mark.parametrize("wait", [True, False])
 def test_map_after_shutdown(wait):
-    """A pool that has been told to end takes no map."""
+    """A pool that is shut down refuses a map."""
     executor = LowPriorityProcessPoolExecutor(2)
     results = executor.map(nap, [0.01] * 40, chunksize="auto")
     executor.shutdown(wait=wait)
@@ -177,8 +178,9 @@ def test_map_after_shutdown(wait):
 
 
 @forks
+@pytest.mark.asks_for_fork
 def test_forked_child():
-    """A forked child may shut down its copy of the pool, and sends nothing."""
+    """A forked child may shut down its copy of the pool, and sends no calls."""
     run_python(
         """
 import os
@@ -198,7 +200,7 @@ if __name__ == "__main__":
 
 
 def test_cancel_after_shutdown():
-    """A pool that has been told to end may be told to end at once."""
+    """A pool that is shut down can be shut down again, with `cancel_futures`."""
     executor = LowPriorityProcessPoolExecutor(2)
     results = executor.map(nap, [0.05] * 500, chunksize="auto")
     executor.shutdown(wait=False)
@@ -209,7 +211,7 @@ def test_cancel_after_shutdown():
 
 @pytest.mark.parametrize("chunksize", [1, "auto"])
 def test_end_of_the_program(tmp_path, chunksize):
-    """A program that ends without a shutdown does all that it has asked for; a forked child has no part in it."""
+    """A program that ends without a shutdown finishes its calls; a forked child does not take part."""
     run_python(
         f"""
 import os, sys
@@ -227,7 +229,7 @@ if __name__ == "__main__":
 
 
 def test_cancel_futures():
-    """A pool that ends at once cancels what has not begun."""
+    """A shutdown with `cancel_futures` cancels the calls that have not begun."""
     executor = LowPriorityProcessPoolExecutor(2)
     results = executor.map(nap, [0.05] * 100, chunksize="auto")
     assert next(results) == 0.05
@@ -237,7 +239,7 @@ def test_cancel_futures():
 
 
 def test_cancel_futures_in_part():
-    """Where a chunk comes back in part and its rest is not sent any more, the results end with an error, not a hole."""
+    """If the rest of a chunk is not sent any more, the results end with an error, and have no gap."""
     for count in (303, 310, 316, 330):
         with LowPriorityProcessPoolExecutor(1) as executor:
             results = executor.map(sleep_longer_from_300, range(count), chunksize="auto")
@@ -261,7 +263,7 @@ def test_input_uses_the_executor():
 
 
 def test_input_that_waits():
-    """Who shuts the executor down does not ask an input for its next item."""
+    """A shutdown does not ask an input for its next item."""
 
     def wait_for_ever():
         yield from range(9)
@@ -274,7 +276,7 @@ def test_input_that_waits():
 
 
 def test_broken_while_sending():
-    """The pool breaks while the one who takes the results sends more."""
+    """The pool breaks while the thread that takes the results sends more calls."""
     with LowPriorityProcessPoolExecutor(1) as executor:
         inputs = (time.sleep(0.2 * (number > 3)) or number for number in range(100))
         with pytest.raises(BrokenProcessPool):
@@ -283,20 +285,20 @@ def test_broken_while_sending():
 
 @pytest.mark.parametrize("chunksize", [1, "auto"])
 def test_broken_and_forgotten(chunksize):
-    """The pool breaks while nobody but its results has it."""
+    """A pool that only its results refer to can break."""
     for _ in range(5):
         with pytest.raises(BrokenProcessPool):
             list(LowPriorityProcessPoolExecutor(2).map(end_at_three, [3] * 20, chunksize=chunksize))
 
 
 def test_broken():
-    """A pool that breaks says so."""
+    """A pool that breaks raises its error from the results."""
     with LowPriorityProcessPoolExecutor(2) as executor, pytest.raises(BrokenProcessPool):
         list(executor.map(os._exit, [1] * 100, chunksize="auto"))
 
 
 def test_timeout(tmp_path):
-    """The timeout holds for the results."""
+    """The timeout applies to the results."""
     with LowPriorityProcessPoolExecutor(1) as executor:
         results = executor.map(hold_until, [tmp_path / "gate"] * 3, chunksize="auto", timeout=0.1)
         with pytest.raises(TimeoutError):
@@ -306,7 +308,7 @@ def test_timeout(tmp_path):
 
 @linux_only
 def test_pool_is_forgotten():
-    """A pool whose results have been taken is not kept by what sent them."""
+    """After its results have been fetched, a pool is not kept by the calls of a map."""
     executor = LowPriorityProcessPoolExecutor(1)
     reference = weakref.ref(executor)
     results = executor.map(abs, range(10), chunksize="auto")
@@ -318,14 +320,14 @@ def test_pool_is_forgotten():
 
 
 def slow_every_400(number):
-    """Take some time, now and then."""
+    """Take some time at every 400th number; return the number."""
     time.sleep(0.3 * (number % 400 == 0))
     return number
 
 
 @pytest.mark.every_python
 def test_slow_call_delays_no_other(context, tmp_path):
-    """The calls of its chunk that have not begun go to other workers."""
+    """If a call is slow, the calls of its chunk that have not begun go to other workers."""
     with LowPriorityProcessPoolExecutor(2, context) as executor:
         assert list(executor.map(same, range(1000))) == list(range(1000))
         results = executor.map(hold_at, [tmp_path] * 600, range(600))
@@ -336,7 +338,7 @@ def test_slow_call_delays_no_other(context, tmp_path):
 
 
 def hold_at(folder, number):
-    """Wait for the others at 300."""
+    """At 300, wait for a file; otherwise make a file; return the number."""
     if number == 300:
         return hold_until(folder / "go", number)
     (folder / str(number)).touch()
@@ -364,7 +366,7 @@ def wait_at_barrier(number):
     ids=["plain", "retry", "timeout", "memory"],
 )
 def test_calls_that_wait_for_each_other(context, options):
-    """Two calls of one map meet, although they may go in one chunk."""
+    """Two calls of a map can wait for each other, although they may go in one chunk."""
     initial = (context.Barrier(2),)
     with LowPriorityProcessPoolExecutor(2, context, set_barrier, initial, **options) as executor:
         assert list(executor.map(wait_at_barrier, range(2))) == [0, 1]
@@ -372,7 +374,7 @@ def test_calls_that_wait_for_each_other(context, options):
 
 
 def test_chunk_that_crashes_after_it_was_handed_back(tmp_path):
-    """What others make is not made again."""
+    """Calls that other workers have made are not repeated."""
     with LowPriorityProcessPoolExecutor(2, on_crash="retry") as executor:
         assert list(executor.map(same, range(200))) == list(range(200))
         results = list(executor.map(crash_once_at, [tmp_path] * 60, range(60)))
@@ -382,7 +384,7 @@ def test_chunk_that_crashes_after_it_was_handed_back(tmp_path):
 
 
 def crash_once_at(folder, number):
-    """Note each call; at 30 wait until others have the rest, and crash."""
+    """Note each call; at the first 30, wait until others have made the rest, and crash."""
     with open(folder / str(number), "ab") as file:
         file.write(b"x")
     if number == 30 and not (folder / "crashed").exists():

@@ -1,12 +1,15 @@
-"""``map(buffersize=)`` takes no more arguments than it has to."""
+"""``map(buffersize=)`` takes no more arguments than it needs."""
 
 import gc
 import itertools
+import os
 
 import pytest
 
 from marks import linux_only
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
+from nicefutures._map.ordered import Done, OrderedMap
+from patience import wait_until
 from programs import run_python
 from tasks import hold_until
 
@@ -22,13 +25,13 @@ def pool(request):
 @pytest.mark.parametrize("buffersize", [1, 3, 100])
 @pytest.mark.parametrize("chunksize", [1, 4])
 def test_map_with_buffer(pool, buffersize, chunksize):
-    """Results are those of map, in order, whatever the buffer."""
+    """The results are those of `map`, in order, with any buffer."""
     results = pool.map(pow, range(20), itertools.repeat(2), chunksize=chunksize, buffersize=buffersize)
     assert list(results) == [n * n for n in range(20)]
 
 
 def test_map_takes_what_it_needs(pool):
-    """Arguments are taken as results are: an endless iterable will do."""
+    """Arguments are taken only as results are fetched, so the iterable may be endless."""
     numbers = itertools.count()
     results = pool.map(abs, numbers, buffersize=4)
     assert next(numbers) == 4
@@ -38,7 +41,7 @@ def test_map_takes_what_it_needs(pool):
 
 
 def test_map_with_buffer_fails(pool):
-    """An exception comes where its result would have come."""
+    """An exception is raised at the place of its result."""
     results = pool.map(divmod, [1, 1, 1], [1, 0, 1], buffersize=2)
     assert next(results) == (1, 0)
     with pytest.raises(ZeroDivisionError):
@@ -46,7 +49,7 @@ def test_map_with_buffer_fails(pool):
 
 
 def test_map_with_buffer_times_out(pool, tmp_path):
-    """A timeout holds for the whole of it."""
+    """A timeout applies to the whole map."""
     with pytest.raises(TimeoutError):
         list(pool.map(hold_until, [tmp_path, tmp_path / "gate"], timeout=0.1, buffersize=1))
     (tmp_path / "gate").touch()
@@ -60,7 +63,7 @@ def test_wrong_buffer(pool, wrong, error):
 
 
 def test_wrong_chunk():
-    """And so is a chunk of nothing."""
+    """An empty chunk is refused."""
     with LowPriorityProcessPoolExecutor(1) as executor, pytest.raises(ValueError, match="chunksize"):
         executor.map(abs, [1], chunksize=0, buffersize=1)
 
@@ -69,7 +72,7 @@ def test_wrong_chunk():
     "make", [LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor], ids=["process", "thread"]
 )
 def test_executor_ends_before_the_results(make):
-    """What was submitted is still yielded when the executor is gone, and nothing else is taken."""
+    """Results of submitted calls still come when the executor is gone, and no more arguments are taken."""
     numbers = iter(range(10))
     with make(1) as executor:
         results = executor.map(abs, numbers, buffersize=3)
@@ -79,9 +82,61 @@ def test_executor_ends_before_the_results(make):
     assert next(numbers) == 3
 
 
+def test_array_that_is_filled_again(context):
+    """Each call gets its input as it was when it was read, also if an array is used again for a later one."""
+    np = pytest.importorskip("numpy")
+    ring = [np.zeros(50_000) for _ in range(8)]
+
+    def fill():
+        for number in range(32):
+            ring[number % 8][:] = number
+            yield ring[number % 8]
+
+    with LowPriorityProcessPoolExecutor(2, context) as executor:
+        for chunksize in (1, "auto"):
+            assert list(executor.map(np.max, fill(), buffersize=4, chunksize=chunksize)) == list(range(32))
+
+
+def test_later_inputs_are_of_later_submissions():
+    """A map with a buffer numbers its chunks as it reads them, so no copy of an earlier input is used again."""
+    count = itertools.count(1)
+    calls = OrderedMap(([10, 20, 30],), 1, size=1, buffersize=1, return_exceptions=False, number=count.__next__)
+    calls.begin(lambda: id)
+    results, numbers = calls.results(None), []
+    for expected in (10, 20, 30):
+        chunk = calls.take()
+        numbers.append(chunk.number)
+        calls.finish(chunk, Done([chunk.calls[0][0]], None, 1))
+        assert next(results) == expected
+    assert numbers == sorted(set(numbers))
+
+
+def test_buffer_of_chunks_that_fail(pool):
+    """A call that raises splits its chunk; no more inputs are read ahead for that."""
+    exponents = itertools.count(-1, -1)
+    results = pool.map(pow, itertools.repeat(0), exponents, chunksize=10, buffersize=2, return_exceptions=True)
+    for _ in range(100):
+        assert isinstance(next(results), ZeroDivisionError)
+    assert next(exponents) >= -140
+    results.close()
+
+
+@pytest.mark.parametrize("buffersize", [None, 3])
+def test_close_before_the_first_result(pool, buffersize, tmp_path):
+    """Closing the results cancels the calls that have not begun; dropping results that were never read does not."""
+    running = [pool.submit(hold_until, tmp_path / "gate") for _ in range(2)]
+    closed = pool.map(os.mkdir, [tmp_path / f"closed{number}" for number in range(3)], buffersize=buffersize)
+    closed.close()
+    pool.map(os.mkdir, [tmp_path / f"dropped{number}" for number in range(3)], buffersize=buffersize)
+    (tmp_path / "gate").touch()
+    wait_until((tmp_path / "dropped2").exists)
+    assert [future.result() for future in running] == [None, None]
+    assert not list(tmp_path.glob("closed*"))
+
+
 @linux_only
 def test_results_do_not_pile_up():
-    """The parent's memory stays flat while large results come by."""
+    """The parent's memory does not grow with the number of large results."""
     printed = run_python("""
 import psutil
 from nicefutures import *
@@ -95,4 +150,4 @@ if __name__ == "__main__":
             sizes.append(psutil.Process().memory_info().rss)
         print(max(sizes) - min(sizes))
 """)
-    assert int(printed) < 200e6  # of a thousand
+    assert int(printed) < 200e6  # of 1000 MB in total

@@ -1,4 +1,4 @@
-"""``map(..., return_exceptions=True)``: one failure does not throw away the rest."""
+"""``map(..., return_exceptions=True)``: one failure does not discard the other results."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ def same(value):
 
 
 def cancel_at_two(number):
-    """Raise what a future of the task's own that was cancelled raises."""
+    """Raise a CancelledError at 2, as from a cancelled future of the task's own."""
     if number == 2:
         raise CancelledError
     return number
@@ -47,7 +47,7 @@ def fail_there(pid):
 
 
 class NotThere:
-    """What a parent cannot unpickle."""
+    """An object that a parent cannot unpickle."""
 
     def __init__(self, pid):
         self.pid = pid
@@ -71,7 +71,7 @@ def executor(request):
 @pytest.mark.parametrize("chunksize", CHUNKS)
 @pytest.mark.parametrize("buffersize", [None, 2])
 def test_exceptions_among_results(executor, chunksize, buffersize):
-    """What a call raises is at its place, with the worker's traceback, and the others are there."""
+    """The exception of a call is at its place, with the worker's traceback, and the other results are there."""
     options = {"chunksize": chunksize, "buffersize": buffersize}
     results = list(executor.map(invert, [1, 0, 2, 0, 4], return_exceptions=True, **options))
     assert [type(result) for result in results] == [float, ZeroDivisionError, float, ZeroDivisionError, float]
@@ -84,7 +84,7 @@ def test_exceptions_among_results(executor, chunksize, buffersize):
 
 @pytest.mark.parametrize("chunksize", CHUNKS)
 def test_what_cannot_be_sent(chunksize):
-    """An argument or a result that cannot be pickled is the error of its call, and of no other of its chunk."""
+    """An argument or a result that cannot be pickled is the error of its call, and of no other call of its chunk."""
     with LowPriorityProcessPoolExecutor(2) as executor:
         for fn, arguments in ((fail_oddly, range(5)), (same, [0, 1, threading.Lock(), 3, 4])):
             results = list(executor.map(fn, arguments, chunksize=chunksize, return_exceptions=True))
@@ -94,7 +94,7 @@ def test_what_cannot_be_sent(chunksize):
 
 @pytest.mark.parametrize("chunksize", CHUNKS)
 def test_broken_pool(chunksize):
-    """What a broken pool has not done is an error each."""
+    """Each call that a broken pool has not made is an error."""
     with LowPriorityProcessPoolExecutor(1) as executor:
         results = list(executor.map(end_at, range(200), chunksize=chunksize, return_exceptions=True))
     assert len(results) == 200
@@ -104,14 +104,14 @@ def test_broken_pool(chunksize):
 
 @pytest.mark.parametrize("chunksize", [1, 2, "auto"])
 def test_timeout_is_raised(executor, chunksize, tmp_path):
-    """That the time for the results is over is no result."""
+    """A timeout of the results is raised, and is not one of the results."""
     results = executor.map(time.sleep, [0.5] * 2, chunksize=chunksize, timeout=0.05, return_exceptions=True)
     with pytest.raises(TimeoutError):
         next(results)
 
 
 def test_cancelled(tmp_path):
-    """What was cancelled is a CancelledError, as in asyncio.gather."""
+    """A cancelled call is a CancelledError, as in asyncio.gather."""
     with PriorityThreadPoolExecutor(1) as executor:
         begun, gate = threading.Event(), threading.Event()
 
@@ -128,7 +128,7 @@ def test_cancelled(tmp_path):
 
 @pytest.mark.parametrize("on_crash", ["break", "fail", "retry"])
 def test_result_that_cannot_be_unpickled(on_crash):
-    """A chunk's worker comes back when it has said all of it, and tells nobody else of it."""
+    """A worker is reused only after its whole chunk is read, so no later task gets one of the chunk's results."""
     with LowPriorityProcessPoolExecutor(1, on_crash=on_crash) as executor:
         results = list(executor.map(return_oddly, [os.getpid()] * 5, range(5), chunksize=5, return_exceptions=True))
         assert results[0] == 0
@@ -140,7 +140,7 @@ def test_result_that_cannot_be_unpickled(on_crash):
 
 @pytest.mark.parametrize("chunksize", [1, 3, "auto"])
 def test_cancelled_error_of_a_call(chunksize):
-    """It is that call's, and no reason to end the others."""
+    """A CancelledError that a call raises is its own, and does not end the others."""
     with LowPriorityProcessPoolExecutor(2) as executor:
         results = list(executor.map(cancel_at_two, range(20), chunksize=chunksize, return_exceptions=True))
         assert isinstance(results.pop(2), CancelledError)

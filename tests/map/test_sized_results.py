@@ -1,4 +1,4 @@
-"""Results tell how many they are."""
+"""The results of `map` have a length."""
 
 import operator
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.every_python
 
 @pytest.mark.parametrize("kind", [LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor])
 def test_size(kind):
-    """Results tell how many they are, if the inputs do."""
+    """The results have a length if the inputs have one."""
     with kind(2) as executor:
         for options in ({}, {"chunksize": "auto"}, {"buffersize": 2}):
             results = executor.map(abs, range(10), **options)
@@ -30,7 +30,7 @@ def test_size(kind):
 
 @pytest.mark.parametrize("chunksize", [1, "auto"])
 def test_size_of_strange_inputs(chunksize):
-    """An input that is used up, one that is too large to tell, one that does not know, one that says too little."""
+    """Inputs that are used up, or whose length is too large, unknown or too small, work."""
 
     class Strange(list):
         def __len__(self):
@@ -53,7 +53,7 @@ def test_size_of_strange_inputs(chunksize):
 
 @pytest.mark.parametrize("chunksize", [1, "auto"])
 def test_progress_bars(chunksize):
-    """Progress bars get their total."""
+    """Progress bars get the total."""
     tqdm, rich_progress = pytest.importorskip("tqdm"), pytest.importorskip("rich.progress")
     tqdm.tqdm.monitor_interval = 0  # no thread of its own
     with LowPriorityProcessPoolExecutor(2) as executor:

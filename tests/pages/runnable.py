@@ -11,7 +11,7 @@ _CONSOLE = re.compile(r"^```console\n\$ (?P<command>.*?)\n(?P<output>.*?)^```$",
 
 
 class Page:
-    """A page of the documentation, with files in it, and commands with what they print."""
+    """A page of the documentation, with its files, and its commands and their output."""
 
     def __init__(self, name):
         self.path = Path(__file__).parents[2] / "docs" / name
@@ -25,14 +25,14 @@ class Page:
             (folder / name).write_text(code, encoding="utf-8")
 
     def check(self):
-        """None of the page's blocks is left out."""
+        """Check that no block of the page is left out."""
         assert len(self.runs) == self.text.count("```console") > 0
         assert len(self.files) == self.text.count("```{code-block}") > 0
 
 
 def run(command, folder, **environment):
-    # As in a shell in which this environment is active. Open MPI wants to be asked twice by root, and to be told that
-    # there may be more ranks than cores.
+    # As in a shell in which this environment is active. Open MPI needs two variables to run as root, and one for more
+    # ranks than cores.
     places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     environment = {**os.environ, "PATH": places, **root, "OMPI_MCA_rmaps_base_oversubscribe": "1", **environment}

@@ -1,9 +1,10 @@
-"""The page "From your laptop to a cluster": its code runs as it is written, and prints what is written there."""
+"""The code on the page "From your laptop to a cluster" runs, and prints the output on the page."""
 
 import shutil
 
 import pytest
 
+from marks import thorough
 from runnable import Page, run
 
 PAGE = Page("cluster.md")
@@ -16,20 +17,26 @@ pytest.importorskip("scipy")
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with the page's files."""
+    """Return a folder with the page's files."""
     PAGE.write_files(tmp_path)
     return tmp_path
 
 
 def test_all_is_found():
-    """None of the page's blocks is left out."""
+    """No block of the page is left out."""
     PAGE.check()
     assert "```python" not in PAGE.text
 
 
-@pytest.mark.parametrize(("command", "output"), PAGE.runs, ids=[command for command, _ in PAGE.runs])
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        pytest.param(command, output, marks=[] if command == "python on_laptop.py" else thorough, id=command)
+        for command, output in PAGE.runs
+    ],
+)
 def test_command(command, output, folder):
-    """Each command prints what the page says."""
+    """Each command prints the output on the page."""
     if "dask" in command:
         pytest.importorskip("distributed")
     if command.startswith("mpiexec"):
@@ -39,8 +46,9 @@ def test_command(command, output, folder):
     assert run(command, folder) == output
 
 
+@thorough
 def test_preload(folder):
-    """The administrator's file makes Dask's workers low."""
+    """The administrator's file lowers the priority of Dask's workers."""
     pytest.importorskip("distributed")
     (folder / "check.py").write_text(
         "from distributed import Client, LocalCluster\n"
@@ -53,8 +61,9 @@ def test_preload(folder):
     assert run("python check.py", folder, DASK_CONFIG=str(folder / "nicefutures.yaml")) == "IDLE\n"
 
 
+@thorough
 def test_joblib(folder):
-    """What goes into `sitecustomize.py` makes joblib's workers low."""
+    """The code of `lower_joblib.py` lowers the priority of joblib's workers."""
     pytest.importorskip("joblib", minversion="1.5")
     (folder / "check.py").write_text(
         "import lower_joblib\n"

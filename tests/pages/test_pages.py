@@ -1,4 +1,4 @@
-"""What the pages promise is true."""
+"""The statements of the pages are true."""
 
 import functools
 import importlib.util
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from marks import thorough
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +48,7 @@ def test_picture_of_the_readme():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_nothing_made_is_in_a_page(page):
-    """A page asks for its results by a file of the repository; Sphinx puts them in, and fails if one is not there."""
+    """A page only names the files of its results; Sphinx inserts the results, and fails if a file is missing."""
     text = page.read_text(encoding="utf-8")
     assert "results:begin" not in text
     assert text.count("{results}") == len(ASKED.findall(text))
@@ -55,7 +57,7 @@ def test_nothing_made_is_in_a_page(page):
 
 
 def test_parts():
-    """A part is the verdict, a sentence or a table of its file; what is not there is answered with what is."""
+    """A part is the verdict, a sentence or a table of its file; the error for a missing part says what exists."""
     parts_of = functools.cache(RESULTS.compute_parts)
     assert RESULTS.find_part("quick.json", parts_of).startswith("- For products")
     assert "CPUs" in RESULTS.find_part("quick.json: the machine", parts_of)
@@ -66,8 +68,9 @@ def test_parts():
         RESULTS.find_part("none.json", parts_of)
 
 
+@thorough
 def test_made_once(tmp_path, monkeypatch):
-    """A report, its figures and parts are made of a file, and again only after a change."""
+    """A report, its figures and its parts are made from a file, and made again only after a change."""
     monkeypatch.setattr(RESULTS, "MADE", tmp_path)
     path = RESULTS.RESULTS / "changing.json"
     parts = RESULTS.make(path)
@@ -82,9 +85,10 @@ def test_made_once(tmp_path, monkeypatch):
     assert (report / "report.html").exists()
 
 
+@thorough
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_results(path):
-    """Every file of results follows the schema, is of a whole run, and tells nothing of its maker's folders."""
+    """Every file of results follows the schema, comes from a complete run, and names no private folders."""
     import jsonschema
 
     text = path.read_text(encoding="utf-8")
@@ -95,14 +99,14 @@ def test_results(path):
 
 
 def test_two_commands():
-    """The README has the two lines that run the main job and pass the tests."""
+    """The README has the two lines that run the benchmarks and the tests."""
     lines = [line.strip() for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
     assert 'python -m pip install -e ".[bench]" && python -m benchmarks' in lines
     assert 'python -m pip install -e ".[test]" && python -m pytest' in lines
 
 
 def test_no_platform_elsewhere():
-    """Only one package asks which system it is, in one place; its guards for type checkers aside."""
+    """Only `_system` asks which system this is, in its `__init__.py`, apart from guards for type checkers."""
     source = ROOT / "src" / "nicefutures"
     asking = [path for path in source.rglob("*.py") if "sys.platform" in path.read_text(encoding="utf-8")]
     assert asking

@@ -1,4 +1,4 @@
-"""What users read is plain English: none of the stiff phrases that readers had to read twice."""
+"""Texts for users are plain English, without the stiff phrases that readers had to read twice."""
 
 import ast
 import inspect
@@ -27,13 +27,13 @@ SOURCES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "benchmarks").rglob("*
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_pages(page):
-    """The README and the pages have none."""
+    """The README and the pages have no stiff phrases."""
     assert STIFF.findall(" ".join(page.read_text(encoding="utf-8").split())) == []
 
 
 @pytest.mark.parametrize("name", nicefutures.__all__)
 def test_docstrings(name):
-    """The public docstrings have none."""
+    """The public docstrings have no stiff phrases."""
     public = getattr(nicefutures, name)
     members = inspect.getmembers(public, inspect.isfunction) if inspect.isclass(public) else []
     for each in [public, *(member for called, member in members if called[0] != "_")]:
@@ -42,7 +42,7 @@ def test_docstrings(name):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_messages(path):
-    """No message, warning, help or title has one: no text of the source but docstrings, which are for its readers."""
+    """Messages, warnings, help and titles have no stiff phrases: no text of the source, except docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = {
         id(node.body[0].value)

@@ -1,4 +1,4 @@
-"""A script that imports NumPy, as users' do: its workers have a BLAS library before their initializer runs."""
+"""A script that imports NumPy, like a user's: its workers have a BLAS library before their initializer runs."""
 
 import json
 import multiprocessing

@@ -1,4 +1,4 @@
-"""What several tests of the process pool need."""
+"""Fixtures for several tests of the process pool."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from asking import LINUX
 
 @pytest.fixture
 def nothing_shared():
-    """No segment, no descriptor is left by the test."""
+    """Check that the test leaves no segment and no descriptor."""
     from leftovers import descriptors, ours, start_servers, wait_until_collected
 
     start_servers()

@@ -1,4 +1,4 @@
-"""What workers do with arrays, where a spawned worker can import it; and who has how much of the shared memory."""
+"""Tasks with arrays, which a spawned worker can import, and functions that measure the use of shared memory."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 
 from asking import LINUX
-from tasks import meet
+from tasks import meet, same  # noqa: F401 (other modules import both from here)
 
 MARK = "memfd:nicefutures"
 
@@ -18,18 +18,13 @@ class ArrayError(Exception):
     """An exception with an array."""
 
 
-def same(value):
-    """Return what comes in."""
-    return value
-
-
 def make(size, value=1.0):
-    """Return an array of that many bytes."""
+    """Return an array of `size` bytes."""
     return np.full(size // 8, value)
 
 
 def total(array):
-    """Return a number that all of the array has to do with."""
+    """Return the sum of all elements."""
     return float(np.sum(array))
 
 
@@ -39,34 +34,31 @@ def first_of(array, *_):
 
 
 def length(content, *_):
-    """Return how long it is."""
+    """Return the length of `content`."""
     return len(content)
 
 
 def write(array):
-    """Overwrite the task's own array; return what it was, and what it is."""
+    """Overwrite the task's own array; return its first element before and after, and whether it is writable."""
     before = float(array.flat[0])
     array[...] = -1
     return before, float(array.flat[0]), array.flags.writeable
 
 
 def fail(array):
-    """Raise with an array."""
+    """Raise an exception with an array."""
     raise ArrayError(array, {"again": array})
 
 
 def mapped(array):
-    """Return which shared memory this process has mapped: the files' numbers."""
+    """Return the inode numbers of the shared memory that this process has mapped."""
     assert array.nbytes
     with open("/proc/self/maps", encoding="utf-8") as maps:
         return {int(line.split()[4]) for line in maps if MARK in line}
 
 
 def proportional(array, folder, count):
-    """Read all of the array at the same time as others; return how much memory this process has, shared pages in part.
-
-    In bytes.
-    """
+    """Read all of the array while others do; return this process's memory in bytes, with its part of shared pages."""
     total(array)
     meet(folder, count)
     with open("/proc/self/smaps_rollup", encoding="utf-8") as rollup:
@@ -74,39 +66,41 @@ def proportional(array, folder, count):
 
 
 def become(uid):
-    """Become another user, who may not be allowed to import anything more from here."""
+    """Become another user, who may not be allowed to import from here, so import the modules for arrays first."""
+    from nicefutures._processes.transport import arrays, unpickling  # noqa: F401
+
     os.setuid(uid)
 
 
 def linger(array, seconds):
-    """Take some time; return the array."""
+    """Return the array after `seconds`."""
     time.sleep(seconds)
     return array
 
 
 def end_worker(array):
-    """Let the worker end in the middle of a task."""
+    """End the worker in the middle of a task."""
     os._exit(1)
 
 
 def shared(pid=None):
-    """Return how often a process has shared memory open or mapped: on Linux exactly, elsewhere all its handles."""
+    """Return how often a process has shared memory open or mapped, or the number of its handles if not on Linux."""
     process = psutil.Process(pid)
     if not LINUX:
         return process.num_handles()
     names = []
     for fd in os.listdir(f"/proc/{process.pid}/fd"):
-        with contextlib.suppress(FileNotFoundError):  # of this listing itself
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of this listing
             names.append(os.readlink(f"/proc/{process.pid}/fd/{fd}"))
     with open(f"/proc/{process.pid}/maps", encoding="utf-8") as maps:
         return sum(MARK in each for each in [*names, *maps])
 
 
 def mapped_and(array, number):
-    """Return the same, with an argument that map has."""
+    """Return the result of `mapped`, with another argument for `map`."""
     return mapped(array)
 
 
 def with_lock(array):
-    """Return an array beside something that cannot be pickled."""
+    """Return an array together with an object that cannot be pickled."""
     return [array, threading.Lock()]

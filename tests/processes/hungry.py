@@ -1,4 +1,4 @@
-"""Tasks that take so many bytes in one way or another, and what they leave in their worker."""
+"""Tasks that use a given number of bytes in different ways, and tasks that end or limit their worker."""
 
 import contextlib
 import ctypes
@@ -16,7 +16,7 @@ MIB = 2**20
 
 
 def product(size):
-    """A matrix product; with its factor it takes `size` bytes."""
+    """Compute a matrix product; together with its factor it takes `size` bytes."""
     import numpy as np
 
     side = int((size / 16) ** 0.5)
@@ -25,7 +25,7 @@ def product(size):
 
 
 def linalg(size):
-    """Import SciPy's linear algebra, and with it a BLAS library of its own, beside `size` bytes."""
+    """Import SciPy's linear algebra, with a BLAS library of its own, while `size` bytes are in use."""
     held = bytearray(size)
     import scipy.linalg
 
@@ -33,7 +33,7 @@ def linalg(size):
 
 
 def compiled(size):
-    """Compile a function, and let it look at `size` bytes."""
+    """Compile a function, and sum `size` bytes with it."""
     import numba
     import numpy as np
 
@@ -48,27 +48,27 @@ def compiled(size):
 
 
 def column(size):
-    """A data frame's column of `size` bytes."""
+    """Make a data frame with a column of `size` bytes."""
     import polars as pl
 
     return len(pl.DataFrame({"a": pl.arange(0, size // 8, eager=True)}).select(pl.col("a"))) == size // 8
 
 
 def threads(size):
-    """Ten threads that take `size` bytes together."""
+    """Take `size` bytes in total in ten threads."""
     with ThreadPoolExecutor(10) as executor:
         return sum(map(len, list(executor.map(bytearray, [size // 10] * 10)))) == size // 10 * 10
 
 
 def mapping(size):
-    """A private mapping, each page of which is written to."""
+    """Write to each page of a private mapping of `size` bytes."""
     with mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as mapped:
         mapped[:: mmap.PAGESIZE] = b"1" * len(mapped[:: mmap.PAGESIZE])
         return len(mapped) == size
 
 
 def idle_threads(count, size):
-    """Take `size` bytes while so many threads wait."""
+    """Take `size` bytes while `count` threads wait."""
     done = threading.Event()
     try:
         for _ in range(count):
@@ -79,7 +79,7 @@ def idle_threads(count, size):
 
 
 def thread_pool(count, held):
-    """Start a pool of threads, in what is left beside `held`, and leave it."""
+    """Use a pool of threads and leave it open; if `held` is given, fill the memory first."""
     taken = [bytearray(held)]
     with contextlib.suppress(MemoryError):
         while held:
@@ -88,7 +88,7 @@ def thread_pool(count, held):
 
 
 def import_in_full_memory(folder, size):
-    """Import a module that wants `size` bytes for itself."""
+    """Import a module that needs `size` bytes."""
     sys.path.insert(0, str(folder))
     import wants_memory
 
@@ -106,13 +106,13 @@ def raise_text(text):
 
 
 def abort():
-    """End the process as Rust and C++ do when they get no memory."""
-    faulthandler.disable()  # a forked worker has pytest's
+    """End the process as Rust and C++ do if they get no memory."""
+    faulthandler.disable()  # a forked worker inherits pytest's
     os.abort()
 
 
 def leave():
-    """End the process as OpenBLAS does when it gets no memory."""
+    """End the process as OpenBLAS does if it gets no memory."""
     ctypes.CDLL(None).exit(1)
 
 
@@ -123,7 +123,7 @@ def leave_at(number):
 
 
 def limit_myself(size):
-    """Set a limit, start a thread and load a library; return what the limit is then."""
+    """Set a limit, start a thread and load a library; return the limit after that."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_DATA, (size, resource.RLIM_INFINITY))
@@ -135,7 +135,7 @@ def limit_myself(size):
 
 
 def ask_subprocess():
-    """Return the soft limit here, in a subprocess, and there when that has lifted it."""
+    """Return the soft limit of this process, of a subprocess, and of the subprocess after it has lifted its limit."""
     import resource
 
     code = """

@@ -1,8 +1,9 @@
-"""What is left of shared memory."""
+"""Functions that find the shared memory and the descriptors that are left."""
 
 import functools
 import gc
 import multiprocessing
+import warnings
 
 import numpy as np
 import psutil
@@ -17,12 +18,12 @@ MB = 2**20
 
 
 def wait_until_collected(condition):
-    """Wait until something holds, after what the garbage collector has to do."""
+    """Wait until a condition holds, with a run of the garbage collector before each check."""
     wait_until(lambda: gc.collect() >= 0 and condition())
 
 
 def ours():
-    """Return how much shared memory this process and its children have open or mapped."""
+    """Return how often this process and its children have shared memory open or mapped."""
     this = psutil.Process()
     return sum(shared_of(process.pid) for process in [this, *this.children(recursive=True)])
 
@@ -35,14 +36,17 @@ def descriptors():
 
 @functools.cache
 def start_servers():
-    """Use every start method once, for what multiprocessing keeps after that."""
-    for method in METHODS:
-        with LowPriorityProcessPoolExecutor(1, multiprocessing.get_context(method)) as executor:
-            executor.submit(same, np.zeros(MB)).result()
+    """Use every start method once, because multiprocessing keeps some resources after that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the fork is intended
+        for method in METHODS:
+            with LowPriorityProcessPoolExecutor(1, multiprocessing.get_context(method)) as executor:
+                executor.submit(same, np.zeros(MB)).result()
 
 
 def shared_of(pid):
     try:
         return shared(pid) if LINUX else 0
-    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+    # PermissionError: the files of a zombie whose parent is gone belong to root, until its status is read.
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError, PermissionError):
         return 0

@@ -1,4 +1,4 @@
-"""What becomes of a task whose worker dies: every event in every state."""
+"""The verdict on a task whose worker dies: every event in every state."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from nicefutures._processes.attempt import Attempt, Exit, Phase, Policy, Verdict
 
 MODES = ("break", "fail", "retry")
 WORKERS = 4
-OF_STARTS = {Exit.FAILED, Exit.SILENT}  # what only a worker does that is not ready
+OF_STARTS = {Exit.FAILED, Exit.SILENT}  # only for a worker that is not ready
 WAYS = [each for each in Exit if each not in OF_STARTS]
 
 
@@ -20,25 +20,28 @@ def attempt_in(phase, on_crash):
     return attempt
 
 
-# What the first death of a worker means, for on_crash="break", "fail" and "retry".
+# The verdict on the first death of a worker, for on_crash="break", "fail" and "retry".
 FIRST = {
     Phase.STARTING: {
         Exit.KILLED: "resend resend resend",
+        Exit.TERMINATED: "break resend resend",
         Exit.OUT_OF_MEMORY: "resend resend resend",
         Exit.CRASHED: "break resend resend",
         Exit.LIMITED: "break resend resend",
         Exit.FAILED: "break break break",
         Exit.SILENT: "resend resend resend",
     },
-    Phase.UNREAD: dict.fromkeys(WAYS, "resend resend resend"),
+    Phase.UNREAD: dict.fromkeys(WAYS, "resend resend resend") | {Exit.TERMINATED: "break resend resend"},
     Phase.READ: {
         Exit.KILLED: "break raise resend",
+        Exit.TERMINATED: "break raise resend",
         Exit.OUT_OF_MEMORY: "break raise resend",
         Exit.CRASHED: "break raise resend",
         Exit.LIMITED: "raise raise resend",
     },
     Phase.BEGUN: {
         Exit.KILLED: "break raise resend",
+        Exit.TERMINATED: "break raise resend",
         Exit.OUT_OF_MEMORY: "break raise resend",
         Exit.CRASHED: "break raise resend",
         Exit.LIMITED: "raise raise resend",
@@ -54,7 +57,7 @@ CASES = [
 
 @pytest.mark.parametrize(("phase", "how", "on_crash", "verdict"), CASES)
 def test_first_death(phase, how, on_crash, verdict):
-    """The whole table."""
+    """The first death of a worker has the verdict of the table."""
     attempt = attempt_in(phase, on_crash)
     assert attempt.lost(how).name.lower() == verdict
     assert (attempt.verdict is None) == (verdict == "resend")
@@ -62,13 +65,13 @@ def test_first_death(phase, how, on_crash, verdict):
 
 
 def test_unread():
-    """A task that its worker had not read whole says nothing of it, although all of it was sent."""
+    """If a worker dies before it has read all of a sent task, the task is sent again."""
     attempt = attempt_in(Phase.READ, "break")
     assert attempt.lost(Exit.CRASHED, unread=True) is Verdict.RESEND
 
 
 def count_losses(attempt, how, *steps):
-    """Return how many workers a task may lose in this way, and the verdict on the last."""
+    """Return how many workers a task may lose in this way, and the verdict on the last loss."""
     count, verdict = 0, Verdict.RESEND
     while verdict is Verdict.RESEND:
         count += 1
@@ -79,7 +82,7 @@ def count_losses(attempt, how, *steps):
 
 
 def test_limits():
-    """No way to lose workers goes on for ever."""
+    """Every kind of repeated loss has a limit."""
     assert count_losses(attempt_in(Phase.STARTING, "retry"), Exit.CRASHED, "ready", "sent", "begun") == (
         3,
         Verdict.RAISE,
@@ -90,12 +93,12 @@ def test_limits():
         assert count > WORKERS
         assert verdict is Verdict.BREAK
         count, verdict = count_losses(attempt_in(Phase.STARTING, on_crash), Exit.KILLED, "ready")
-        assert count > WORKERS  # all that are idle may be dead
+        assert count > WORKERS  # all idle workers may be dead
         assert verdict is (Verdict.BREAK if on_crash == "break" else Verdict.RAISE)
 
 
 def test_crashes_of_each_call():
-    """A call of a chunk that has returned is not made again, and the next one has three crashes of its own."""
+    """A call of a chunk that has returned is not repeated, and the next call has its own count of crashes."""
     attempt = Attempt(Policy("retry", WORKERS))
     for first in range(1, 6):
         for _ in range(2):
@@ -109,16 +112,16 @@ def test_crashes_of_each_call():
     assert attempt.answer() is Verdict.RETURN
 
 
-@pytest.mark.parametrize("event", ["answer", "deadline", "stop"])
+@pytest.mark.parametrize("event", ["answer", "deadline"])
 def test_ends(event):
-    """Each has one verdict."""
+    """An answer and a deadline have one verdict each."""
     attempt = attempt_in(Phase.BEGUN, "retry")
     verdict = getattr(attempt, event)()
-    assert verdict.name == {"answer": "RETURN", "deadline": "TIME_OUT", "stop": "CANCEL"}[event]
+    assert verdict.name == {"answer": "RETURN", "deadline": "TIME_OUT"}[event]
 
 
 class Machine:
-    """A task that any worker may have, and lose, at any time."""
+    """A task whose workers may make progress or die at any time."""
 
     STEPS = ("ready", "sent", "begun", "part")
 
@@ -126,12 +129,12 @@ class Machine:
         self.attempt = Attempt(Policy(on_crash, WORKERS))
 
     def do(self, event, how, *, unread):
-        """Do what can be done just now; return the verdict if there is one."""
+        """Apply the event if it is possible now; return the verdict if there is one."""
         if event == "lost":
             if how in OF_STARTS and self.attempt.phase is not Phase.STARTING:
                 how = Exit.KILLED
             return self.attempt.lost(how, unread=unread)
-        if event in ("answer", "deadline", "stop"):
+        if event in ("answer", "deadline"):
             return getattr(self.attempt, event)()
         place = self.STEPS.index(event)
         if self.attempt.phase == place + 1 or (event == "part" and self.attempt.phase >= Phase.READ):
@@ -140,7 +143,7 @@ class Machine:
 
 
 EVENTS = st.tuples(
-    st.sampled_from((*Machine.STEPS, *Machine.STEPS, "lost", "lost", "answer", "deadline", "stop")),
+    st.sampled_from((*Machine.STEPS, *Machine.STEPS, "lost", "lost", "answer", "deadline")),
     st.sampled_from(Exit),
     st.booleans(),
 )
@@ -148,7 +151,7 @@ EVENTS = st.tuples(
 
 @given(st.sampled_from(MODES), st.lists(EVENTS, max_size=80))
 def test_any_events(on_crash, events):
-    """The first final verdict stays; no call is made again that is done; "break" sends nothing twice that was read."""
+    """The first final verdict stays, no finished call is repeated, and "break" resends no task that was read."""
     machine = Machine(on_crash)
     final, first = None, 0
     for event, how, unread in events:

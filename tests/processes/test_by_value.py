@@ -1,32 +1,39 @@
-"""Functions and classes that workers cannot find by their names."""
+"""Functions and classes that workers cannot find by name."""
 
+import contextvars
 import dataclasses
 import enum
 import functools
 import gc
+import inspect
+import logging
 import multiprocessing
+import os
 import pickle
+import random
 import sys
 import threading
 import types
+import typing
+import unittest.mock
 from concurrent.futures.process import BrokenProcessPool
 
 import cloudpickle
 import numpy as np
 import pytest
 
-from handing_over import same
-from marks import forks_beside_threads
+from marks import FRESH, METHODS, forks_beside_threads
 from nicefutures import LowPriorityProcessPoolExecutor
 from nicefutures._processes import naming
 from nicefutures._processes.transport.pickling import pickle_whole
 from patience import PATIENCE, wait_until
 from programs import run_python
-from tasks import hold_until
+from tasks import hold_until, same
 
 pytestmark = pytest.mark.every_python
 
 MB = 2**20
+variable = contextvars.ContextVar("variable")
 
 
 @pytest.fixture(params=["256 KiB", None], ids=["shared", "piped"])
@@ -36,7 +43,7 @@ def executor(context, request):
 
 
 def make():
-    """Return a class and functions that are local ones."""
+    """Return a local class, a local enumeration and a local function."""
 
     @dataclasses.dataclass
     class Point:
@@ -56,7 +63,7 @@ def make():
 
 
 def test_functions(executor):
-    """Lambdas, local functions, their partials, methods and decorators."""
+    """Lambdas, local functions, partials and decorated functions work."""
     offset = 10
 
     def add(number):
@@ -78,7 +85,7 @@ def test_functions(executor):
 
 
 def test_classes_come_back(executor):
-    """An instance that comes back is of the class that it was of, and that is as it was."""
+    """An instance that comes back is of its own class, and that class has not changed."""
     point_class, color, shift = make()
     point_class.note = "here"
     methods = dict(vars(point_class))
@@ -102,7 +109,7 @@ def test_classes_come_back(executor):
 
 
 def test_classes_of_workers(executor):
-    """What is defined in a worker comes as well, and is one class for all that have it."""
+    """A class that a task defines arrives as well, as one class for all its instances."""
 
     def define():
         class Mine:
@@ -117,8 +124,109 @@ def test_classes_of_workers(executor):
     assert type(executor.submit(same, found[0]).result(PATIENCE)) is type(found[0])
 
 
+class Equal(type):  # noqa: PLW1641
+    """A metaclass whose classes compare equal and have no hash."""
+
+    def __eq__(cls, other):
+        return isinstance(other, Equal)
+
+
+def test_classes_that_are_equal(executor):
+    """Each task gets its own class, although the classes compare equal."""
+    first, second = (Equal("Local", (), {"number": number}) for number in (1, 2))
+    assert executor.submit(lambda: first.number).result(PATIENCE) == 1
+    assert executor.submit(lambda: second.number).result(PATIENCE) == 2
+    found = executor.submit(lambda: [second, first]).result(PATIENCE)
+    assert found[0] is second
+    assert found[1] is first
+
+
+@functools.cache
+def cached(number):
+    return number
+
+
+UserId = typing.NewType("UserId", int)
+
+
+def singletons():
+    """Yield objects that exist once in a process."""
+    yield from (dataclasses.MISSING, dataclasses.KW_ONLY, dataclasses._HAS_DEFAULT_FACTORY, dataclasses._FIELD)
+    yield from (inspect.Parameter.empty, typing.Any, typing.NoReturn, ..., NotImplemented, unittest.mock.sentinel.mark)
+    yield from (np._NoValue, np.newaxis, np.ma.masked, np.random.mtrand._rand, random._inst, os.environ)
+    yield from (sys.stdout, sys.stderr, logging.getLogger(), logging.getLogger("mine"), variable, cached, UserId)
+
+
+def test_singletons_are_not_copied():
+    """A singleton that goes with a function by value arrives as the same object."""
+    for each in singletons():
+        function = pickle.loads(pickle_whole(lambda each=each: each))
+        assert function() is each
+
+
+def test_files_and_views_are_refused(tmp_path):
+    """An open text file and a memoryview are errors, as in the stdlib, and are not copied."""
+    with open(tmp_path / "file", "w+", encoding="utf-8") as file:
+        for each in (file, memoryview(b"abc")):
+            for obj in (each, lambda each=each: each):
+                with pytest.raises(TypeError, match="cannot pickle"):
+                    pickle_whole(obj)
+
+
+SESSION = """
+import contextvars, functools, multiprocessing, sys, typing
+from nicefutures import LowPriorityProcessPoolExecutor
+executor = LowPriorityProcessPoolExecutor(1, multiprocessing.get_context(sys.argv[1]))
+assert executor.submit(abs, -1).result() == 1  # the worker has started before what follows is defined
+UserId, P = typing.NewType("UserId", int), typing.ParamSpec("P")
+
+@functools.singledispatch
+def area(x): return 0
+
+@area.register
+def _(x: list): return sum(map(area, x))
+
+@area.register
+def _(x: int): return x
+
+@functools.lru_cache(maxsize=5, typed=True)
+def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+class Model:
+    @functools.cached_property
+    def grid(self): return [1, 2]
+
+    @functools.lru_cache
+    def times(self, n): return 2 * n
+
+var, other = contextvars.ContextVar("var", default=3), contextvars.ContextVar("other")
+
+def use(x: UserId, y: typing.Callable[P, int] = None): return var.get() + area(x) + fib(x) + other.get(5)
+
+def find(): return area, var, fib
+
+print(executor.submit(area, [1, [2, 3], 4]).result(), area([1, [2, 3], 4]))
+print(executor.submit(fib, 50).result(), fib(50), executor.submit(fib.cache_parameters).result())
+print(executor.submit(lambda: Model().grid + [Model().times(2)]).result(), list(executor.map(use, [1, 2])), use(2))
+found = executor.submit(find).result()
+print(found[0] is area, found[1] is var, found[2](7))
+executor.shutdown()
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_session(method):
+    """Functions and classes of a session work, also those that cloudpickle alone does not send."""
+    assert run_python(SESSION, method).splitlines() == [
+        "10 10",
+        "12586269025 12586269025 {'maxsize': 5, 'typed': True}",
+        "[1, 2, 4] [10, 11] 11",
+        "True True 13",
+    ]
+
+
 def test_errors_of_own_classes(executor):
-    """An exception class of that kind can be caught."""
+    """An exception of a local class can be caught."""
 
     class OwnError(Exception):
         pass
@@ -133,14 +241,14 @@ def test_errors_of_own_classes(executor):
 
 
 def test_class_defined_twice(executor):
-    """Each instance is of its own class."""
+    """Instances of two classes of the same name keep their own class."""
     first, second = make()[0], make()[0]
     found = executor.submit(same, [first(1), second(1)]).result(PATIENCE)
     assert [type(each) for each in found] == [first, second]
 
 
 def test_initializer(context):
-    """A local one, that lets the tasks find something of a local class."""
+    """A local initializer works, and tasks find its argument, which is of a local class."""
     point_class, _, _ = make()
 
     def begin(point):
@@ -154,6 +262,42 @@ def test_initializer(context):
         assert (type(found), found.x) == (point_class, 5)
 
 
+def test_initializer_that_a_worker_does_not_find(monkeypatch):
+    """If `workers` is the first to notice, the next worker gets the initializer by value, as after a task."""
+    module = types.ModuleType("only_here")
+    exec("def begin(): pass", vars(module))
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    with LowPriorityProcessPoolExecutor(1, FRESH[-1], initializer=module.begin) as executor:
+        pool = executor._check_out()[0].pool
+        pool.under_way.begin()
+        pool.prepare()  # a worker without a task
+        pool.under_way.end()
+        (process,) = executor._processes.values()
+        process.join(PATIENCE)
+        assert executor.workers() == []
+        assert executor.submit(abs, -1).result(PATIENCE) == 1
+
+
+@pytest.mark.parametrize("kind", [random.Random, np.random.default_rng, np.random.RandomState])
+@pytest.mark.parametrize("where", ["global", "variable"])
+def test_random_generators(kind, where):
+    """A random generator that goes with a function gives each call the same numbers, so there is one warning."""
+    if where == "global":
+        scope = {"__name__": "__main__", "generator": kind(0)}
+        exec("def draw(): return generator.random()", scope)
+        draw = scope["draw"]
+    else:
+        generator = kind(0)
+
+        def draw():
+            return generator.random()
+
+    with naming.pickling(naming.Names(None)):
+        with pytest.warns(RuntimeWarning, match="draw uses the random generator 'generator'"):
+            pickle_whole(draw)
+        pickle_whole(draw)
+
+
 def test_recursion(executor):
     """A local function may refer to itself."""
 
@@ -164,7 +308,7 @@ def test_recursion(executor):
 
 
 def test_pool_in_a_task(context):
-    """A local function of a local function, in a pool of the worker's own."""
+    """A local function can use a pool in its worker, with a local function."""
 
     def inner(number):
         return number + 1
@@ -180,7 +324,7 @@ def test_pool_in_a_task(context):
 
 
 class Counting:
-    """Counts how often it is pickled."""
+    """An object that counts how often it is pickled."""
 
     count = 0
 
@@ -191,7 +335,7 @@ class Counting:
 
 @pytest.mark.parametrize("chunksize", [1, 7, "auto"])
 def test_function_of_a_map_goes_once(context, chunksize):
-    """What a function refers to is pickled once for all its calls, and is one in each worker."""
+    """An object that a function refers to is pickled once for all its calls, and exists once in each worker."""
     big = np.ones(4 * MB // 8)
     counting = Counting()
 
@@ -208,8 +352,33 @@ def test_function_of_a_map_goes_once(context, chunksize):
         big[:] = 5
         for _ in range(6):
             assert [each[0] for each in executor.map(use, range(3))] == [5, 6, 7]
-        # Without the GIL an object may be there for a while after the last reference to it has gone.
+        # Without the GIL an object may exist for a while after its last reference is gone.
         assert len(executor._pool._free[0]._has) <= 3
+
+
+class State:
+    """A large object with a method."""
+
+    def __init__(self):
+        self.table, self.threads = bytes(MB), []
+
+    def __getstate__(self):
+        self.threads.append(threading.current_thread())
+        return {"table": self.table}
+
+    def plus(self, number):
+        return len(self.table) + number
+
+
+@pytest.mark.parametrize("kind", ["method", "partial"])
+def test_state_of_a_map_goes_once(kind):
+    """The object of a method or a partial is pickled once for a map, and not in the caller's thread."""
+    state = State()
+    function = state.plus if kind == "method" else functools.partial(State.plus, state)
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        assert list(executor.map(function, range(20), chunksize=1)) == [MB + number for number in range(20)]
+    assert len(state.threads) == 1
+    assert state.threads[0] is not threading.current_thread()
 
 
 def base_of(array):
@@ -219,7 +388,7 @@ def base_of(array):
 
 
 def test_arrays_of_a_function_are_shared(context):
-    """What is large among what a function refers to goes as any other array does: in a copy for all tasks."""
+    """A large array that a function refers to goes like any other array: in one copy for all tasks."""
     big = np.ones(4 * MB // 8)
 
     def use(_):
@@ -229,13 +398,13 @@ def test_arrays_of_a_function_are_shared(context):
         as_argument = executor.submit(base_of, big).result(PATIENCE)
         assert executor.submit(use, 0).result(PATIENCE) == as_argument
         assert set(executor.map(use, range(4))) == {as_argument}
-        with naming.pickling(is_main_known=True):
+        with naming.pickling(naming.Names(sys.modules["__main__"])):
             packing = executor._pool.plan.packing
             assert len(packing.pack((use, (0,), {}), executor._keeping.submitted()).data) < 10_000
 
 
 def test_function_of_a_map_after_a_crash(context, tmp_path):
-    """A worker that takes another's place gets it as well."""
+    """A worker that replaces another one gets the function as well."""
 
     def use(number):
         if number == 5 and not (tmp_path / "crashed").exists():
@@ -255,7 +424,7 @@ lock = threading.Lock()
 
 @pytest.mark.parametrize("share_min_size", ["256 KiB", None])
 def test_what_cannot_travel(share_min_size):
-    """The error says what it is, and what refers to it."""
+    """The error names the object that cannot be pickled, and the function that refers to it."""
     held = {"locks": [threading.Lock()]}
 
     def use():
@@ -278,7 +447,7 @@ def test_what_cannot_travel(share_min_size):
 
 
 def test_module_by_value(context, tmp_path, monkeypatch):
-    """What is registered with cloudpickle goes by value: a module under development, that workers have not."""
+    """A module registered with cloudpickle goes by value, such as one under development that workers do not have."""
     module = types.ModuleType("developed_just_now")
     exec("FACTOR = 3\ndef times(number):\n    return FACTOR * number\nclass Thing:\n    pass\n", vars(module))
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -303,7 +472,7 @@ def refuse():
 
 
 def test_pickles_and_does_not_unpickle(context):
-    """The task has the error, and the pool goes on."""
+    """An object that cannot be unpickled is an error of its task, and the pool continues."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:
         thing = NotBack()
         for error in (
@@ -317,13 +486,30 @@ def test_pickles_and_does_not_unpickle(context):
         assert list(executor.map(lambda each: each, range(3))) == [0, 1, 2]
 
 
+class Mistaken:
+    """Its unpickling raises the error that the import of a missing name raises."""
+
+    def __setstate__(self, state):
+        np.no_such_name  # noqa: B018
+
+    def __getstate__(self):
+        return {"some": "state"}
+
+
+def test_error_about_a_name_that_nothing_has(context):
+    """An error of the user's code is not taken for a name that workers lack: NumPy still goes by name."""
+    with LowPriorityProcessPoolExecutor(1, context) as executor:
+        assert "no_such_name" in str(executor.submit(type, Mistaken()).exception(PATIENCE))
+        assert executor.submit(np.sum, np.ones(5000)).result(PATIENCE) == 5000
+
+
 def test_import_is_light():
-    """The library for it is imported by who needs it."""
+    """The package cloudpickle is imported only when it is needed."""
     run_python("import sys, nicefutures; assert 'cloudpickle' not in sys.modules")
     code = """
 import sys
 from nicefutures import LowPriorityProcessPoolExecutor
-from handing_over import same
+from tasks import same
 def loaded(): return "cloudpickle" in sys.modules
 if __name__ == "__main__":
     import multiprocessing
@@ -336,14 +522,14 @@ if __name__ == "__main__":
 
 
 def test_pickle_of_a_function_is_the_stdlibs():
-    """What can be found by its name goes by its name."""
+    """A function that can be found by name goes by name."""
     from nicefutures._processes.transport.pickling import pickle_plain
 
     assert pickle_plain((same, (1,), {})) == pickle.dumps((same, (1,), {}), pickle.HIGHEST_PROTOCOL)
 
 
 def test_function_of_many_submits(context, tmp_path):
-    """Those that wait have it from one pickle, and what has changed since counts for those that come after."""
+    """Tasks that wait share one pickle of their function; tasks that are submitted later get its changes."""
     counting = Counting()
     factor = 1
 
@@ -362,11 +548,11 @@ def test_function_of_many_submits(context, tmp_path):
         factor = 2
         then = [executor.submit(use, number) for number in range(300)]
         assert [each.result(PATIENCE) for each in then] == list(range(0, 600, 2))
-        wait_until(lambda: not executor._keeping._kept)  # the last one is done in a moment
+        wait_until(lambda: not executor._keeping._kept)  # the last task ends in a moment
 
 
 def test_function_that_changes_meanwhile(context):
-    """A task never has what was before it was submitted."""
+    """A task never gets a state from before its submission."""
     state = {"version": 0}
 
     def use(version):
@@ -381,8 +567,9 @@ def test_function_that_changes_meanwhile(context):
 
 
 @forks_beside_threads
+@pytest.mark.asks_for_fork
 def test_fork_while_others_pickle():
-    """A worker that is forked meanwhile has no lock that another thread held."""
+    """A worker that is forked while another thread pickles has none of that thread's locks."""
 
     class Item:
         pass
@@ -393,18 +580,47 @@ def test_fork_while_others_pickle():
     over = threading.Event()
 
     def pickle_all_the_time():
-        with naming.pickling(is_main_known=True):
+        with naming.pickling(naming.Names(sys.modules["__main__"])):
             while not over.is_set():
                 pickle_whole(type("Item", (), {}))
 
-    threads = [threading.Thread(target=pickle_all_the_time) for _ in range(2)]
-    for thread in threads:
-        thread.start()
+    thread = threading.Thread(target=pickle_all_the_time)
+    thread.start()
     try:
-        for _ in range(4):
+        for _ in range(3):
             with LowPriorityProcessPoolExecutor(2, multiprocessing.get_context("fork")) as executor:
                 assert list(executor.map(use, [Item(), Item()])) == ["Item"] * 2
     finally:
         over.set()
-        for thread in threads:
-            thread.join()
+        thread.join()
+
+
+FORK_WITHIN_A_START = """
+import multiprocessing, os, sys, threading
+from nicefutures import LowPriorityProcessPoolExecutor
+
+class Arguments(list):
+    def __reduce__(self):  # in the middle of the start of a worker, to which they go
+        thread = threading.Thread(target=fork, daemon=True)
+        thread.start()
+        thread.join(10)
+        print(not thread.is_alive())
+        return list, (list(self),)
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+sys.argv = Arguments(sys.argv)
+with LowPriorityProcessPoolExecutor(1, {method!r}) as executor:
+    print(executor.submit(abs, -1).result())
+"""
+
+
+@forks_beside_threads
+@pytest.mark.parametrize("method", FRESH)
+def test_fork_while_a_worker_starts(method):
+    """The start of a worker, with or without the main module, holds no lock that a fork waits for."""
+    assert run_python(FORK_WITHIN_A_START.format(method=method)).split() == ["True", "1"]

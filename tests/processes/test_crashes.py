@@ -1,4 +1,4 @@
-"""A worker that dies costs a task, or nothing: `on_crash`."""
+"""`on_crash`: a worker that dies costs its task, or nothing."""
 
 import contextlib
 import functools
@@ -18,11 +18,10 @@ import psutil
 import pytest
 
 from asking import WINDOWS
-from handing_over import same
 from nicefutures import LowPriorityProcessPoolExecutor, WorkerCrashError
 from nicefutures._processes import attempt
 from patience import PATIENCE, wait_until
-from tasks import hold_until, identify
+from tasks import hold_until, identify, same
 
 MB = 2**20
 
@@ -52,7 +51,7 @@ def crash_if(*, tells):
 
 
 def crash_until(path, times):
-    """Crash so many times, and then return how often that was."""
+    """Crash `times` times, and then return the number of calls."""
     with open(path, "a", encoding="ascii") as file:
         file.write("x")
     if os.path.getsize(path) <= times:
@@ -70,7 +69,7 @@ def count_calls(path, number):
 
 WORDS = {
     "exit": "exit status 3",
-    "kill": "SIGTERM" if WINDOWS else "killed",  # multiprocessing's name for what TerminateProcess leaves
+    "kill": "SIGTERM" if WINDOWS else "killed",  # multiprocessing's name for the status that TerminateProcess leaves
     "segfault": "SIGSEGV",
 }
 HOW = ["exit", "kill", pytest.param("segfault", marks=pytest.mark.skipif(WINDOWS, reason="a signal"))]
@@ -79,7 +78,7 @@ HOW = ["exit", "kill", pytest.param("segfault", marks=pytest.mark.skipif(WINDOWS
 @pytest.mark.every_python
 @pytest.mark.parametrize("how", HOW)
 def test_fail(context, how):
-    """The task that crashes is lost, and says what it was and how that went; the other 59 are not."""
+    """Only the task that crashes is lost: its error names the task and the kind of crash. The other 59 return."""
     with LowPriorityProcessPoolExecutor(2, context, on_crash="fail") as executor:
         futures = [executor.submit(crash_at, number, 7, how) for number in range(60)]
         error = futures.pop(7).exception(PATIENCE)
@@ -96,7 +95,7 @@ def test_fail(context, how):
 
 @pytest.mark.every_python
 def test_status_of_windows():
-    """What Windows ends a process with is said in words."""
+    """The error explains the exit status of a crash on Windows in words."""
     with LowPriorityProcessPoolExecutor(1, on_crash="fail") as executor:
         error = executor.submit(os._exit, 0xC0000005 - 2**32).exception(PATIENCE)
     if WINDOWS:
@@ -108,16 +107,18 @@ def test_status_of_windows():
 
 @pytest.mark.every_python
 @pytest.mark.parametrize("times", [1, 2])
-def test_retry(context, tmp_path, times):
-    """A task whose worker dies runs again on another one."""
+def test_retry(context, tmp_path, times, caplog):
+    """A task whose worker dies runs again on another one, and the log says so."""
     with LowPriorityProcessPoolExecutor(2, context, on_crash="retry") as executor:
         future = executor.submit(crash_until, tmp_path / "crashes", times)
         assert list(executor.map(same, range(20))) == list(range(20))
         assert future.result(PATIENCE) == times + 1
+    assert len(caplog.messages) == times
+    assert all("crash_until died. " in each and each.endswith(" runs again.") for each in caplog.messages)
 
 
 def test_third_crash(context, tmp_path):
-    """A task that kills each worker is not run for ever."""
+    """A task that kills every worker runs three times only."""
     with LowPriorityProcessPoolExecutor(2, context, on_crash="retry") as executor:
         future = executor.submit(crash_until, tmp_path / "crashes", 100)
         assert isinstance(future.exception(PATIENCE), WorkerCrashError)
@@ -127,7 +128,7 @@ def test_third_crash(context, tmp_path):
 
 @pytest.mark.every_python
 def test_break(context):
-    """By default the pool breaks, as the standard library's."""
+    """By default the pool breaks, as the standard library's pool does."""
     with LowPriorityProcessPoolExecutor(2, context) as executor:
         error = executor.submit(crash, "exit").exception(PATIENCE)
         assert type(error) is BrokenProcessPool
@@ -138,7 +139,7 @@ def test_break(context):
 @pytest.mark.every_python
 @pytest.mark.parametrize(("chunksize", "buffersize"), [(1, None), (10, None), (100, 3), ("auto", None), ("auto", 3)])
 def test_map_with_retries(chunksize, buffersize, tmp_path):
-    """The results are as if nothing had happened, and what a chunk had done is not done again."""
+    """A retry makes the results of a map complete, and does not repeat the finished calls of a chunk."""
     with LowPriorityProcessPoolExecutor(2, on_crash="retry") as executor:
         call = functools.partial(count_calls, tmp_path)
         assert list(executor.map(call, range(40), chunksize=chunksize, buffersize=buffersize)) == list(range(40))
@@ -147,7 +148,7 @@ def test_map_with_retries(chunksize, buffersize, tmp_path):
 
 @pytest.mark.parametrize("chunksize", [1, 10, 100, "auto"])
 def test_map_without_retries(chunksize):
-    """One call is lost, and no other of its chunk."""
+    """Only the call that crashes is lost, and no other of its chunk."""
     with LowPriorityProcessPoolExecutor(2, on_crash="fail") as executor:
         call = functools.partial(crash_at, place=7, how="exit")
         results = list(executor.map(call, range(40), chunksize=chunksize, return_exceptions=True))
@@ -166,8 +167,8 @@ def end_process():
 
 @pytest.mark.parametrize("on_crash", ["fail", "retry"])
 def test_workers_that_die_while_they_start(context, on_crash, monkeypatch):
-    """Workers that cannot start are not tried for ever: the pool says why it is of no use."""
-    monkeypatch.setattr(attempt, "_MOST_LOST", 2)  # for they take their time
+    """If no worker can start, the pool gives up after some attempts, and says why."""
+    monkeypatch.setattr(attempt, "_MOST_LOST", 2)  # because each attempt takes time
     with LowPriorityProcessPoolExecutor(2, context, on_crash=on_crash, initializer=end_process) as executor:
         futures = [executor.submit(same, index) for index in range(4)]
         for future in futures:
@@ -178,7 +179,7 @@ def test_workers_that_die_while_they_start(context, on_crash, monkeypatch):
 @pytest.mark.parametrize("on_crash", ["fail", "retry"])
 @pytest.mark.parametrize("size", [0, 10 * MB])
 def test_killed_while_they_start(context, on_crash, size):
-    """What is killed from outside while it starts, or while it is being sent a task, is replaced."""
+    """A worker that is killed while it starts, or while it receives a task, is replaced."""
     with LowPriorityProcessPoolExecutor(2, context, on_crash=on_crash, share_min_size=None) as executor:
         futures = [executor.submit(len, bytes(size)) for _ in range(4)]
         for process in list(executor._processes.values()):
@@ -190,7 +191,7 @@ def test_killed_while_they_start(context, on_crash, size):
 
 @pytest.mark.parametrize("share_min_size", [None, "256 KiB"])
 def test_killed_while_it_sends(context, share_min_size):
-    """Half an answer is none."""
+    """If a worker is killed while it sends a result, the task runs again."""
     with LowPriorityProcessPoolExecutor(1, context, on_crash="retry", share_min_size=share_min_size) as executor:
         for delay in (0.01, 0.03, 0.06):
             pid = executor.submit(identify).result(PATIENCE)
@@ -202,7 +203,7 @@ def test_killed_while_it_sends(context, share_min_size):
 
 
 def test_killed_while_idle(context):
-    """One that had nothing to do is replaced, in all modes, and as often as it happens."""
+    """An idle worker that is killed is replaced, as often as that happens."""
     with LowPriorityProcessPoolExecutor(1, context, on_crash="fail") as executor:
         pids = set()
         for _ in range(4):
@@ -216,7 +217,7 @@ def test_killed_while_idle(context):
 
 @pytest.mark.every_python
 def test_initializer_that_fails(context):
-    """An initializer that raises breaks the pool, whatever is to happen with tasks."""
+    """An initializer that raises breaks the pool, whatever `on_crash` says about tasks."""
     with LowPriorityProcessPoolExecutor(2, context, on_crash="retry", initializer=int, initargs=("x",)) as executor:
         error = executor.submit(same, 1).exception(PATIENCE)
         assert isinstance(error, BrokenProcessPool)
@@ -224,7 +225,7 @@ def test_initializer_that_fails(context):
 
 
 class Storm(threading.Thread):
-    """Kills one worker after the other, until it is told to end."""
+    """A thread that kills one worker after the other, until the end of its block."""
 
     def __init__(self, executor, seed, interval):
         super().__init__()
@@ -249,9 +250,9 @@ class Storm(threading.Thread):
 
 
 def seconds_to_start(executor):
-    """Start a worker, and return how long that takes: on a busy machine some are to live long enough for a task."""
+    """Return how long a worker needs to start: even on a busy machine some workers must live long enough for a task."""
     began = time.monotonic()
-    executor.submit(sized, 1).result(PATIENCE)  # which has to import this module
+    executor.submit(sized, 1).result(PATIENCE)  # the worker imports this module for it
     return time.monotonic() - began
 
 
@@ -261,9 +262,9 @@ def sized(number):
 
 @pytest.mark.parametrize("tasks", [150, pytest.param(4000, marks=pytest.mark.soak)])
 def test_storm(context, tasks):
-    """All results are right and in order while one worker after the other is killed, and nothing is left."""
+    """While workers are killed one after the other, all results are correct and in order, and no descriptor is left."""
     this = psutil.Process()
-    with LowPriorityProcessPoolExecutor(1, context) as executor:  # for what multiprocessing keeps
+    with LowPriorityProcessPoolExecutor(1, context) as executor:  # opens the descriptors that multiprocessing keeps
         executor.submit(same, 1).result(PATIENCE)
     before = this.num_fds() if hasattr(this, "num_fds") else 0
     pool = LowPriorityProcessPoolExecutor(4, context, on_crash="retry", priority="normal")
@@ -278,7 +279,7 @@ def test_storm(context, tasks):
 @pytest.mark.every_python
 @pytest.mark.parametrize("count", [2, pytest.param(50, marks=pytest.mark.soak)])
 def test_shutdown_in_a_storm(context, count):
-    """A pool that is shut down while its workers are being killed comes to its end."""
+    """The shutdown of a pool ends, although its workers are being killed."""
     for seed in range(count):
         with (
             LowPriorityProcessPoolExecutor(4, context, on_crash="retry") as executor,
@@ -294,13 +295,13 @@ def test_shutdown_in_a_storm(context, count):
 
 @pytest.mark.parametrize("wrong", ["ignore", None, True, "Break"])
 def test_wrong_on_crash(wrong):
-    """An error says what is allowed."""
+    """The error names the allowed values."""
     with pytest.raises(ValueError, match="'break', 'fail' or 'retry'"):
         LowPriorityProcessPoolExecutor(1, on_crash=wrong)
 
 
 def test_forgotten_while_it_retries(context, tmp_path):
-    """A pool that nobody has any more still does what it was asked for."""
+    """A pool to which nothing refers any more still finishes its tasks."""
     gate = tmp_path / "gate"
     executor = LowPriorityProcessPoolExecutor(1, context, on_crash="retry")
     first = executor.submit(hold_until, gate)
@@ -314,9 +315,9 @@ def test_forgotten_while_it_retries(context, tmp_path):
 @pytest.mark.every_python
 @pytest.mark.parametrize("on_crash", ["break", "fail", "retry"])
 def test_error_keeps_nothing(on_crash):
-    """Who keeps an error for the night's report does not keep what the task was given."""
+    """A stored error does not keep the arguments of its task in memory."""
     with LowPriorityProcessPoolExecutor(1, on_crash=on_crash) as executor:
-        counter = Counter()  # which can be referred to weakly
+        counter = Counter()  # a Counter supports weak references
         gone = weakref.ref(counter)
         error = executor.submit(crash_with, counter).exception(PATIENCE)
         assert isinstance(error, BrokenProcessPool if on_crash == "break" else WorkerCrashError)
@@ -325,6 +326,6 @@ def test_error_keeps_nothing(on_crash):
 
 
 def test_keyword_of_the_users():
-    """A task's keywords are its own."""
+    """A task may have a keyword argument whose name the pool uses internally."""
     with LowPriorityProcessPoolExecutor(1, on_crash="fail") as executor:
         assert isinstance(executor.submit(crash_if, tells=True).exception(PATIENCE), WorkerCrashError)

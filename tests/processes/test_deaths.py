@@ -1,6 +1,7 @@
-"""Workers that die, are silent, or never become ready: each wait has an end, and nothing is lost that need not be."""
+"""Workers that die, are silent, or never become ready: every wait ends, and no task is lost without need."""
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -9,18 +10,17 @@ import sys
 import threading
 import time
 import warnings
-from concurrent.futures import CancelledError, as_completed, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 
 import pytest
 
-from handing_over import same
-from marks import posix_only
+from marks import METHODS, one_less, posix_only, thorough
 from nicefutures import LowPriorityProcessPoolExecutor
 from patience import PATIENCE, wait_until
 from programs import run_python
-from tasks import hold_until, identify
-
-MODES = ["break", "fail", "retry"]
+from tasks import hold_until, identify, same
 
 
 def run_script(path, *arguments):
@@ -30,10 +30,10 @@ def run_script(path, *arguments):
 
 
 @pytest.mark.every_python
-@pytest.mark.parametrize("on_crash", MODES)
+@pytest.mark.parametrize("on_crash", ["break", *(pytest.param(mode, marks=thorough) for mode in ("fail", "retry"))])
 @pytest.mark.parametrize("waits", [True, pytest.param(False, marks=posix_only)])  # see `End.receive`
 def test_all_idle_workers_are_killed(context, on_crash, waits):
-    """As the OOM killer does, which they volunteer for: they are replaced, and no task notices."""
+    """If all idle workers are killed, as by the OOM killer, which prefers them, they are replaced. No task fails."""
     with LowPriorityProcessPoolExecutor(4, context, on_crash=on_crash) as executor:
         for _ in range(2):
             assert list(executor.map(same, range(20), chunksize=1)) == list(range(20))
@@ -46,7 +46,7 @@ def test_all_idle_workers_are_killed(context, on_crash, waits):
 
 
 def sleep_at_first(path):
-    """Start for ever, if nobody has yet."""
+    """Take forever to start, in the first worker only."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
@@ -56,7 +56,7 @@ def sleep_at_first(path):
 
 @pytest.mark.every_python
 def test_stop_a_worker_that_starts(context, tmp_path):
-    """A task whose worker does not become ready can be stopped, and the next one has another worker."""
+    """A task whose worker does not become ready can be stopped, and the next task gets another worker."""
     path = tmp_path / "starts"
     with LowPriorityProcessPoolExecutor(1, context, initializer=sleep_at_first, initargs=(path,)) as executor:
         future = executor.submit(same, 1)
@@ -70,20 +70,69 @@ def test_stop_a_worker_that_starts(context, tmp_path):
 
 
 @pytest.mark.every_python
-@pytest.mark.parametrize("how", ["terminate_workers", "kill_workers", "shutdown"])
+@pytest.mark.parametrize("how", ["terminate_workers", "kill_workers", "shutdown", "shutdown without waiting"])
 def test_end_workers_that_start(context, how, tmp_path):
     """Nothing waits for a worker that does not become ready."""
     path = tmp_path / "starts"
     executor = LowPriorityProcessPoolExecutor(2, context, initializer=sleep_at_first, initargs=(path,))
     futures = [executor.submit(hold_until, path.with_suffix(".go")) for _ in range(5)]
     wait_until(path.exists)
-    if how == "shutdown":
+    wait_until(lambda: executor.tasks().running == 2)  # both workers have a task
+    if "shutdown" in how:
         (tmp_path / "starts.go").touch()
-        executor.shutdown(wait=True, cancel_futures=True)
+        executor.shutdown(wait=how == "shutdown", cancel_futures=True)
         assert any(future.cancelled() for future in futures)
     else:
         getattr(executor, how)()
     wait_until(lambda: all(future.done() for future in futures))
+
+
+@pytest.mark.every_python
+def test_cancel_futures_while_a_worker_starts(context, tmp_path, monkeypatch):
+    """As in the standard library, a worker that becomes ready does its task."""
+    monkeypatch.setattr("nicefutures._processes.executor._START", PATIENCE)
+    path = tmp_path / "ready"
+    executor = LowPriorityProcessPoolExecutor(1, context, initializer=hold_until, initargs=(path, None))
+    futures = [executor.submit(same, number) for number in range(3)]
+    wait_until(lambda: executor.workers() and futures[0].running())
+    with ThreadPoolExecutor(1) as other:
+        ending = other.submit(executor.shutdown, cancel_futures=True)
+        wait_until(futures[-1].cancelled)
+        path.touch()
+        ending.result()
+    assert futures[0].result() == 0
+    assert [future.cancelled() for future in futures[1:]] == [True, True]
+
+
+@posix_only  # on Windows a kill and a termination look the same
+@pytest.mark.every_python
+def test_terminated_while_it_starts(context, tmp_path):
+    """A worker that is terminated before it is ready breaks the pool, as in the standard library."""
+    path = tmp_path / "starts"
+    with LowPriorityProcessPoolExecutor(1, context, initializer=sleep_at_first, initargs=(path,)) as executor:
+        future = executor.submit(same, 1)
+        wait_until(path.exists)
+        next(iter(executor._processes.values())).terminate()
+        assert "SIGTERM" in str(future.exception(PATIENCE))
+        with pytest.raises(BrokenProcessPool):
+            executor.submit(same, 2)
+
+
+@pytest.mark.every_python
+@pytest.mark.parametrize("how", ["shutdown", "dropped", "both"])
+def test_used_up_after_the_end(how, tmp_path):
+    """A worker that has done its last task is replaced for the waiting tasks, also after the executor's end."""
+    executor = LowPriorityProcessPoolExecutor(1, max_tasks_per_child=1)
+    first = executor.submit(hold_until, tmp_path / "go")
+    others = [executor.submit(same, number) for number in range(2)]
+    if how != "dropped":
+        executor.shutdown(wait=False)
+    if how != "shutdown":
+        del executor
+        gc.collect()
+    (tmp_path / "go").touch()
+    first.result(PATIENCE)
+    assert [future.result(PATIENCE) for future in others] == [0, 1]
 
 
 SIGPIPE = """
@@ -115,9 +164,9 @@ if __name__ == "__main__":
 
 @posix_only
 @pytest.mark.every_python
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("method", one_less(METHODS))
 def test_sigpipe_at_its_default(method, tmp_path):
-    """Programs of the command line have it; they outlive their workers."""
+    """A program with the default action of SIGPIPE, as on the command line, survives the end of its workers."""
     path = tmp_path / "program.py"
     path.write_text(SIGPIPE)
     printed = run_script(path, method)
@@ -131,7 +180,7 @@ def test_sigpipe_at_its_default(method, tmp_path):
     ids=lambda options: "-".join(map(str, *options.items())),
 )
 def test_replacements_are_not_forked(options):
-    """Who asks for workers that are replaced gets a start method that threads do not harm; nothing warns."""
+    """A pool that replaces workers gets a start method that is safe beside threads, and nothing warns."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with LowPriorityProcessPoolExecutor(2, **options) as executor:
@@ -166,7 +215,7 @@ print("end")
 @posix_only
 @pytest.mark.every_python
 def test_silent_workers(tmp_path):
-    """A worker that does not run any code is replaced; three in a row are a reason to give up."""
+    """A worker that does not run any code is replaced; after three in a row the pool gives up."""
     (tmp_path / "two").mkdir()
     assert run_python(SILENT, "2", str(tmp_path / "two")).split("\n")[:2] == ["no error", "end"]
     (tmp_path / "three").mkdir()
@@ -175,11 +224,54 @@ def test_silent_workers(tmp_path):
     assert printed.endswith("end\n")
 
 
+SILENT_AND_IDLE = """
+import os, time
+from nicefutures import LowPriorityProcessPoolExecutor
+from nicefutures._processes import handle
+
+handle.alive_within = 0.5
+forks = []
+os.register_at_fork(before=lambda: forks.append(1), after_in_child=lambda: len(forks) == 2 and time.sleep(1000))
+with LowPriorityProcessPoolExecutor(2, "fork") as executor:
+    print(executor.submit(abs, -1).result())
+print("end")
+"""
+
+
 @posix_only
 @pytest.mark.every_python
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_status_for_two_threads(monkeypatch):
+    """Two threads that ask a fork server's process for its exit status at the same time get the same one."""
+    from multiprocessing import forkserver  # not on Windows
+
+    read = forkserver.read_signed
+
+    def read_slowly(fd):
+        time.sleep(0.1)
+        return read(fd)
+
+    with LowPriorityProcessPoolExecutor(1, "forkserver") as executor:
+        executor.submit(same, 1).result(PATIENCE)
+        (process,) = executor._processes.values()
+        monkeypatch.setattr(forkserver, "read_signed", read_slowly)
+        os.kill(process.pid, signal.SIGKILL)
+        connection.wait([process.sentinel])
+        with ThreadPoolExecutor(2) as threads:
+            assert list(threads.map(lambda _: process.exitcode, range(2))) == [-signal.SIGKILL] * 2
+
+
+@posix_only
+@pytest.mark.every_python
+def test_silent_worker_without_a_task():
+    """The end of a pool does not wait for a worker that does not run any code."""
+    assert run_python(SILENT_AND_IDLE) == "1\nend\n"
+
+
+@posix_only
+@pytest.mark.every_python
+@pytest.mark.parametrize("method", one_less(METHODS))
 def test_interrupted_while_a_worker_starts(method, nothing_shared, monkeypatch):
-    """Ctrl-C comes when the process is there: the pool has it, and ends it."""
+    """If Ctrl-C arrives when a worker's process has just started, the pool still has the process, and ends it."""
     begin = multiprocessing.process.BaseProcess.start
 
     def begin_interrupted(process):
@@ -199,7 +291,7 @@ def test_interrupted_while_a_worker_starts(method, nothing_shared, monkeypatch):
 
 @pytest.mark.every_python
 def test_stopped_future(context, tmp_path):
-    """It is cancelled, as any other, for all who wait for it."""
+    """A stopped future is cancelled, like any other, for all that wait for it."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:
 
         async def stop_it():
@@ -232,7 +324,7 @@ def test_stopped_future(context, tmp_path):
 
 
 def test_note_that_cannot_be_read(context, capsys):
-    """What a worker says besides, such as what it logs, may not be readable here: that costs no worker and no task."""
+    """A log record of a worker that cannot be unpickled in the parent costs no worker and no task."""
     hook, errors = sys.excepthook, []
     sys.excepthook = lambda *error: errors.append(error)
     try:
@@ -260,7 +352,7 @@ def log_strangely():
 
 
 def test_main_module_fails(tmp_path):
-    """The error says what has failed, and what to do."""
+    """The error names the exception of the main module and the remedy."""
     path = tmp_path / "program.py"
     path.write_text(
         "import sys, multiprocessing\n"
@@ -277,10 +369,66 @@ def test_main_module_fails(tmp_path):
 
 
 def test_children_of_a_process_that_is_gone():
-    """Its number may be that of another process by now: nothing is done to that one's children."""
+    """No children are found for a process that has ended, because another process may have its id by now."""
     from nicefutures._processes.ending import _children
 
     process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(0,))
     process.start()
     process.join()
     assert _children(process) == set()
+
+
+def see_parent():
+    parent = multiprocessing.parent_process()
+    parent.join(0.01)
+    return parent.pid, parent.is_alive()
+
+
+@posix_only
+@pytest.mark.every_python
+def test_descriptors_of_a_worker(context, nothing_shared):
+    """A worker needs two descriptors in its parent, and sees its parent like any process of multiprocessing."""
+    from leftovers import descriptors
+
+    there = []
+    for count in (1, 3):
+        with LowPriorityProcessPoolExecutor(count, context) as executor:
+            futures = [executor.submit(see_parent) for _ in range(count)]
+            assert {each.result(PATIENCE) for each in futures} == {(os.getpid(), True)}
+            there.append(descriptors() - 2 * len(executor._processes))
+    assert there[0] == there[1]
+
+
+NOWHERE = """
+import os, sys
+from nicefutures import LowPriorityProcessPoolExecutor
+
+if __name__ == "__main__":
+    if sys.argv[1] == "deleted":
+        os.mkdir(sys.argv[2])
+        os.chdir(sys.argv[2])
+        os.rmdir(sys.argv[2])
+    try:
+        with LowPriorityProcessPoolExecutor(1, sys.argv[3]) as executor:
+            print(executor.submit(abs, -1).result())
+    except OSError as error:
+        print(error)
+"""
+
+
+@posix_only
+@pytest.mark.parametrize(
+    ("what", "method", "said"),
+    [
+        ("deleted", "spawn", "change it with os.chdir"),
+        # Since 3.14 Python uses another directory in this case.
+        ("too long", "forkserver", "set TMPDIR, or pass mp_context=" if sys.version_info < (3, 14) else "1"),
+        ("too long", "spawn", "1"),
+    ],
+)
+def test_no_place_to_start_from(tmp_path, monkeypatch, what, method, said):
+    """If the working directory is gone, or that for temporary files has too long a name, the error names a remedy."""
+    (tmp_path / ("x" * 120)).mkdir()
+    (tmp_path / "program.py").write_text(NOWHERE)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("x" * 120)))
+    assert said in run_script(tmp_path / "program.py", what, tmp_path / "gone", method)

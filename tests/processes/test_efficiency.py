@@ -1,4 +1,4 @@
-"""Efficiency cores, where a system can be asked for them."""
+"""Efficiency cores, on systems where a program can request them."""
 
 import warnings
 
@@ -10,7 +10,7 @@ from tasks import identify
 
 @linux_only
 def test_efficiency_on_linux():
-    """Linux has no interface for it: nothing is set, and nothing is wrong."""
+    """Linux has no interface for efficiency cores: nothing is set, and nothing warns."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with LowPriorityProcessPoolExecutor(1, efficiency=True) as executor:
@@ -19,6 +19,6 @@ def test_efficiency_on_linux():
 
 @windows_only
 def test_efficiency_on_windows():
-    """EcoQoS is asked for; a Windows, or a Wine, that has none is named in a warning."""
+    """EcoQoS is requested; if Windows or Wine does not have it, the shortfall names it."""
     shortfall = backend.background.set_efficiency()
     assert shortfall is None or "EcoQoS" in shortfall.text

@@ -1,9 +1,10 @@
-"""What the engine promises when something goes wrong, and what its users may do beside it."""
+"""The guarantees of the engine if something goes wrong, and for programs that fork or register reducers."""
 
 import contextlib
 import gc
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,13 +17,12 @@ import psutil
 import pytest
 
 from asking import LINUX, WINDOWS
-from handing_over import same
-from marks import METHODS, forks, forks_beside_threads, posix_only
+from marks import FRESH, METHODS, SPARE, forks, forks_beside_threads, one_less, posix_only, thorough
 from nicefutures import LowPriorityProcessPoolExecutor
 from nicefutures._processes import pipes
 from patience import PATIENCE, wait_until
 from programs import environment, run_python
-from tasks import identify
+from tasks import identify, same
 from using import kill_myself
 
 LOCK = threading.Lock()
@@ -41,7 +41,7 @@ def raise_odd():
 
 
 class OddError(Exception):
-    """One that cannot be unpickled: it is called with one argument, and has two."""
+    """An exception that cannot be unpickled: it is called with one argument, and needs two."""
 
     def __init__(self, first, second):
         super().__init__(first)
@@ -49,7 +49,7 @@ class OddError(Exception):
 
 
 class NotHere:
-    """What cannot be unpickled in a worker."""
+    """An object that cannot be unpickled in a worker."""
 
     def __reduce__(self):
         return _find, ("no such thing",)
@@ -60,7 +60,7 @@ def _find(name):
 
 
 class NotBack:
-    """What can be unpickled in a worker, and not in its parent."""
+    """An object that can be unpickled in a worker, and not in its parent."""
 
     def __init__(self, pid=None):
         if pid is not None and pid == os.getpid():
@@ -75,7 +75,7 @@ def fail_to_begin():
     raise ValueError("no licence")
 
 
-# --- errors belong to the task that has them
+# --- errors belong to their task
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def fail_to_begin():
 )
 @pytest.mark.parametrize("share_min_size", [None, "256 KiB"])
 def test_errors_of_one_task(context, task, kind, text, share_min_size):
-    """What cannot be sent, in whatever direction, is an error of that task, which names the cause."""
+    """An object that cannot be sent, in either direction, is an error of its task, which names the cause."""
     with LowPriorityProcessPoolExecutor(2, context, share_min_size=share_min_size) as executor:
         futures = [executor.submit(*task) if index == 5 else executor.submit(same, index) for index in range(10)]
         error = futures.pop(5).exception(PATIENCE)
@@ -102,8 +102,53 @@ def test_errors_of_one_task(context, task, kind, text, share_min_size):
         assert executor.submit(same, 1).result(PATIENCE) == 1
 
 
+class DivergedError(Exception):
+    """An exception that cannot be unpickled."""
+
+    def __init__(self, field, residual):
+        super().__init__(f"residual {residual}")
+        self.field = field
+
+
+class WithLockError(Exception):
+    """An exception that cannot be pickled."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.lock = LOCK
+
+
+def solve(step):
+    if step == 7:
+        raise WithLockError("stopped at step 7")
+    raise DivergedError(bytes(step), 1e9)
+
+
+def locks(number):
+    return number, number, LOCK
+
+
+@pytest.mark.parametrize("share_min_size", [None, "256 KiB"])
+def test_errors_say_where(share_min_size):
+    """If an exception cannot be sent or unpickled, the error names it and its place; for a result, the function."""
+    with LowPriorityProcessPoolExecutor(1, share_min_size=share_min_size) as executor:
+        for step, text in (
+            (7, "stopped at step 7"),
+            (1, "test_engine.DivergedError"),
+            (10**6, "test_engine.DivergedError"),
+        ):
+            for results in (executor.map(solve, [step]), executor.map(solve, [step] * 2, chunksize=2)):
+                with pytest.raises((pickle.PicklingError, BrokenProcessPool), match=text) as caught:
+                    list(results)
+                assert "in solve" in str(caught.value.__cause__)
+        for results in (executor.map(locks, [1]), executor.map(locks, [1, 1], chunksize=2)):
+            with pytest.raises(TypeError, match="cannot pickle") as caught:
+                list(results)
+            assert caught.value.__notes__[-1] == "when serializing the result of test_engine.locks"
+
+
 def test_failing_initializer(context):
-    """A pool whose initializer fails says with what."""
+    """If the initializer fails, the error of the pool names its exception."""
     with LowPriorityProcessPoolExecutor(2, context, initializer=fail_to_begin) as executor:
         error = executor.submit(same, 1).exception(PATIENCE)
         assert isinstance(error, BrokenProcessPool)
@@ -114,7 +159,7 @@ def test_failing_initializer(context):
 
 
 def test_dead_worker(context):
-    """A worker that dies with a task breaks the pool, as in the standard library: nothing waits for ever."""
+    """A worker that dies with a task breaks the pool, as in the standard library, and nothing waits forever."""
     with LowPriorityProcessPoolExecutor(2, context) as executor:
         futures = [executor.submit(time.sleep, 0.05) for _ in range(4)]
         futures += [executor.submit(leave, 3), *(executor.submit(time.sleep, 0.05) for _ in range(4))]
@@ -128,7 +173,7 @@ def test_dead_worker(context):
 
 
 def test_idle_worker_that_dies(context):
-    """One that dies while it has nothing to do is replaced: it harmed nobody."""
+    """A worker that dies while it is idle is replaced, because no task was affected."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:
         first = executor.submit(identify).result(PATIENCE)
         process = executor._processes[first]
@@ -140,7 +185,7 @@ def test_idle_worker_that_dies(context):
 
 @pytest.mark.parametrize("size", [0, 10 * MB])
 def test_worker_that_dies_while_it_starts(context, size):
-    """One that has not taken its end of the pipe yet, on Windows, is noticed all the same; with a large task, too."""
+    """The death of a worker that, on Windows, has not taken its pipe yet is noticed, also with a large task."""
     with LowPriorityProcessPoolExecutor(2, context, share_min_size=None) as executor:
         futures = [executor.submit(len, bytes(size)) for _ in range(4)]
         for process in list(executor._processes.values()):
@@ -149,9 +194,9 @@ def test_worker_that_dies_while_it_starts(context, size):
             assert isinstance(future.exception(PATIENCE), BrokenProcessPool | None)
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "fork"])
+@pytest.mark.parametrize("method", one_less(FRESH))
 def test_main_module_that_cannot_be_imported(method, tmp_path):
-    """The error says what has failed, and what is most likely wrong."""
+    """The error names the import that has failed, and its most likely reason."""
     (tmp_path / "main.py").write_text(f"""
 import multiprocessing
 from nicefutures import LowPriorityProcessPoolExecutor
@@ -200,9 +245,9 @@ def compute():
     not (LINUX or WINDOWS), reason="elsewhere a worker that computes has to come to the end of its task"
 )
 @pytest.mark.parametrize("does", ["idle", "sleeping", "computing"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", one_less(METHODS))
 def test_killed_parent(method, does, tmp_path):
-    """Workers end with their parent, whatever they do, however it ends."""
+    """Workers end when their parent is killed, whatever they are doing."""
     script = tmp_path / "parent.py"
     script.write_text(PARENT, encoding="utf-8")
     parent = subprocess.Popen(
@@ -223,7 +268,7 @@ def _runs(pid):
 
 @posix_only
 def test_thread_that_ends(context):
-    """A pool that was first used in a thread which has ended goes on."""
+    """A pool still works after the thread that first used it has ended."""
     with LowPriorityProcessPoolExecutor(2, context) as executor:
         thread = threading.Thread(target=lambda: executor.submit(same, 1).result(PATIENCE))
         thread.start()
@@ -233,11 +278,11 @@ def test_thread_that_ends(context):
 
 
 def test_nothing_keeps_an_executor(context, tmp_path):
-    """It goes when nobody has it, and not when the garbage collector comes; in a script of one's own, too."""
+    """An executor is freed with its last reference, without the garbage collector, also in a script."""
     script = tmp_path / "script.py"
     script.write_text(f"""
 import gc, multiprocessing, weakref
-from handing_over import same
+from tasks import same
 from nicefutures import LowPriorityProcessPoolExecutor
 from patience import wait_until
 
@@ -262,13 +307,19 @@ if __name__ == "__main__":
 
 
 @forks
+@pytest.mark.asks_for_fork
 @pytest.mark.parametrize(
     ("method", "used"),
     # multiprocessing cannot use the fork server of a parent
-    [(method, used) for method in METHODS for used in (False, True) if (method, used) != ("forkserver", True)],
+    [
+        pytest.param(method, used, marks=[thorough] * (method == SPARE))
+        for method in METHODS
+        for used in (False, True)
+        if (method, used) != ("forkserver", True)
+    ],
 )
 def test_made_before_a_fork(method, used):
-    """A child may use an executor that its parent has made, and used or not, with large results as well."""
+    """A forked child may use an executor of its parent, used before or not, also for large results."""
     code = f"""
 import multiprocessing, os, sys, time
 import numpy as np
@@ -293,8 +344,9 @@ if __name__ == "__main__":
 
 
 @forks
+@pytest.mark.asks_for_fork
 def test_fork_while_calls_are_under_way(context):
-    """Children that are forked meanwhile keep nothing open."""
+    """Children that are forked during calls keep no pipe open."""
     with LowPriorityProcessPoolExecutor(2, context) as executor:
         futures = [executor.submit(time.sleep, 0.02) for _ in range(20)]
         children = []
@@ -315,11 +367,11 @@ def test_fork_while_calls_are_under_way(context):
                 os.waitpid(pid, 0)
 
 
-# --- what is registered, and when
+# --- reducers that are registered
 
 
 def test_import_before_numpy(context):
-    """What is registered with `copyreg` after the import counts."""
+    """A reducer that is registered with `copyreg` after the import applies."""
     pytest.importorskip("numpy")
     code = f"""
 import multiprocessing
@@ -333,7 +385,7 @@ if __name__ == "__main__":
 
 
 def test_registered_later(context):
-    """What is registered with multiprocessing between two tasks counts, for arguments; in a worker, for results."""
+    """A reducer that is registered with multiprocessing between two tasks applies to later arguments."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:
         assert executor.submit(same, 1).result(PATIENCE) == 1
         multiprocessing.reduction.ForkingPickler.register(_Registered, _reduce_registered)
@@ -359,9 +411,9 @@ def _value_of(registered):
 # --- the end
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "fork"])
+@pytest.mark.parametrize("method", one_less(FRESH))
 def test_forgotten_with_one_task_per_worker(method):
-    """An executor that replaces its workers, and is forgotten, does what it was asked for."""
+    """An executor that replaces its workers finishes its tasks, even if nothing refers to it any more."""
     executor = LowPriorityProcessPoolExecutor(2, multiprocessing.get_context(method), max_tasks_per_child=1)
     futures = [executor.submit(same, index) for index in range(6)]
     del executor
@@ -370,19 +422,19 @@ def test_forgotten_with_one_task_per_worker(method):
 
 
 def test_forgotten_while_an_error_is_kept(context):
-    """An error that somebody keeps does not keep the workers."""
+    """A stored error does not keep the workers."""
     executor = LowPriorityProcessPoolExecutor(1, context)
     futures = [executor.submit(int, "x"), executor.submit(same, threading.Lock()), executor.submit(NotBack)]
     errors = [future.exception(PATIENCE) for future in futures]
     pids = list(executor._processes)
     del executor
-    for pid in pids:  # asked of the system: multiprocessing's processes are to be joined by one thread
+    for pid in pids:  # ask the system, because only one thread may join a process of multiprocessing
         wait_until(lambda pid=pid: not psutil.pid_exists(pid))
     assert None not in errors[:2]
 
 
 def test_functions_that_cannot_be_pickled_at_the_end(context):
-    """They do not keep a pool from ending."""
+    """Functions that cannot be pickled do not keep a pool from ending."""
     executor = LowPriorityProcessPoolExecutor(2, context)
     lock = threading.Lock()
     futures = [executor.submit(lambda: lock) for _ in range(50)]
@@ -409,20 +461,20 @@ def test_shutdown_in_a_callback(context):
 
 @posix_only
 def test_unused_pool(context):
-    """An executor that nobody uses has nothing open."""
+    """An executor without tasks has nothing open."""
     before = psutil.Process().num_fds()
     with LowPriorityProcessPoolExecutor(2, context):
         assert psutil.Process().num_fds() <= before
 
 
 @posix_only
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", one_less(METHODS))
 def test_no_more_descriptors(method):
-    """Where a worker cannot be started, the tasks that need one fail with the reason, and nothing hangs."""
+    """If a worker cannot be started, the tasks that need one fail with the reason, and nothing hangs."""
     code = f"""
 import multiprocessing, os, resource
 from concurrent.futures import wait
-from handing_over import same
+from tasks import same
 from nicefutures import LowPriorityProcessPoolExecutor
 
 if __name__ == "__main__":
@@ -450,7 +502,7 @@ if __name__ == "__main__":
 
 
 def test_large_messages(context):
-    """What is larger than a pipe's buffer goes through it."""
+    """Messages that are larger than a pipe's buffer arrive."""
     with LowPriorityProcessPoolExecutor(2, context, share_min_size=None) as executor:
         for data in (bytes(MB), "é" * MB, list(range(10**6))):
             assert executor.submit(same, data).result(PATIENCE) == data
@@ -461,7 +513,7 @@ def send_at_most(size):
 
 
 def test_messages_in_parts(context, monkeypatch):
-    """What is larger than a system takes at once, 4 GiB on Windows, goes in parts."""
+    """A message that is larger than the system takes at once, 4 GiB on Windows, goes in parts."""
     monkeypatch.setattr(pipes, "most_bytes", 1000)
     with LowPriorityProcessPoolExecutor(
         1, context, initializer=send_at_most, initargs=(1000,), share_min_size=None
@@ -474,10 +526,10 @@ def test_messages_in_parts(context, monkeypatch):
 @pytest.mark.parametrize("seconds", [2, *(pytest.param(seconds, marks=pytest.mark.soak) for seconds in (20, 200))])
 @pytest.mark.parametrize(
     "method",
-    [pytest.param(method, marks=forks_beside_threads if method == "fork" else ()) for method in METHODS],
+    [pytest.param("fork", marks=forks_beside_threads), *one_less(FRESH)] if "fork" in METHODS else METHODS,
 )
 def test_soak(method, seconds):
-    """Random tasks, errors, cancels, forks and ends of pools from several threads: all right, and nothing is left."""
+    """Random tasks, kills, stops, time limits, Ctrl-C, forks, logs, pauses, priorities, ends of pools, in threads."""
     program = os.path.join(os.path.dirname(__file__), "soak_main.py")
     arguments = [sys.executable, "-W", "ignore::DeprecationWarning", program, method, str(seconds), "7"]
     subprocess.run(arguments, check=True, env=environment(), timeout=seconds + PATIENCE)

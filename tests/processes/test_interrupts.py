@@ -1,7 +1,9 @@
-"""Ctrl-C in a terminal: it goes to the program and all its workers."""
+"""Signals: Ctrl-C, which goes to the program and all its workers, and others that the program handles."""
 
+import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,11 +11,12 @@ import time
 import psutil
 import pytest
 
-from handing_over import same
-from marks import METHODS, posix_only
-from nicefutures import LowPriorityProcessPoolExecutor
+from marks import METHODS, one_less, posix_only
+from nicefutures import LowPriorityProcessPoolExecutor, WorkerCrashError
+from nicefutures._processes import handle
 from patience import PATIENCE, wait_until
 from programs import environment
+from tasks import same
 
 pytestmark = posix_only
 
@@ -57,7 +60,7 @@ if __name__ == "__main__":
 
 
 def announce(seconds):
-    os.write(1, f"{os.getpid()}\n".encode())  # at once, whoever else writes
+    os.write(1, f"{os.getpid()}\n".encode())  # in one piece, because other workers write as well
     time.sleep(seconds)
     return os.getpid()
 
@@ -78,18 +81,18 @@ def start(program, *arguments):
 
 
 def read_pids(process):
-    """Return the ids that two workers have said."""
+    """Return the ids that two workers have printed."""
     pids = set()
     while len(pids) < 2:
         pids |= {int(pid) for pid in process.stdout.readline().split()}
     return pids
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", one_less(METHODS))
 @pytest.mark.parametrize("does", ["idle", pytest.param("busy", marks=pytest.mark.every_python)])
 @pytest.mark.parametrize("how", ["with", "without"])
 def test_end_of_the_program(method, does, how):
-    """One traceback, and nothing is left, whatever was waiting."""
+    """Ctrl-C ends the program with one traceback, and no worker is left."""
     process = start(PROGRAM, method, does, how)
     pids = read_pids(process)
     time.sleep(0.2)
@@ -103,9 +106,9 @@ def test_end_of_the_program(method, does, how):
 
 
 @pytest.mark.every_python
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", one_less(METHODS))
 def test_pool_can_be_used_afterwards(method):
-    """Who catches it, as a notebook does, goes on with the same pool and the same workers."""
+    """A program that catches Ctrl-C, such as a notebook, can still use the pool and its workers."""
     process = start(GOES_ON, method)
     read_pids(process)
     time.sleep(0.2)
@@ -116,20 +119,20 @@ def test_pool_can_be_used_afterwards(method):
 
 
 @pytest.mark.every_python
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", one_less(METHODS))
 def test_while_workers_start(method):
-    """One that is not there yet says nothing either."""
+    """A worker that is still starting prints no traceback either."""
     process = start(PROGRAM, method, "busy", "with")
     wait_until(lambda: psutil.Process(process.pid).children(recursive=True))
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=PATIENCE)
-    # The fork server may be interrupted itself, before it can do something about that.
+    # The fork server may be interrupted itself, before it ignores the signal.
     assert errors.count("Traceback") <= (2 if method == "forkserver" else 1)
 
 
 @pytest.mark.every_python
 def test_task_may_catch_it(context, tmp_path):
-    """A signal to one worker is its task's."""
+    """A task can catch a signal to its worker."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:
         future = executor.submit(catch, tmp_path / "runs")
         wait_until((tmp_path / "runs").exists)
@@ -142,7 +145,7 @@ def test_task_may_catch_it(context, tmp_path):
 
 @pytest.mark.every_python
 def test_idle_worker_does_not_mind(context):
-    """Nor does one that has nothing to do."""
+    """An idle worker ignores SIGINT."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:
         executor.submit(same, 1).result(PATIENCE)
         (pid,) = executor._processes
@@ -150,3 +153,84 @@ def test_idle_worker_does_not_mind(context):
             os.kill(pid, signal.SIGINT)
         assert executor.submit(same, 1).result(PATIENCE) == 1
         assert list(executor._processes) == [pid]
+
+
+@pytest.fixture
+def handling():
+    """Return a function that installs a signal handler of the program until the end of the test."""
+    before = {}
+
+    def handle_with(number, handler):
+        before.setdefault(number, signal.signal(number, handler))
+
+    yield handle_with
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def leave(number, frame):
+    sys.exit(7)
+
+
+def crash(path):
+    wait_until((path / "runs").exists)
+    os._exit(3)
+
+
+@pytest.mark.every_python
+@pytest.mark.parametrize("handler", [leave, lambda *_: None], ids=["exits", "takes note"])
+def test_handler_of_the_program(handler, handling, tmp_path):
+    """A forked worker inherits the handler. If the pool breaks, its task still ends soon, with a BrokenProcessPool."""
+    handling(signal.SIGTERM, handler)
+    with LowPriorityProcessPoolExecutor(2, "fork") as executor:
+        running = executor.submit(catch, tmp_path / "runs")
+        assert "exit status 3" in str(executor.submit(crash, tmp_path).exception(PATIENCE))
+        assert "exit status 3" in str(running.exception(PATIENCE))
+
+
+@pytest.mark.every_python
+def test_wakeup_of_the_program(handling):
+    """A forked worker's signals are not written to the program's wakeup descriptor, which asyncio uses."""
+    handling(signal.SIGTERM, lambda *_: None)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        before = signal.set_wakeup_fd(theirs.fileno())
+        try:
+            with LowPriorityProcessPoolExecutor(1, "fork") as executor:
+                executor.submit(signal.raise_signal, signal.SIGTERM).result(PATIENCE)
+        finally:
+            signal.set_wakeup_fd(before)
+        with pytest.raises(BlockingIOError):
+            ours.recv(1)
+
+
+@pytest.mark.asks_for_fork
+@pytest.mark.every_python
+def test_handler_of_asyncio():
+    """A forked worker drops asyncio's handler, which does nothing without its loop: SIGTERM ends the worker at once."""
+
+    async def ask():
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, list)
+        with LowPriorityProcessPoolExecutor(1, "fork") as executor:
+            handler = await loop.run_in_executor(executor, signal.getsignal, signal.SIGTERM)
+        loop.remove_signal_handler(signal.SIGTERM)
+        return handler
+
+    assert asyncio.run(ask()) == signal.SIG_DFL
+
+
+@pytest.mark.every_python
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_no_exit_status(method, handling, monkeypatch):
+    """A program that ignores SIGCHLD never learns how a worker ended: the error says so, and nothing waits for it."""
+    handling(signal.SIGCHLD, signal.SIG_IGN)
+    monkeypatch.setattr(handle, "_PATIENCE", 10 * PATIENCE)
+    with LowPriorityProcessPoolExecutor(1, method, on_crash="fail") as executor:
+        for _ in range(3):
+            error = executor.submit(os._exit, 3).exception(PATIENCE)
+            assert type(error) is WorkerCrashError
+            assert "exit status is unknown, because this program ignores SIGCHLD" in str(error)
+        assert len(executor._pool._ended) <= 1

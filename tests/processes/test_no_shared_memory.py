@@ -1,4 +1,4 @@
-"""Large buffers arrive where shared memory is not to be had, too."""
+"""Large buffers also arrive where shared memory is not available."""
 
 import json
 import os
@@ -24,7 +24,7 @@ MB = 2**20
 
 @linux_only
 def test_no_memory():
-    """Where nothing can be written to shared memory, all goes through the pipe (here the files' size is limited)."""
+    """If shared memory cannot be written, all data go through the pipe (here the size of files is limited)."""
     found = json.loads(
         run_python(
             """
@@ -49,7 +49,7 @@ if __name__ == "__main__":
 
 @linux_only
 def test_no_descriptors():
-    """The same where no more files can be opened."""
+    """If no more files can be opened, all data go through the pipe."""
     found = run_python(
         """
 import os, resource
@@ -79,7 +79,7 @@ if __name__ == "__main__":
 
 @linux_only
 def test_small_dev_shm():
-    """A /dev/shm of 64 MB is no limit: 1 GB of arrays goes through."""
+    """A /dev/shm of 64 MB is no limit: 1 GB of arrays arrives."""
     code = """
 import numpy as np, os
 from handing_over import same, make, total
@@ -111,8 +111,35 @@ if __name__ == "__main__":
 
 
 @linux_only
+def test_file_of_another():
+    """In a pid namespace with the outer /proc, an id names another process there, whose files are not opened."""
+    memory = backend.sharing.find_shared_memory()
+    segment, other = memory.create(MB), memory.create(MB)
+    with pytest.raises(FileNotFoundError):
+        memory.open((*segment.address[:2], *other.address[2:]))
+    code = """
+import numpy as np, os
+from handing_over import make, total
+from nicefutures import LowPriorityProcessPoolExecutor
+if __name__ == "__main__":
+    assert os.getpid() < 10
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        assert list(executor.map(total, [np.ones(10**6)] * 10)) == [10**6] * 10
+        assert executor.submit(make, 10**6).result()[-1] == 1
+    print("done")
+"""
+    if shutil.which("unshare") is None or os.geteuid() != 0:
+        pytest.skip("not allowed to make a namespace")
+    command = ["unshare", "--pid", "--fork", sys.executable, "-c", code]
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if "unshare" in ended.stderr:
+        pytest.skip("not allowed to make a namespace")
+    assert ended.stdout.strip() == "done", ended.stderr
+
+
+@linux_only
 def test_other_user():
-    """A worker that may not look into its parent gets the memory handed over."""
+    """A worker that may not open its parent's files gets the memory from the parent."""
     if os.geteuid() != 0:
         pytest.skip("may not become another user")
     array = np.ones(MB)

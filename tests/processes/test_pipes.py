@@ -1,7 +1,8 @@
-"""Messages between a worker and its parent, however the system cuts them."""
+"""Messages between a worker and its parent arrive, however the system splits them."""
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -11,17 +12,17 @@ import pytest
 
 from asking import WINDOWS
 from nicefutures._processes import pipes
-from nicefutures._processes.pipes import End, PosixEnd, end_of
+from nicefutures._processes.pipes import End, PosixEnd, end_of, open_pipe
 
 pytestmark = pytest.mark.every_python
 
-KINDS = [End] if WINDOWS else [End, PosixEnd]
+KINDS = [End] if WINDOWS else [PosixEnd]
 posix_only = pytest.mark.skipif(WINDOWS, reason="Windows' pipes know messages")
 
 
 @pytest.fixture
 def connections():
-    pair = multiprocessing.Pipe()
+    pair = open_pipe(multiprocessing)
     yield pair
     for each in pair:
         each.close()
@@ -32,9 +33,33 @@ def write_all(fd, data):
         data = data[os.write(fd, data) :]
 
 
+@posix_only
+def test_fork_while_an_end_is_opened():
+    """A process that another thread forks meanwhile has no copy of the end, which would hide that it was closed."""
+    ends = []
+    is_open, is_forking = threading.Event(), threading.Event()
+
+    def open_end():
+        with pipes.opening:
+            ends.extend(open_pipe(multiprocessing))
+            is_open.set()
+            is_forking.wait(0.2)  # the fork waits for this thread, so the event is not set
+            pipes.keep_from_children(end_of(ends[0]))
+
+    thread = threading.Thread(target=open_end)
+    thread.start()
+    is_open.wait()
+    pid = os.fork()
+    if not pid:
+        os._exit(0 if ends[0].fileno() < 0 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    thread.join()
+    pipes.close(ends[1])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_messages(kind, connections):
-    """Of all sizes, each as it was sent, in order; several may be there at once."""
+    """Messages of all sizes arrive unchanged and in order, also if several are in the pipe at once."""
     short = [0, 1, 7, 8, 9, 200]
     there, here = map(kind, connections)
     for size in short:
@@ -50,10 +75,31 @@ def test_messages(kind, connections):
     sender.join()
 
 
-def test_parts(connections, monkeypatch):
-    """Windows takes 4 GiB at once."""
+@posix_only
+def test_message_that_is_cut_off(connections):
+    """If a signal's handler interrupts a message, none follows, because it would be read as the rest of the first."""
+    there, here = map(PosixEnd, connections)
+
+    def leave(number, frame):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, leave)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(TimeoutError):
+            there.send(1, bytes(10**7))  # more than the pipe has room for
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(OSError, match="descriptor"):
+        there.send(2, b"")
+    with pytest.raises(EOFError):
+        here.receive()
+
+
+def test_parts(monkeypatch):
+    """A message is sent in parts, because Windows takes at most 4 GiB at once."""
     monkeypatch.setattr(pipes, "most_bytes", 10)
-    there, here = map(End, connections)
+    there, here = map(End, multiprocessing.Pipe())
     monkeypatch.setattr(pipes, "_SHORT", 10)
     for size in (9, 10, 11, 25):
         there.send(1, bytes(size))
@@ -63,7 +109,7 @@ def test_parts(connections, monkeypatch):
 @posix_only
 @pytest.mark.parametrize("size", [0, 3, 70_000])
 def test_crumbs(connections, size):
-    """A message that comes in pieces, the one after it in the same piece as its end."""
+    """A message may arrive in pieces, and its last piece may begin the next message."""
     raw, here = connections[0].fileno(), PosixEnd(connections[1])
     data = b"".join((len(each) | 7 << 56).to_bytes(8, "little") + each for each in (b"a" * size, b"b" * 5))
 
@@ -82,7 +128,7 @@ def test_crumbs(connections, size):
 @posix_only
 @pytest.mark.parametrize("count", [0, 3, 8, 10, 50_000])
 def test_half_a_message(connections, count):
-    """Who dies while it sends leaves an end, and no message."""
+    """If a sender dies during a message, the reader gets an EOFError, and no message."""
     here = PosixEnd(connections[1])
     write_all(connections[0].fileno(), ((10**5).to_bytes(8, "little") + bytes(10**5))[:count])
     connections[0].close()
@@ -91,13 +137,13 @@ def test_half_a_message(connections, count):
 
 
 def test_end_of(connections):
-    """Each system's own."""
+    """Each system has its own kind of end."""
     assert type(end_of(connections[0])) is KINDS[-1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_closed_end(kind, connections):
-    """It is of no use to anybody, and its number is not used again."""
+    """A closed end raises an OSError, and does not use its old number any more."""
     here = kind(connections[1])
     here.close()
     for use in (lambda: here.send(1, b""), lambda: here.send(1, bytes(10**5)), here.receive):
@@ -107,7 +153,7 @@ def test_closed_end(kind, connections):
 
 @posix_only
 def test_unread(connections):
-    """Who ends without having read all of it says so."""
+    """If an end is closed with unread data, the other end gets a ConnectionResetError on Linux."""
     there, here = map(PosixEnd, connections)
     there.send(1, b"unread")
     here.close()
@@ -121,10 +167,10 @@ def test_unread(connections):
 def test_sigpipe(size):
     """A program that has SIGPIPE at its default action survives a worker's end."""
     program = f"""
-        import multiprocessing, signal
-        from nicefutures._processes.pipes import end_of
+        import signal
+        from nicefutures._processes.pipes import end_of, open_pipe
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        there, here = multiprocessing.Pipe()
+        there, here = open_pipe(None)
         end = end_of(there)
         here.close()
         try:

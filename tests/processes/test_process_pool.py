@@ -1,4 +1,4 @@
-"""Every thread of every worker is at its level, and nobody else."""
+"""Every thread of every worker has the priority, and no other process has it."""
 
 import multiprocessing
 import os
@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from asking import LINUX, PROCESS, ask_threads, report, send_levels
-from marks import METHODS, linux_only
+from marks import FRESH, linux_only, one_less
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityWarning, ProcessPriority
 from nicefutures._levels import Shortfall
 from patience import PATIENCE
@@ -24,7 +24,7 @@ every_level = pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.n
 
 @every_level
 def test_level(context, level):
-    """Workers are at the level under every start method."""
+    """Workers have the priority under every start method."""
     with LowPriorityProcessPoolExecutor(2, context, priority=level) as executor:
         for pid, levels in executor.map(report, [0.05] * 6):
             assert pid != os.getpid()
@@ -32,21 +32,35 @@ def test_level(context, level):
             assert set(ask_threads(pid)) == {PROCESS[level]}
 
 
+@linux_only
+def test_only_lowers():
+    """Workers of a program with a lower priority keep it, even if they may be raised."""
+    run_python("""
+import os
+from asking import report
+from nicefutures import LowPriorityProcessPoolExecutor
+
+os.nice(19)
+with LowPriorityProcessPoolExecutor(1, "fork", priority="below_normal") as executor:
+    assert {nice for _, nice, _ in executor.submit(report).result()[1]} == {19}
+""")
+
+
 @pytest.mark.parametrize("on_denied", ["warn", "raise", "ignore"])
 @pytest.mark.parametrize("priority", ["idle", "Below_Normal"])
 def test_priority_by_name(priority, on_denied):
-    """The level may be given by name, whatever is to happen if it cannot be had."""
+    """The priority may be given by name, with any `on_denied`."""
     with LowPriorityProcessPoolExecutor(1, priority=priority, on_denied=on_denied) as executor:
         assert set(executor.submit(report).result()[1]) == {PROCESS[ProcessPriority[priority.upper()]]}
 
 
 def test_default():
-    """The default is IDLE."""
+    """The default priority is IDLE."""
     with LowPriorityProcessPoolExecutor(1) as executor:
         assert set(executor.submit(report).result()[1]) == {PROCESS[ProcessPriority.IDLE]}
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "fork"])
+@pytest.mark.parametrize("method", one_less(FRESH))
 def test_servers_stay(method):
     """Only the workers are lowered: neither this process, nor the fork server, nor the resource tracker."""
     context = multiprocessing.get_context(method)
@@ -80,7 +94,7 @@ def test_initializer_runs_at_the_level():
 
 @linux_only
 def test_threads_that_come_up_meanwhile():
-    """No thread is left behind although the process makes threads all the time while it is lowered."""
+    """Every thread is lowered, although the process starts threads all the time."""
     code = """
 import threading, time
 from asking import ask_threads
@@ -102,20 +116,21 @@ for _ in range(20):
 
 
 def test_failures_are_told(context):
-    """What the workers of a pool lack reaches the parent as one warning, before a result does, on every platform."""
+    """The parent warns once, before the first result, about settings that its workers lack, on every platform."""
     executor = LowPriorityProcessPoolExecutor(2, context)
-    executor._demands = executor._demands._replace(group=Shortfall("IDLE", "NORMAL", "a test", "None."))
+    demands = executor._settings.demands._replace(group=Shortfall("IDLE", "NORMAL", "a test", "None."))
+    executor._settings = executor._settings._replace(demands=demands)
     with pytest.warns(PriorityWarning, match="Could not set IDLE: a test") as log:
         executor.submit(abs, -1).result()
     with warnings.catch_warnings(action="error", category=PriorityWarning), executor:
         list(executor.map(abs, range(10)))
-    # From 3.12 on, Python warns of forks beside threads too.
+    # Since 3.12 Python warns of forks beside threads too.
     ours = [warning for warning in log if isinstance(warning.message, PriorityWarning)]
     assert [(warning.filename, warning.message.remedy) for warning in ours] == [(__file__, "None.")]
 
 
 def test_import_is_light():
-    """Neither the import nor an initializer pulls in what a worker would have to pay for."""
+    """Neither the import nor `set_process_priority` loads a heavy library, which each worker would pay for."""
     code = """
 import sys
 import nicefutures
@@ -128,7 +143,7 @@ print(*sorted({"numpy", "scipy", "rich", "psutil", "asyncio", "threadpoolctl"} &
 
 
 def test_executors_are_light():
-    """Neither importing the library nor an executor without the need for them imports what is heavy."""
+    """The import and simple executors load no heavy library."""
     printed = run_python("""
 import sys
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor

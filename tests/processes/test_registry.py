@@ -1,20 +1,27 @@
-"""The registry of workers, with workers that are no processes."""
+"""The registry of workers, with fake workers that are not processes."""
 
+import concurrent.futures
 import contextlib
+import errno
 import itertools
 import multiprocessing
+import os
 import random
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 
+from nicefutures import ProcessPriority
 from nicefutures._processes import pool as registry
 from nicefutures._processes.handle import State
 from nicefutures._processes.pool import Pool
-from nicefutures._processes.task import StoppedError, Task
+from nicefutures._processes.task import StoppedError, Task, Threads
+from nicefutures._processes.worker_main import OnStart
 from patience import PATIENCE
 
 WIDTH = 3
@@ -24,21 +31,46 @@ class FakeProcess:
     numbers = itertools.count(1000)
 
     def __init__(self):
-        self.pid, self.exitcode = next(self.numbers), None
+        self.pid, self.exitcode = next(self.numbers), 0  # with a status, the pool finds it ended at once
 
     def join(self, timeout=None):
-        self.exitcode = 0
+        pass
 
     terminate = join
 
 
+class Demands(NamedTuple):
+    priority: ProcessPriority
+
+
+class Start(NamedTuple):
+    context: Any
+    demands: Demands
+    on_start: OnStart
+
+
+class Plan(NamedTuple):
+    """The part of a plan that a pool needs."""
+
+    start: Start
+    max_tasks: int | None
+    warn: Callable[..., object]
+    warned: list[Any]
+    max_workers: int = WIDTH
+    packing: Any = SimpleNamespace(entered=contextlib.nullcontext, announce=lambda _: None)
+    at_rest: Callable[[], None] = bool
+    at_end: tuple[Any, ...] = ()
+
+
 class FakeWorker:
-    """What a pool needs of a worker; it starts slowly, and sometimes not."""
+    """The part of a worker that a pool needs; it starts slowly, and sometimes fails to start."""
 
     chance = random.Random(1)
+    is_held = asks = is_still = False
+    level = ProcessPriority.IDLE
     there: set["FakeWorker"]
 
-    def __init__(self):
+    def __init__(self, at_wait):
         self.state, self.process, self.report = State.STARTING, None, None
         self.tasks, self.is_spent = 0, False
 
@@ -60,21 +92,20 @@ class FakeWorker:
 
     close = stop = finish
 
+    def join(self):
+        pass
+
 
 @pytest.fixture
 def make(monkeypatch):
-    """Return what makes a pool of such workers."""
+    """Return a function that makes a pool of fake workers."""
     monkeypatch.setattr(registry, "Worker", FakeWorker)
     FakeWorker.there = set()
-    pools = []
+    pools, warned = [], []
 
     def make_pool(max_tasks=None):
-        start = SimpleNamespace(context=multiprocessing.get_context("spawn"), demands=None)
-        packing = SimpleNamespace(entered=contextlib.nullcontext, announce=lambda _: None)
-        plan = SimpleNamespace(
-            start=start, max_workers=WIDTH, max_tasks=max_tasks, packing=packing, at_rest=lambda: None, at_end=[]
-        )
-        pools.append(Pool(plan))
+        start = Start(multiprocessing.get_context("spawn"), Demands(ProcessPriority.IDLE), OnStart(None, ()))
+        pools.append(Pool(Plan(start, max_tasks, warned.append, warned)))
         return pools[-1]
 
     yield make_pool
@@ -84,10 +115,22 @@ def make(monkeypatch):
 
 
 def lease(pool, task):
-    """Lease a worker, whatever its start is like."""
+    """Lease a worker; if its start fails, try again."""
     while True:
         with contextlib.suppress(BlockingIOError, KeyboardInterrupt):
             return pool.lease(task)
+
+
+def test_levels_while_a_worker_starts(make):
+    """A worker that starts at a lower priority than the pool has in the end is replaced after its task."""
+    pool = make()
+    worker = lease(pool, Task(None))
+    pool.set_level(ProcessPriority.NORMAL)
+    pool.set_level(ProcessPriority.BELOW_NORMAL)
+    assert worker.is_spent
+    pool.set_level(ProcessPriority.IDLE)
+    assert not worker.is_spent
+    pool.give_back(worker)
 
 
 def test_many_threads(make):
@@ -136,21 +179,54 @@ def test_many_threads(make):
     assert {worker.pid for worker in pool._free} == set(pool.processes)
 
 
+class ScarceWorker(FakeWorker):
+    """A worker of a system that gives at most `most` processes."""
+
+    most = 1
+
+    def start(self, start, lifeline):
+        if len(self.there) >= self.most:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        self.process = FakeProcess()
+        self.there.add(self)
+
+
+def test_no_more_workers(make, monkeypatch):
+    """If the system gives fewer workers than wanted, tasks wait for one of them; without any worker they fail."""
+    monkeypatch.setattr(registry, "Worker", ScarceWorker)
+    pool = make()
+    worker = pool.lease(Task(None))
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(pool.lease, Task(None))
+        while not pool._waiting:
+            time.sleep(0.001)
+        pool.give_back(worker)
+        assert waiting.result(PATIENCE) is worker
+    assert pool.plan.warned[0].text.startswith(
+        "Could not fully set max_workers=3: Too many open files. It is now at max_w"
+    )
+    worker.finish()
+    pool.lose(worker)
+    monkeypatch.setattr(ScarceWorker, "most", 0)
+    with pytest.raises(OSError, match=r"No worker process could be started: Too many open files\. .*\(ulimit -n\)"):
+        pool.lease(Task(None))
+
+
 def test_stopped_before_its_lease(make):
-    """A task that was stopped gets no worker, and the worker stays."""
+    """A task that was stopped gets no worker, and none starts for it."""
     pool = make()
     task = Task(None)
     task.stop()
     with pytest.raises(StoppedError):
         lease(pool, task)
     assert not pool._leased
-    assert len(pool._free) == 1
+    assert not pool._free
 
 
 def test_broken_while_somebody_waits(make):
-    """Who waits for a worker learns that there will be none."""
+    """A thread that waits for a worker gets an error when the pool breaks."""
     pool = make()
-    pool._starting = WIDTH  # all are being started by others
+    pool._starting = WIDTH  # other threads are starting all workers
     errors = []
 
     def wait():
@@ -170,7 +246,7 @@ def test_broken_while_somebody_waits(make):
 
 
 def test_verdict_of_a_task():
-    """The first one who says what becomes of a task wins, and only that one ends its worker."""
+    """The first thread that sets the verdict of a task wins, and only this thread ends the worker."""
 
     class Worker:
         stops = 0
@@ -196,3 +272,18 @@ def test_verdict_of_a_task():
             thread.join(PATIENCE)
         assert results == [not settled] * 2
         assert worker.stops == (0 if settled else 1)
+
+
+@pytest.mark.every_python
+def test_stopped_at_once():
+    """A task that is stopped before `submit` has returned is cancelled, and its future says so."""
+
+    def stop():
+        raise StoppedError
+
+    with Threads(2) as threads:
+        for future in [threads.submit(stop) for _ in range(300)]:
+            with pytest.raises(concurrent.futures.CancelledError):
+                future.result()
+            assert future.cancelled()
+        assert threads.submit(abs, -1).result() == 1

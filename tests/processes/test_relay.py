@@ -1,16 +1,18 @@
-"""What a worker logs and warns of reaches the parent, if asked for."""
+"""Log records and warnings of workers reach the parent with `forward_logs`."""
 
 import atexit
 import logging
 import os
+import signal
 import threading
 import warnings
 
 import pytest
 
-from handing_over import same
+from marks import posix_only
 from nicefutures import LowPriorityProcessPoolExecutor
 from patience import PATIENCE, wait_until
+from tasks import same
 
 pytestmark = pytest.mark.every_python
 
@@ -42,7 +44,7 @@ def warn_oddly():
 
 
 class OddWarning(UserWarning):
-    """One that cannot be pickled."""
+    """A warning that cannot be pickled."""
 
 
 def begin():
@@ -50,7 +52,7 @@ def begin():
 
 
 def test_records(context, caplog):
-    """Records come with the worker's id, their text made, in the order in which they were logged."""
+    """Records arrive in the order in which they were logged, with the worker's id and their complete text."""
     with LowPriorityProcessPoolExecutor(1, context, forward_logs=True, initializer=begin) as executor:
         pid = executor.submit(log, "number %d", 7).result(PATIENCE)
         assert [record.getMessage() for record in caplog.records] == [
@@ -66,21 +68,21 @@ def test_records(context, caplog):
 
 
 def test_level(context, caplog):
-    """The level of the parent's root logger counts."""
+    """Workers use the level of the parent's root logger."""
     with caplog.at_level(logging.DEBUG), LowPriorityProcessPoolExecutor(1, context, forward_logs=True) as executor:
         executor.submit(log, "number %d", 7).result(PATIENCE)
     assert "not this" in caplog.messages
 
 
 def test_off_by_default(context, caplog):
-    """Nothing comes unless it is asked for."""
+    """By default no record arrives."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:
         executor.submit(log, "number %d", 7).result(PATIENCE)
     assert caplog.records == []
 
 
 def test_warnings(context):
-    """A warning is shown once, and not once from each worker."""
+    """A warning is shown once, and not once for each worker."""
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
         with LowPriorityProcessPoolExecutor(
@@ -95,14 +97,26 @@ def test_warnings(context):
     assert any("lock" in text for _, text in told)
 
 
+def test_filters():
+    """The parent's filters apply to workers' warnings; one that they make an error is shown, as it has no task."""
+    for action, is_shown in (("ignore", False), ("error", True)):
+        with warnings.catch_warnings(record=True) as shown:
+            warnings.simplefilter("always")
+            warnings.filterwarnings(action, category=DeprecationWarning, module=__name__)
+            options = {"forward_logs": True, "initializer": warnings.simplefilter, "initargs": ("always",)}
+            with LowPriorityProcessPoolExecutor(1, "spawn", **options) as executor:
+                executor.submit(warn, 0).result(PATIENCE)
+        assert any(str(warning.message) == "an old way" for warning in shown) == is_shown
+
+
 def test_wrong_flag():
-    """An error says what is allowed."""
+    """The error names the allowed values."""
     with pytest.raises(TypeError, match="forward_logs must be True or False"):
         LowPriorityProcessPoolExecutor(1, forward_logs=1)
 
 
 class OddRecord(logging.LogRecord):
-    """One of somebody's own."""
+    """A record of a user's own class."""
 
 
 def log_own_record():
@@ -112,7 +126,7 @@ def log_own_record():
 
 
 def test_own_records(caplog):
-    """They arrive, and the answer is the answer."""
+    """Records of a user's own class arrive, and do not affect the results of tasks."""
     with LowPriorityProcessPoolExecutor(1, forward_logs=True) as executor:
         assert executor.submit(log_own_record).result(PATIENCE) == 1
         assert executor.submit(same, 2).result(PATIENCE) == 2
@@ -120,7 +134,7 @@ def test_own_records(caplog):
 
 
 def test_loggers_with_handlers_of_their_own(context):
-    """What one handles goes to its handler here, once, and not to a copy in the worker."""
+    """A record of such a logger goes once to its handler in the parent, and not to a copy in the worker."""
     records = []
     logger = logging.getLogger("of.a.task")
     handler = logging.Handler()
@@ -137,7 +151,7 @@ def test_loggers_with_handlers_of_their_own(context):
 
 
 def log_at_the_end(path):
-    """Log when the worker has come to its end, and open files in between, which get the number of its pipe."""
+    """Log while the worker exits, after opening files that may get the number of its closed pipe."""
 
     def log():
         files = [open(path / f"file-{number}", "wb", buffering=0) for number in range(20)]  # noqa: SIM115
@@ -150,8 +164,31 @@ def log_at_the_end(path):
     threading.Thread(target=lambda: (threading.main_thread().join(), log())).start()
 
 
+def log_in_a_handler(count):
+    """Log in a signal's handler that comes in the middle of other records."""
+    seen = []
+
+    def tick(*_):
+        seen.append(logging.getLogger("ticking").warning("tick"))
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+
+    signal.signal(signal.SIGALRM, tick)
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
+    while len(seen) < count:
+        logging.getLogger("working").warning("work")
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return len(seen)
+
+
+@posix_only
+def test_log_in_a_signal_handler():
+    """A handler may log while the task is sending another record."""
+    with LowPriorityProcessPoolExecutor(1, forward_logs=True) as executor:
+        assert executor.submit(log_in_a_handler, 300).result(PATIENCE) >= 300
+
+
 def test_log_after_the_end(context, tmp_path):
-    """What a worker logs when its pipe is closed goes nowhere, and least of all into another file."""
+    """A record that is logged after the worker's pipe is closed is dropped, and never written to another file."""
     with LowPriorityProcessPoolExecutor(1, context, forward_logs=True) as executor:
         executor.submit(log_at_the_end, tmp_path).result(PATIENCE)
     wait_until((tmp_path / "done").exists)

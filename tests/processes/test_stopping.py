@@ -1,4 +1,4 @@
-"""A task can be stopped: by hand, by its time limit, and with all others."""
+"""A task can be stopped: by hand, by its time limit, and together with all others."""
 
 import functools
 import math
@@ -10,15 +10,16 @@ import threading
 import time
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from handing_over import same
 from marks import posix_only
 from nicefutures import LowPriorityProcessPoolExecutor
+from nicefutures._processes import handle
 from patience import PATIENCE, wait_until
-from tasks import hold_until
+from tasks import hold_until, same
 
 
 def spin(path):
@@ -34,7 +35,7 @@ def sleep(path):
 
 def compute(path):
     path.touch()
-    return sum(range(10**12))  # without a look at signals
+    return sum(range(10**12))  # signals are not handled meanwhile
 
 
 def start_child(path):
@@ -63,7 +64,7 @@ def wait_there(seconds):
 
 
 def leave_daemon(path):
-    """Start a process that is no descendant of this one any more, and has what this has open."""
+    """Start a process that is no longer a descendant of this one, and inherits its open files."""
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
@@ -85,7 +86,7 @@ TASKS = [
 
 @pytest.mark.parametrize("task", TASKS)
 def test_stop_what_runs(context, task, tmp_path):
-    """What runs is ended with what it has started; the queue behind it goes on, with another worker."""
+    """A running task is ended with the processes it has started, and the tasks behind it get another worker."""
     path = tmp_path / "runs"
     with LowPriorityProcessPoolExecutor(1, context) as executor:
         future = executor.submit(task, path)
@@ -97,7 +98,7 @@ def test_stop_what_runs(context, task, tmp_path):
             future.result(PATIENCE)
         assert [each.result(PATIENCE) for each in behind] == [0, 1, 2]
         assert pid not in executor._processes
-        assert executor.stop(future) is True  # as `cancel` of what is cancelled
+        assert executor.stop(future) is True  # like `cancel` of a cancelled future
         assert executor.stop(behind[0]) is False
         wait_until(lambda: not psutil.pid_exists(pid))
     if task is start_child:
@@ -107,7 +108,7 @@ def test_stop_what_runs(context, task, tmp_path):
 
 @pytest.mark.every_python
 def test_stop_what_waits(context, tmp_path):
-    """What waits is cancelled, and no worker is ended."""
+    """A waiting task is cancelled, and no worker is ended."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:
         first, second = executor.submit(hold_until, tmp_path / "gate"), executor.submit(same, 2)
         assert executor.stop(second) is True
@@ -119,7 +120,7 @@ def test_stop_what_waits(context, tmp_path):
 
 @pytest.mark.every_python
 def test_stop_what_starts(context):
-    """What has no worker yet does not get one."""
+    """A stopped task that has no worker yet does not get one."""
     for _ in range(5):
         with LowPriorityProcessPoolExecutor(1, context) as executor:
             future = executor.submit(time.sleep, PATIENCE)
@@ -131,7 +132,7 @@ def test_stop_what_starts(context):
 
 @pytest.mark.every_python
 def test_stop_a_thousand(tmp_path):
-    """Of many futures those that run are ended, and the others are cancelled."""
+    """Of many stopped tasks, the running ones are ended and the others are cancelled."""
     with LowPriorityProcessPoolExecutor(2) as executor:
         futures = [executor.submit(time.sleep, PATIENCE) for _ in range(1000)]
         assert all(executor.stop(future) for future in futures)
@@ -143,7 +144,7 @@ def test_stop_a_thousand(tmp_path):
 
 @pytest.mark.every_python
 def test_stop_from_several_threads_and_from_a_callback():
-    """Who stops a task, and how many do, does not matter."""
+    """Several threads may stop the same task, and a callback may stop one."""
     with LowPriorityProcessPoolExecutor(2) as executor:
         running = executor.submit(time.sleep, PATIENCE)
         first = executor.submit(same, 1)
@@ -163,7 +164,7 @@ def test_stop_from_several_threads_and_from_a_callback():
 
 @pytest.mark.every_python
 def test_stop_during_shutdown(tmp_path):
-    """A pool that waits for what runs is let go by a stop."""
+    """A task that still runs after a shutdown can be stopped, and the tasks behind it are done."""
     executor = LowPriorityProcessPoolExecutor(1)
     future = executor.submit(sleep, tmp_path / "runs")
     behind = executor.submit(same, 1)
@@ -176,8 +177,21 @@ def test_stop_during_shutdown(tmp_path):
 
 
 @pytest.mark.every_python
+def test_shutdown_begins_nothing(tmp_path):
+    """A task that a thread of the pool takes while a shutdown cancels others does not begin."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        running = executor.submit(sleep, tmp_path / "runs")
+        wait_until((tmp_path / "runs").exists)
+        executor._pool.cancel()  # the first step of a shutdown
+        late = executor.submit(same, 1)
+        with pytest.raises(CancelledError):
+            late.result(PATIENCE)
+        assert executor.stop(running)
+
+
+@pytest.mark.every_python
 def test_stop_does_not_break(context):
-    """A stopped task is no crash, whatever is to happen with crashes."""
+    """A stopped task is no crash, with any `on_crash`."""
     for on_crash in ("break", "fail", "retry"):
         with LowPriorityProcessPoolExecutor(1, context, on_crash=on_crash) as executor:
             future = executor.submit(time.sleep, PATIENCE)
@@ -191,14 +205,14 @@ def test_stop_does_not_break(context):
 @pytest.mark.every_python
 @pytest.mark.parametrize("wrong", [None, 1, Future()])
 def test_wrong_future(wrong):
-    """An error says what is to be passed."""
+    """The error says which futures are allowed."""
     with LowPriorityProcessPoolExecutor(1) as executor, pytest.raises(ValueError, match=r"submit\(\) of this executor"):
         executor.stop(wrong)
 
 
 @pytest.mark.every_python
 def test_future_of_another_executor():
-    """Whose future it is counts."""
+    """A future of another executor is refused."""
     with LowPriorityProcessPoolExecutor(1) as one, LowPriorityProcessPoolExecutor(1) as other:
         future = one.submit(same, 1)
         with pytest.raises(ValueError, match="this executor"):
@@ -211,7 +225,7 @@ def test_future_of_another_executor():
 
 @pytest.mark.every_python
 def test_task_timeout(context):
-    """A task that takes too long ends, and nothing else does."""
+    """A task that takes too long is ended, and no other task is."""
     with LowPriorityProcessPoolExecutor(2, context, task_timeout=1) as executor:
         future = executor.submit(wait_there, PATIENCE)
         others = [executor.submit(wait_there, 0.2) for _ in range(10)]
@@ -224,7 +238,7 @@ def test_task_timeout(context):
 
 @pytest.mark.parametrize("chunksize", [6, "auto"])
 def test_timeout_of_each_call(chunksize):
-    """The limit holds for each call of a chunk, and one that is over it costs no other."""
+    """The limit applies to each call of a chunk, and a call that exceeds it costs no other."""
     seconds = [0.4] * 6 + [PATIENCE] + [0.1] * 3
     with LowPriorityProcessPoolExecutor(1, task_timeout=1) as executor:
         assert list(executor.map(wait_there, seconds[:6], chunksize=chunksize)) == seconds[:6]
@@ -235,14 +249,14 @@ def test_timeout_of_each_call(chunksize):
 
 @pytest.mark.parametrize("seconds", [math.inf, 1e10, 3e6])
 def test_limit_of_many_days(seconds):
-    """The system counts no further than 24 days."""
+    """A limit may be longer than 24 days, the most that the system counts."""
     with LowPriorityProcessPoolExecutor(1, task_timeout=seconds) as executor:
         assert executor.submit(same, 1).result(PATIENCE) == 1
 
 
 @pytest.mark.every_python
 def test_limits_of_many_tasks():
-    """A limit costs no thread for each task."""
+    """A limit does not need a thread for each task."""
     with LowPriorityProcessPoolExecutor(2, task_timeout=PATIENCE) as executor:
         futures = [executor.submit(same, index) for index in range(3000)]
         assert threading.active_count() < 20
@@ -251,7 +265,7 @@ def test_limits_of_many_tasks():
 
 @pytest.mark.every_python
 def test_own_timeout():
-    """A TimeoutError of the task's own costs no worker."""
+    """A TimeoutError that the task itself raises costs no worker."""
     with LowPriorityProcessPoolExecutor(1, task_timeout=PATIENCE) as executor:
         executor.submit(same, 1).result(PATIENCE)
         (pid,) = executor._processes
@@ -269,19 +283,19 @@ def throw(kind):
 )
 @pytest.mark.every_python
 def test_wrong_timeout(wrong, kind):
-    """An error says what is allowed."""
+    """The error names the allowed values."""
     with pytest.raises(kind, match="task_timeout must be"):
         LowPriorityProcessPoolExecutor(1, task_timeout=wrong)
 
 
-# --- all of it
+# --- the whole pool
 
 
 @pytest.mark.every_python
 @pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
 @pytest.mark.parametrize("on_crash", ["break", "retry"])
 def test_end_workers(context, how, on_crash):
-    """All that runs ends, and what waits is cancelled, as in Python 3.14."""
+    """All running tasks end, and waiting ones are cancelled, as in Python 3.14."""
     executor = LowPriorityProcessPoolExecutor(2, context, on_crash=on_crash)
     futures = [executor.submit(time.sleep, PATIENCE) for _ in range(6)]
     wait_until(lambda: futures[0].running() and futures[1].running())
@@ -293,7 +307,7 @@ def test_end_workers(context, how, on_crash):
     for future in futures[2:]:
         assert future.cancelled()
     for process in processes:
-        wait_until(lambda process=process: process.exitcode is not None)  # others ask, too: one of them is told
+        wait_until(lambda process=process: process.exitcode is not None)  # other threads ask, too, and only one is told
     with pytest.raises(RuntimeError):
         executor.submit(same, 1)
     getattr(executor, how)()
@@ -301,8 +315,27 @@ def test_end_workers(context, how, on_crash):
 
 @pytest.mark.every_python
 def test_end_no_workers():
-    """A pool that has done nothing is shut down."""
+    """A pool that has done nothing is shut down, too."""
     executor = LowPriorityProcessPoolExecutor(2)
     executor.kill_workers()
     with pytest.raises(RuntimeError):
         executor.submit(same, os.getpid())
+
+
+def test_suspended_program(monkeypatch):
+    """A limit does not count the time in which the program and its workers were suspended."""
+    now, waits = 100.0, []
+
+    class Pipe:
+        def poll(self, seconds=0.0, *_):
+            nonlocal now
+            waits.append(seconds)
+            now += 1000 if len(waits) == 2 else seconds
+            return False
+
+    worker = handle.Worker(lambda: None)
+    worker._end, worker.process, worker.report = Pipe(), SimpleNamespace(exitcode=None), "is ready"
+    monkeypatch.setattr(handle, "now", lambda: now)
+    with pytest.raises(handle.TooLongError):
+        worker.receive(worker.clock() + 5)
+    assert sum(waits) - waits[1] == 5

@@ -1,4 +1,4 @@
-"""A pool that broke says which worker ended how."""
+"""The error of a broken pool says which worker ended, and how."""
 
 import multiprocessing
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.every_python
 @posix_only
 @pytest.mark.parametrize("number", [signal.SIGKILL if not WINDOWS else 0, signal.SIGTERM], ids=["KILL", "TERM"])
 def test_killed_worker(context, number):
-    """A pool that broke says which worker was ended by what."""
+    """The error names the worker and the signal that ended it."""
     with LowPriorityProcessPoolExecutor(1, context) as executor:
         worker = executor.submit(identify).result()
         error = executor.submit(kill_myself, number).exception()
@@ -27,7 +27,7 @@ def test_killed_worker(context, number):
 
 
 def test_exited_worker():
-    """Or with which status it ended."""
+    """The error names the exit status of a worker."""
     with LowPriorityProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
         error = executor.submit(os._exit, 3).exception()
     assert "exit status 3" in str(error)

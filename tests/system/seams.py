@@ -1,4 +1,4 @@
-"""Systems that are not there: what stands behind each backend's seam instead, so that its logic runs anywhere."""
+"""Fake systems for each backend's seam, so that the backend's logic runs on any machine."""
 
 import errno
 import os
@@ -7,6 +7,7 @@ import time
 
 from nicefutures._system.linux.scheduling import Policy, Scheduling
 from nicefutures._system.macos.seam import Qos
+from nicefutures._system.windows import activity
 
 OWN = 1000
 
@@ -16,7 +17,7 @@ def refuse(number):
 
 
 class FakeKernel:
-    """Threads of processes, and what may not be done to them."""
+    """The threads of processes, and the calls that are forbidden."""
 
     def __init__(self, **threads):
         self.state = {OWN: Scheduling(Policy.SCHED_OTHER, 0, 0, 0)}
@@ -33,6 +34,7 @@ class FakeKernel:
         self.stack_limit = 8 * 2**20
         self.exit_signals = []
         self.ignored = set()
+        self.directories = {}
 
     def add(self, tid, pid=OWN, **scheduling):
         self.state[tid] = Scheduling(Policy.SCHED_OTHER, 0, 0, 0)._replace(**scheduling)
@@ -79,7 +81,7 @@ class FakeKernel:
             raise ProcessLookupError
         if not self.ignores:
             self.state[tid] = self.state[tid]._replace(**values)
-        if self.births:  # made by a thread that has not been set yet
+        if self.births:  # started by a thread that has not been set yet
             self.add(self.births.pop())
 
     def set_policy(self, tid, policy, rt_priority):
@@ -108,6 +110,20 @@ class FakeKernel:
         if path not in self.files:
             raise FileNotFoundError
         return self.files[path]
+
+    def read_stat(self, path):
+        return self.read_text(path).encode()
+
+    def list_directory(self, path):
+        if path not in self.directories:
+            raise FileNotFoundError
+        return self.directories[path]
+
+    def connect(self, address, seconds):
+        refuse(errno.ECONNREFUSED)
+
+    def clock_ticks(self):
+        return 100
 
     def write_text(self, path, text):
         if "file" in self.forbidden:
@@ -142,12 +158,31 @@ class FakeKernel:
         return 1000
 
 
+def describe_process(pid, priority, used, *, thread_priorities=(8,), following=False):
+    """Return a SYSTEM_PROCESS_INFORMATION and its threads; `used` has each thread's CPU time in units of 100 ns."""
+    threads = [
+        activity._THREAD.pack(0, each, 7, 0, 0, pid, number, 0, base, 0, 0, 0)
+        for number, (each, base) in enumerate(zip(used, thread_priorities, strict=True))
+    ]
+    head = [0, len(used), 0, 0, 0, 0, 7, sum(used), 0, 0, 0, 0, priority, pid, 1, *[0] * 21]
+    size = activity._PROCESS.size + sum(map(len, threads))
+    head[0] = size * following
+    return activity._PROCESS.pack(*head) + b"".join(threads)
+
+
 class FakeWindows:
-    """Priority classes by process, thread priorities by thread; None is the calling one."""
+    """Priority classes by process, and thread priorities by thread; None is the calling process or thread."""
 
     def __init__(self):
         self.classes = {None: 0x20, 500: 0x20}
         self.thread_priorities = {None: 0, 11: 0, 12: -2}
+        self.input_at, self.ticks_now = 1000, 3500
+        self.power = (1, 1)
+        self.memory_low = [False]
+        self.listed = [
+            describe_process(0, 0, [1_000_000], following=True),
+            describe_process(1234, 8, [20_000_000, 5_000_000], thread_priorities=[8, 1]),
+        ]
         self.privileged = False
         self.denied = set()
         self.refusals = {}
@@ -226,6 +261,24 @@ class FakeWindows:
     def affinity(self):
         return 3
 
+    def last_input(self):
+        return self.input_at
+
+    def ticks(self):
+        return self.ticks_now
+
+    def ac_line(self):
+        return self.power
+
+    def open_memory_notification(self):
+        return self.memory_low
+
+    def query_memory_notification(self, handle):
+        return handle[0]
+
+    def list_processes(self):
+        return b"".join(self.listed)
+
     def libraries(self, pid):
         self._known(pid)
 
@@ -234,7 +287,7 @@ class FakeWindows:
 
 
 class FakeNice:
-    """Nice by process; 0 is the calling one."""
+    """Nice values by process; 0 is the calling process."""
 
     def __init__(self):
         self.nice = {0: 0, 500: 0}
@@ -259,6 +312,9 @@ class FakeNice:
     def resident(self):
         return 10**8
 
+    def connect(self, address, seconds):
+        refuse(errno.ECONNREFUSED)
+
     def get_nice(self, pid):
         if pid not in self.nice:
             raise ProcessLookupError
@@ -273,15 +329,24 @@ class FakeNice:
 
 
 class FakeQos:
-    """The calling thread's QoS class, and what its process has."""
+    """The QoS class of the calling thread, and the settings of its process."""
 
     def __init__(self):
         self.qos = Qos(0x21)
+        self.pressure = 1
         self.error = None
         self.ignores = False
         self.io_policy = 0
         self.cpu_times = {7: 5_000_000}
         self.background = 0
+
+    def seconds_since_input(self):
+        return 2.5
+
+    def memory_pressure(self):
+        if self.error:
+            refuse(self.error)
+        return self.pressure
 
     def get_io_policy(self):
         return self.io_policy

@@ -1,4 +1,4 @@
-"""Which group workers can go to, and what limits a group has, on machines that this one is not."""
+"""Which group workers get, and which limits a group has, on simulated machines."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from nicefutures._system.linux import cgroups, groups
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """A hierarchy of control groups, with the CPU controller for groups below those in `divided`."""
+    """Return a function that makes control groups, with the CPU controller in those below the groups in `divided`."""
 
     def make(name, *, divided, writable=(), version=2):
         (tmp_path / "proc").mkdir()
@@ -51,7 +51,7 @@ _SERVICE = "/user.slice/user-7.slice/user@7.service"
 
 @linux_only
 def test_user_manager(machine, tmp_path):
-    """Below a user manager that can be called: a scope."""
+    """Below a user manager that can be called, workers get a scope."""
     machine(f"{_SERVICE}/app.slice/x.scope", divided=("/", "/user.slice", "/user.slice/user-7.slice", _SERVICE))
     assert not isinstance(groups.find(), Group)
     (tmp_path / "run" / "systemd").mkdir(parents=True)
@@ -62,7 +62,7 @@ def test_user_manager(machine, tmp_path):
 
 @linux_only
 def test_login_session(machine, tmp_path):
-    """Beside it, in a login session, a scope would be no lower: nothing is to be had."""
+    """In a login session, outside the user manager, workers get no group, because a scope would not be lower."""
     machine("/user.slice/user-7.slice/session-1.scope", divided=("/", "/user.slice", "/user.slice/user-7.slice"))
     (tmp_path / "run" / "systemd").mkdir(parents=True)
     (tmp_path / "run" / "bus").touch()
@@ -72,7 +72,7 @@ def test_login_session(machine, tmp_path):
 
 @linux_only
 def test_delegated_group(machine):
-    """The highest group that may be divided, so that as many programs as possible come before the workers."""
+    """Workers go into the highest group that may be divided, so that they yield to as many programs as possible."""
     mount = machine("/a/b/c/d", divided=("/", "/a", "/a/b", "/a/b/c"), writable=("/a/b", "/a/b/c", "/a/b/c/d"))
     found = groups.find()
     assert found.kind == CGROUP
@@ -83,7 +83,7 @@ def test_delegated_group(machine):
 @linux_only
 @pytest.mark.parametrize("group", [Group(CGROUP, "/nowhere/x", "/nowhere"), Group(AUTOGROUP)], ids=lambda g: g.kind)
 def test_no_place_for_good(monkeypatch, group):
-    """A process that has no keeper goes to no group that somebody would have to look after."""
+    """A process without a keeper enters no group that would need one."""
     monkeypatch.setattr(groups, "find", lambda: group)
     before = Path("/proc/self/cgroup").read_text(), os.getsid(0)
     assert groups.enter().remedy == "Start it as desktops do, below a user manager."
@@ -92,7 +92,7 @@ def test_no_place_for_good(monkeypatch, group):
 
 @linux_only
 def test_threaded_group(machine):
-    """A threaded group takes no processes."""
+    """A threaded group is not used, because it accepts no processes."""
     mount = machine("/a/b", divided=("/", "/a"), writable=("/a",))
     (mount / "a" / "cgroup.type").write_text("domain threaded\n")
     assert not isinstance(groups.find(), Group)
@@ -106,9 +106,20 @@ def test_no_controller(machine):
 
 
 @linux_only
+@pytest.mark.parametrize("own", ["/autogroup-7 nice 0\n", ""], ids=["autogroup", "none"])
+def test_hidden_settings(machine, tmp_path, monkeypatch, own):
+    """If a sandbox hides /proc/sys, the process's own autogroup file shows whether autogroup is on."""
+    machine("/user.slice/session.scope", divided=())
+    (tmp_path / "enabled").unlink()
+    (tmp_path / "own").write_text(own)
+    monkeypatch.setattr(groups, "_OWN_AUTOGROUP", str(tmp_path / "own"))
+    assert isinstance(groups.find(), Group) is bool(own)
+
+
+@linux_only
 @pytest.mark.parametrize(("name", "decides"), [("/", True), ("/docker/1", False)])
 def test_version_1(machine, name, decides):
-    """In version 1 it decides for the root group."""
+    """In version 1, autogroup decides in the root group of the machine, and in no other."""
     mount = machine(name, divided=(), version=1)
     assert not isinstance(groups.find(), Group)  # a container's own root
     (mount / "release_agent").touch()
@@ -119,7 +130,7 @@ def test_version_1(machine, name, decides):
 
 
 def test_quotas(tmp_path):
-    """The strictest quota on the way up counts, also in a container that sees its own hierarchy only."""
+    """The strictest limit on the way up counts, also in a container that sees only its own hierarchy."""
     (tmp_path / "cgroup").write_bytes(b"0::/pod/container\n")
     mount = tmp_path / "mount"
     inner = mount / "container"
@@ -137,10 +148,10 @@ def test_quotas(tmp_path):
     assert cgroups.cpu_quota(str(tmp_path)) == 0.5
 
 
-@posix_only  # Windows has no such files
+@posix_only  # Windows does not allow such file names
 @pytest.mark.parametrize("character", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\xa0", "\\", "\t", " "])
 def test_names(tmp_path, character):
-    """A group's name may have any character but a newline; what ends a line elsewhere does not here."""
+    """The name of a group may have any character except a newline, also those that end a line in other files."""
     name, mount = f"a{character}b", tmp_path / f"m{character}t"
     escaped = str(mount)
     for each in "\\\t ":
@@ -153,7 +164,7 @@ def test_names(tmp_path, character):
 
 
 def test_quotas_of_version_1(tmp_path):
-    """Version 1 has files of its own, and a hierarchy for each controller; a path from outside leads to the mount."""
+    """Version 1 has its own files, and a hierarchy for each controller; a path of the host leads to the mount."""
     (tmp_path / "cgroup").write_bytes(b"4:memory:/docker/1\n3:cpu,cpuacct:/docker/1\n0::/\n")
     for controller in ("cpu,cpuacct", "memory"):
         (tmp_path / controller).mkdir()
@@ -178,3 +189,13 @@ def test_no_groups(tmp_path):
     """A system without control groups has no quotas."""
     assert cgroups.cpu_quota(str(tmp_path)) is None
     assert cgroups.memory_limit(str(tmp_path)) is None
+
+
+@linux_only
+@pytest.mark.parametrize("name", ["app.slice/nicefutures-7-0", "app.slice/x.scope"])
+def test_members(machine, monkeypatch, tmp_path, name):
+    """The members of a group that was made for workers are listed, those of any other group are not."""
+    mount = machine(f"/{name}", divided=("/",))
+    (mount / name / "cgroup.procs").write_text("7\n8\n")
+    monkeypatch.setattr(groups, "find_cgroup", lambda *_: cgroups.find_cgroup("cpu", str(tmp_path / "proc")))
+    assert groups.members(7) == ([7, 8] if "nicefutures-" in name else [])

@@ -1,4 +1,4 @@
-"""Isolated workers: a group of their own, that the terminal still reaches, and that nobody finds afterwards (Linux)."""
+"""Isolated workers have their own group, still get the terminal's signals, and leave no group behind (Linux)."""
 
 import contextlib
 import functools
@@ -29,7 +29,7 @@ def isolate(*arguments, **options):
 
 
 def keepers(parent=None):
-    """Process ids of the keepers that a process has started, this one by default."""
+    """Return the process ids of the keepers that a process has started, by default this one."""
     found = set()
     for process in psutil.process_iter(["cmdline"]):
         _, _, script, owner, *_ = [*(process.info["cmdline"] or ())[1:], "", "", "", ""]
@@ -44,16 +44,16 @@ def is_gone(pid):
 
 @pytest.fixture(scope="module")
 def group():
-    """The group that is to be had here; skips if there is none."""
+    """Return the group that workers get here; skip the test if there is none."""
     found = backend.groups.find() if LINUX else None
     if not isinstance(found, Group):
-        pytest.skip("no task group of their own is to be had for the workers here")
+        pytest.skip("the workers cannot have a task group here")
     return found
 
 
 @pytest.mark.every_python
 def test_workers_leave(group, context):
-    """Each worker is where a low level counts, and the parent stays where it is."""
+    """Each worker moves to a group where a low level counts; the parent stays in its own."""
     before = place()
     with isolate(2, context) as executor:
         for pid, session, autogroup, control_groups in executor.map(place_slowly, range(4)):
@@ -62,13 +62,13 @@ def test_workers_leave(group, context):
                 assert autogroup.endswith("nice 19\n")
             else:
                 assert control_groups != before[3]
-        assert len(keepers()) == 1
+        assert keepers()
     assert place() == before
     assert not keepers()
 
 
 def test_replaced_workers_leave(group):
-    """So is a worker that takes another one's place."""
+    """A worker that replaces another one moves to such a group, too."""
     with isolate(1, max_tasks_per_child=1) as executor:
         found = list(executor.map(place_slowly, range(3)))
     assert len({pid for pid, *_ in found}) == 3
@@ -78,8 +78,8 @@ def test_replaced_workers_leave(group):
 
 @pytest.mark.parametrize("ending", ["no wait", "forgotten", "unused", "broken"])
 def test_nothing_is_left(group, context, ending):
-    """However a pool ends, no process, session or group of it stays."""
-    # One worker where it dies: of one that it has just started, the stdlib may not notice the end.
+    """However a pool ends, none of its processes, sessions and groups remains."""
+    # One worker where it dies: the standard library may not notice the end of a worker that it has just started.
     executor = isolate(1 if ending == "broken" else 2, context)
     if ending == "unused":
         executor.shutdown()
@@ -119,7 +119,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def start_child(group, tmp_path):
-    """Start a program with isolated workers, in a session of its own as a terminal would; give it and their ids."""
+    """Return a function that starts a program in its own process group, and returns it and its workers' ids."""
     running = []
 
     def start(how):
@@ -128,7 +128,7 @@ def start_child(group, tmp_path):
             env=environment(),
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,
+            process_group=0,
         )
         running.append(child)
         return child, [int(pid) for pid in child.stdout.readline().split()]
@@ -143,7 +143,7 @@ def start_child(group, tmp_path):
 
 @pytest.mark.parametrize("closed", [[0], [1], [0, 1, 2]])
 def test_closed_descriptors(group, context, closed):
-    """A program without standard input, output or both has isolated workers as others do."""
+    """A program without standard input, without standard output, or without all three files can isolate its workers."""
     run_python(
         """
 import multiprocessing, os, sys, warnings
@@ -176,12 +176,13 @@ def test_interrupt(start_child, tmp_path):
     wait_until(lambda: not keepers(child.pid))
 
 
-def test_stop_and_continue(start_child, tmp_path):
-    """Ctrl-Z stops the workers, too, and fg lets them go on."""
+@pytest.mark.parametrize("how", ["SIGTSTP", "SIGSTOP"], ids=["Ctrl-Z", "batch system"])
+def test_stop_and_continue(start_child, tmp_path, how):
+    """A signal that stops the program stops its workers, too; SIGCONT continues all of them."""
     child, pids = start_child("count_up")
     sign = tmp_path / "sign"
     wait_until(sign.exists)
-    os.killpg(child.pid, signal.SIGTSTP)
+    os.killpg(child.pid, getattr(signal, how))
     wait_until(lambda: all(psutil.Process(pid).status() == psutil.STATUS_STOPPED for pid in pids))
     os.killpg(child.pid, signal.SIGCONT)
     wait_until(lambda: all(psutil.Process(pid).status() != psutil.STATUS_STOPPED for pid in pids))
@@ -190,24 +191,24 @@ def test_stop_and_continue(start_child, tmp_path):
 
 
 def test_killed_parent(start_child):
-    """When the parent is killed, its workers end, and so does what looks after them."""
+    """When the parent is killed, its workers and their keeper end."""
     child, pids = start_child("count_up")
     assert not any(map(is_gone, pids))
-    assert len(keepers(child.pid)) == 1
+    assert keepers(child.pid)
     child.kill()
     wait_until(lambda: all(map(is_gone, pids)))
     wait_until(lambda: not keepers(child.pid))
 
 
 def test_exit_without_shutdown(start_child):
-    """A program that just ends leaves nothing."""
+    """A program that ends without a shutdown leaves no worker and no keeper."""
     child, pids = start_child("exit")
     assert child.wait(PATIENCE) == 0
     wait_until(lambda: all(map(is_gone, pids)) and not keepers(child.pid))
 
 
 def test_unprivileged(group):
-    """It needs no privilege, although unprivileged workers have to take turns."""
+    """Isolation needs no privilege, although unprivileged workers must take turns to set their autogroup."""
     printed = run_python(
         """
 import json, warnings
@@ -229,8 +230,9 @@ if __name__ == "__main__":
 @linux_only
 @pytest.mark.parametrize("on_denied", ["warn", "raise", "ignore"])
 def test_nowhere_to_go(monkeypatch, tmp_path, on_denied):
-    """Without any such group there is one warning with a remedy, or what `on_denied` says; the pool works."""
-    monkeypatch.setattr(groups, "_AUTOGROUP_ENABLED", str(tmp_path / "none"))
+    """If there is no group, `on_denied` decides: one warning with a remedy, an error, or a pool that works without."""
+    (tmp_path / "enabled").write_text("0\n")
+    monkeypatch.setattr(groups, "_AUTOGROUP_ENABLED", str(tmp_path / "enabled"))
     monkeypatch.setattr(groups, "find_cgroup", lambda controller: None)
     context = contextlib.nullcontext()
     if on_denied == "warn":
@@ -246,7 +248,7 @@ def test_nowhere_to_go(monkeypatch, tmp_path, on_denied):
 @linux_only
 @pytest.mark.parametrize("obstacle", ["frozen", "no interpreter", "no pidfd"])
 def test_no_keeper(monkeypatch, obstacle):
-    """Where nobody could look after isolated workers they stay where they are, and that is said."""
+    """Where no keeper can run, there is no group for the workers, and the shortfall names a remedy."""
     if obstacle == "frozen":
         monkeypatch.setattr(sys, "frozen", True, raising=False)
     elif obstacle == "no interpreter":
@@ -257,7 +259,7 @@ def test_no_keeper(monkeypatch, obstacle):
 
 
 def test_ended_keeper(group):
-    """Workers that find no keeper stay where they are, and say so."""
+    """Workers that find no keeper stay in the parent's group, with a warning."""
     with pytest.warns(PriorityWarning, match="Broken pipe"), isolate(1, max_tasks_per_child=1) as executor:  # noqa: PT031
         assert executor.submit(identify).result()
         for pid in keepers():
@@ -268,8 +270,9 @@ def test_ended_keeper(group):
 
 
 @linux_only
+@pytest.mark.asks_for_fork
 def test_leader_of_a_group(group):
-    """A worker that cannot leave its session leaves the parent's as it is."""
+    """A worker that cannot leave the parent's session does not change the autogroup of that session."""
     if group.kind != AUTOGROUP:
         pytest.skip("sessions do not matter here")
     printed = run_python("""
@@ -293,7 +296,7 @@ if __name__ == "__main__":
 
 @linux_only
 def test_group_that_cannot_be_made(monkeypatch, tmp_path):
-    """A worker that does not get in says why, and works where it is."""
+    """A worker that cannot join its group warns why, and works in the parent's group."""
     lost = Group(CGROUP, str(tmp_path / "none" / "group"), str(tmp_path))
     monkeypatch.setattr(groups, "find", lambda: lost)
     with pytest.warns(PriorityWarning, match="control group: .*No such file"), isolate(1) as executor:
@@ -302,13 +305,13 @@ def test_group_that_cannot_be_made(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("wrong", ["auto", None, 1])
 def test_wrong_isolate(wrong):
-    """It is either true or false."""
+    """`isolate` must be True or False."""
     with pytest.raises(TypeError, match="isolate must be True or False"):
         LowPriorityProcessPoolExecutor(1, isolate=wrong)
 
 
 @pytest.mark.skipif(LINUX, reason="not on Linux")
 def test_no_groups_elsewhere():
-    """Other systems rank all programs together, so there is nothing to do."""
+    """Other systems rank all programs together, so isolated workers need no group."""
     with isolate(1) as executor:
         assert executor.submit(identify).result() != os.getpid()

@@ -1,4 +1,4 @@
-"""Linux' logic, through its seam to the kernel."""
+"""The logic of the Linux backend, through its seam to the kernel."""
 
 import contextlib
 import errno
@@ -31,7 +31,7 @@ IDLE_IO = IoClass.IDLE << 13
 
 
 def test_levels(kernel):
-    """Each level is what the platform table says."""
+    """Each level has the settings of the table in docs/platforms.md."""
     found = {}
     for level in ProcessPriority:
         assert priority.set_process(level) is None
@@ -49,7 +49,7 @@ def test_levels(kernel):
 
 @every_thread_level
 def test_thread_levels(kernel, level):
-    """A thread's level reads back, and leaves other threads and the I/O class alone."""
+    """A thread's level can be read back; other threads and the I/O class stay as they are."""
     kernel.add(1001)
     kernel.state[OWN] = kernel.state[OWN]._replace(ioprio=IDLE_IO)
     saved = priority.save_thread()
@@ -62,7 +62,7 @@ def test_thread_levels(kernel, level):
 
 
 def test_new_threads(kernel):
-    """Threads that come up during the walk are set too, until none is left."""
+    """Threads that start during the walk are set, too, until no new thread is found."""
     kernel.add(1001)
     kernel.births = [1002, 1003, 1004, 1005]
     assert priority.set_process(ProcessPriority.IDLE) is None
@@ -81,7 +81,7 @@ def test_dying_threads(kernel):
 
 @pytest.mark.parametrize(("number", "words"), [(errno.EPERM, "forbids"), (errno.EINVAL, "does not know")])
 def test_fallback(kernel, number, words):
-    """Without SCHED_IDLE it is nice 19, and that is said; not an error, for the process is low."""
+    """Without SCHED_IDLE the process gets nice 19: a shortfall, but no error, because the process is low."""
     kernel.add(1001)
     kernel.forbidden = {"policy": number}
     shortfall = priority.set_process(ProcessPriority.IDLE)
@@ -92,7 +92,7 @@ def test_fallback(kernel, number, words):
 
 
 def test_no_fallback_upwards(kernel):
-    """A level that cannot be raised to is an error that names the limit."""
+    """If a process may not be raised to a level, the error names the limit."""
     kernel.state[OWN] = kernel.state[OWN]._replace(nice=10)
     kernel.forbidden = {"nice": errno.EACCES}
     with pytest.raises(PriorityError, match="RLIMIT_NICE allows no raising at all") as caught:
@@ -102,7 +102,7 @@ def test_no_fallback_upwards(kernel):
 
 
 def test_cannot_leave_idle(kernel):
-    """SCHED_IDLE is not left without the privilege. That is what a low level asks for, and others do not."""
+    """Without the privilege, a process cannot leave SCHED_IDLE: enough for a low level, an error for NORMAL."""
     kernel.state[OWN] = kernel.state[OWN]._replace(policy=Policy.SCHED_IDLE)
     kernel.forbidden = {"policy": errno.EPERM}
     assert priority.set_process(ProcessPriority.BELOW_NORMAL) is None
@@ -112,7 +112,7 @@ def test_cannot_leave_idle(kernel):
 
 
 def test_lower_with_io(kernel):
-    """What stays lower than asked keeps its I/O class, too; one that goes up to a low level does not."""
+    """A process that stays below the requested level keeps its I/O class; one that is raised to it does not."""
     kernel.state[OWN] = kernel.state[OWN]._replace(nice=15, ioprio=Io.IDLE)
     kernel.forbidden = {"nice": errno.EACCES}
     assert priority.set_process(ProcessPriority.BELOW_NORMAL) is None
@@ -123,7 +123,7 @@ def test_lower_with_io(kernel):
 
 
 def test_one_thread_behind(kernel):
-    """Where one thread is lower than asked and another one higher, the one that is higher counts."""
+    """If one thread is below the requested level and another one above, the one above is reported."""
     kernel.add(1001)
     kernel.state[OWN] = kernel.state[OWN]._replace(nice=15)
     kernel.forbidden = {"nice": errno.EACCES}
@@ -132,14 +132,14 @@ def test_one_thread_behind(kernel):
 
 
 def test_realtime(kernel):
-    """SCHED_RR without the privilege is an error that names the limit for it."""
+    """SCHED_RR without the privilege is an error that names its limit."""
     kernel.forbidden = {"policy": errno.EPERM}
     with pytest.raises(PriorityError, match="rtprio"):
         priority.set_process(ProcessPriority.REALTIME)
 
 
 def test_io_class_alone(kernel):
-    """A missing I/O class is said; the rest is in force."""
+    """If the I/O class cannot be set, a shortfall says so; the policy is set."""
     kernel.forbidden = {"ioprio": errno.ENOSYS}
     shortfall = priority.set_process(ProcessPriority.IDLE)
     assert "I/O class" in shortfall.reason
@@ -147,7 +147,7 @@ def test_io_class_alone(kernel):
 
 
 def test_ignored_call(kernel):
-    """A call that does nothing, without an error, is found out."""
+    """A call that succeeds without an effect is detected."""
     kernel.ignores = True
     with pytest.raises(PriorityError, match="did nothing"):
         priority.set_process(ProcessPriority.IDLE)
@@ -156,7 +156,7 @@ def test_ignored_call(kernel):
 
 
 def test_others(kernel):
-    """A process that does not exist, and one that is not ours."""
+    """A process that does not exist and one of another user have errors of their own."""
     with pytest.raises(NoSuchProcessError):
         priority.set_process(ProcessPriority.IDLE, 77)
     with pytest.raises(NoSuchProcessError):
@@ -169,7 +169,7 @@ def test_others(kernel):
 
 
 def test_may_not_look(kernel, monkeypatch):
-    """A process that may not even be looked at is a PriorityError and a PermissionError."""
+    """If the threads of a process may not be listed, that is a PriorityError and a PermissionError."""
     monkeypatch.setattr(kernel, "threads", lambda pid: refuse(errno.EPERM))
     for call in (priority.set_process, lambda _, pid: priority.describe(pid)):
         with pytest.raises(NotPermittedError, match="is forbidden"):
@@ -177,7 +177,7 @@ def test_may_not_look(kernel, monkeypatch):
 
 
 def test_without_proc(kernel):
-    """Without /proc only the main thread can be reached, and that is said."""
+    """Without /proc only the main thread can be set, and the shortfall says so."""
     kernel.add(1001)
     kernel.proc = False
     shortfall = priority.set_process(ProcessPriority.IDLE)
@@ -187,7 +187,7 @@ def test_without_proc(kernel):
 
 
 def test_hidden(kernel, monkeypatch):
-    """Of a process that /proc hides the main thread is set and shown, and it is said why no other."""
+    """If /proc hides a process, only its main thread is set and shown, and the shortfall says why."""
     kernel.add(2000, 2000)
     monkeypatch.setattr(kernel, "threads", lambda pid: [OWN] if pid == OWN else refuse(errno.ENOENT))
     shortfall = priority.set_process(ProcessPriority.IDLE, 2000)
@@ -200,7 +200,7 @@ def test_hidden(kernel, monkeypatch):
 
 
 def test_ended(kernel):
-    """A main thread that has ended before the others is left out; a process that has ended is an error that says so."""
+    """A main thread that has ended before the others is left out; a process that has ended is an error."""
     kernel.add(1001)
     kernel.ended = {OWN}
     saved = priority.save_process()
@@ -236,7 +236,7 @@ _LOW_IO, _IDLE_IO = 2 << 13 | 6, 3 << 13
     ],
 )
 def test_capped(kernel, before, level, after):
-    """A thread that is above is lowered, nothing of it is raised, and one that is not above stays as it is."""
+    """A thread above the level is lowered, and none of its settings is raised; any other thread stays as it is."""
     policy, nice, ioprio = before
     kernel.add(1001, policy=Policy[policy], nice=nice, ioprio=ioprio)
     assert priority.cap_process(ProcessPriority[level]) is None
@@ -245,7 +245,7 @@ def test_capped(kernel, before, level, after):
 
 
 def test_capped_in_vain(kernel):
-    """A thread that is above and cannot be lowered is an error."""
+    """It is an error if a thread above the level cannot be lowered."""
     kernel.ignores = True
     with pytest.raises(PriorityError, match="did nothing"):
         priority.cap_process(ProcessPriority.IDLE)
@@ -275,7 +275,7 @@ def test_reset_on_fork(kernel):
     ],
 )
 def test_nearest(kernel, scheduling, process, thread):
-    """A foreign value is the nearest member."""
+    """Settings between the levels are read as the nearest level."""
     kernel.state[OWN] = kernel.state[OWN]._replace(**scheduling)
     assert priority.get_process().name == process
     assert priority.get_thread().name == thread
@@ -283,7 +283,7 @@ def test_nearest(kernel, scheduling, process, thread):
 
 
 def test_restore(kernel):
-    """Everything goes back to what it was, per thread; a new thread goes where the main thread goes."""
+    """Each thread gets its old settings back; a new thread gets those of the main thread."""
     kernel.add(1001, nice=3, ioprio=2 << 13)
     kernel.add(1002, policy=Policy.SCHED_RR, rt_priority=9)
     before = dict(kernel.state)
@@ -295,7 +295,7 @@ def test_restore(kernel):
 
 
 def test_restore_refused(kernel):
-    """What cannot be put back is returned."""
+    """A setting that cannot be restored is returned as a shortfall."""
     saved = priority.save_process()
     priority.set_process(ProcessPriority.IDLE)
     kernel.forbidden = {"policy": errno.EPERM}
@@ -305,7 +305,7 @@ def test_restore_refused(kernel):
 
 
 def test_activity(kernel):
-    """What a thread does is told; of one that is gone, and by a kernel without statistics, nothing is."""
+    """A thread's CPU time and delay are read; an ended thread and a kernel without statistics have none."""
     kernel.add(7)
     kernel.files["/proc/self/task/7/schedstat"] = "6000000 70000 12\n"
     assert (accounting.thread_cpu_time(7), accounting.thread_cpu_delay(7)) == (5_000_000, 70_000)
@@ -316,7 +316,7 @@ def test_activity(kernel):
 
 
 def test_library_threads(kernel, monkeypatch):
-    """Threads that neither Python started nor anybody named are libraries'; they go down, and back as they were."""
+    """Threads that Python did not start, without a name of their own, are libraries'; they are lowered and restored."""
     kernel.processes[OWN] = [threading.get_native_id()]
     for tid in (71, 72, 73, 74):
         kernel.add(tid)
@@ -334,12 +334,12 @@ def test_library_threads(kernel, monkeypatch):
     threads.set_levels(saved, ThreadPriority.IDLE)
     kernel.forbidden = {"policy": errno.EPERM}
     assert threads.restore_levels(saved).in_force.startswith("IDLE")
-    only.append(threading.Thread())  # it has not started yet
+    only.append(threading.Thread())  # not started yet
     assert threads.of_libraries() == []
 
 
 def test_ready_threads(kernel):
-    """How many threads want a CPU is told, where the system tells it."""
+    """The number of threads that run or wait for a CPU is read, if the system counts them."""
     assert accounting.count_ready() is None
     kernel.files["/proc/loadavg"] = "0.20 0.18 0.12 7/80 11206\n"
     assert accounting.count_ready() == 7
@@ -347,7 +347,7 @@ def test_ready_threads(kernel):
 
 @linux_only
 def test_activity_of_the_system():
-    """The system tells a thread that computes from one that waits, and who has no CPU how long that was."""
+    """CPU times distinguish a thread that computes from one that waits; delays and waits are counted."""
     ends, computes = threading.Event(), threading.Event()
 
     def compute():
@@ -375,7 +375,7 @@ def test_activity_of_the_system():
     assert computed > 10 * waited
     assert all(delay >= 0 for delay in delays)
     while accounting.thread_cpu_time(busy.native_id) is not None and time.monotonic() < deadline:
-        time.sleep(0.01)  # gone for Python, it is still on its way out for the system
+        time.sleep(0.01)  # it ends for Python before it ends for the system
     assert accounting.thread_cpu_time(busy.native_id) is None
     waits = accounting.thread_waits()
     time.sleep(0.01)
@@ -386,13 +386,16 @@ def test_activity_of_the_system():
 
 @linux_only
 def test_closed_files():
-    """A program that closes all files, as a daemon does, ends no thread that watches."""
-    files = set(os.listdir("/proc/self/fd"))
+    """If a program closes all files, as a daemon does, a thread that reads its delay continues."""
     with accounting.cpu_delay() as delay:
         before = delay()
-        for opened in set(os.listdir("/proc/self/fd")) - files:
-            with contextlib.suppress(OSError):  # the listing's own
-                os.close(int(opened))
+        closed = 0
+        for opened in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(FileNotFoundError):  # the descriptor of the listing itself
+                if os.readlink(f"/proc/self/fd/{opened}").endswith(f"/task/{threading.get_native_id()}/schedstat"):
+                    os.close(int(opened))
+                    closed += 1
+        assert closed == 1
         assert delay() == before
 
 
@@ -400,7 +403,7 @@ OOM_SCORE = "/proc/self/oom_score_adj"
 
 
 def test_background(kernel):
-    """A lowered worker is the kernel's first choice when the memory runs out; what is higher already stays."""
+    """A lowered worker is the kernel's first choice when the memory runs out; a higher score stays."""
     assert background.set_background(ProcessPriority.NORMAL) is None
     assert kernel.files[OOM_SCORE] == "0"
     assert background.set_background(ProcessPriority.BELOW_NORMAL) is None
@@ -411,7 +414,7 @@ def test_background(kernel):
 
 
 def test_background_refused(kernel):
-    """A kernel that refuses is named, one that has no such thing is not."""
+    """A refusal by the kernel is reported; a kernel without the setting is not."""
     kernel.forbidden["file"] = errno.EACCES
     assert "forbids" in background.set_background(ProcessPriority.IDLE).reason
     del kernel.forbidden["file"]
@@ -422,14 +425,14 @@ def test_background_refused(kernel):
 
 
 def test_implied_io(kernel):
-    """Where the I/O class cannot be set, nice 10 implies what BELOW_NORMAL asks for: nothing is missing."""
+    """If the I/O class cannot be set, nice 10 implies the I/O priority of BELOW_NORMAL, so there is no shortfall."""
     kernel.forbidden["ioprio"] = errno.EPERM
     assert priority.set_process(ProcessPriority.BELOW_NORMAL) is None
     assert kernel.state[OWN] == Scheduling(Policy.SCHED_BATCH, 0, 10, 0)
 
 
 def test_memory_limit(kernel):
-    """The limit comes and goes; a stricter one stays."""
+    """The limit is set and removed; a stricter one stays."""
     limit = memory.open_limit()
     limit.hold(10**9)
     assert kernel.data_limit == (10**9, -1)
@@ -447,13 +450,13 @@ def test_memory_limit(kernel):
 
 @pytest.mark.parametrize(("limit", "size"), [(2**20, 2**20), (-1, 8 * 2**20), (2**64 - 1, 8 * 2**20)])
 def test_stack_size(kernel, limit, size):
-    """A thread's stack is as large as RLIMIT_STACK says, whatever stands for no limit."""
+    """A thread's stack has the size of RLIMIT_STACK, or 8 MiB for both numbers that mean no limit."""
     kernel.stack_limit = limit
     assert memory.stack_size() == size
 
 
 def test_exit_trap(kernel):
-    """What `exit` raises first is ignored, except while the trap is set."""
+    """The signal that `exit` raises first is ignored, except while the trap is set."""
     trap = memory.open_exit_trap()
     trap.set()
     assert not kernel.ignored
@@ -463,11 +466,11 @@ def test_exit_trap(kernel):
     assert kernel.exit_signals == [number] * 2
     assert memory.is_trapped(-number)
     kernel.forbidden["exit"] = errno.ENOMEM
-    memory.open_exit_trap()  # does without
+    memory.open_exit_trap()  # no error: the process has no trap
 
 
 def test_without_affinity(kernel, monkeypatch):
-    """A C library that has no affinity leaves Python's own count; a quota counts."""
+    """If the C library has no call for the affinity, Python's count is used; quotas and memory limits count, too."""
     monkeypatch.setattr(accounting, "count_cpus", lambda: 4)
     monkeypatch.setattr(accounting, "cpu_quota", lambda: None)
     assert accounting.usable_cpus() == 4
@@ -481,7 +484,7 @@ def test_without_affinity(kernel, monkeypatch):
 @pytest.mark.every_python
 @pytest.mark.parametrize("lacks", [None, "dlsym", "_SimpleCData", "FUNCFLAG_USE_ERRNO"])
 def test_ioprio_calls(monkeypatch, lacks):
-    """The kernel is asked and told, whether or not this Python has the C part of ctypes as it was."""
+    """I/O priorities can be set and read, even if the C part of ctypes in this Python lacks a name."""
     if lacks:
         monkeypatch.delattr(f"_ctypes.{lacks}")
     calls, found = IoprioCalls(), []

@@ -1,11 +1,12 @@
-"""macOS' logic, through its seam: threads, I/O and efficiency."""
+"""The logic of the macOS backend, through its seam: threads, I/O and efficiency."""
 
 import errno
 
 import pytest
 
 from nicefutures import PriorityError, ProcessPriority, ThreadPriority
-from nicefutures._system.macos import accounting, background, memory, priority, seam
+from nicefutures._system import find
+from nicefutures._system.macos import accounting, background, priority, seam
 from nicefutures._system.macos.seam import Qos
 from seams import FakeQos
 
@@ -28,12 +29,12 @@ def test_thread_levels(qos):
 
 
 def test_activity(qos):
-    """CPU time is told by thread; of a thread that is gone, it is not."""
+    """Each thread has a CPU time, which is None for a thread that has ended."""
     assert (accounting.thread_cpu_time(7), accounting.thread_cpu_time(8)) == (5_000_000, None)
 
 
 def test_thread_failures(qos):
-    """No real-time level; a thread that left QoS; a call without effect."""
+    """Each failure is an error: no real-time level, a thread that has left QoS, a call without effect."""
     with pytest.raises(PriorityError, match="no such level"):
         priority.set_thread(ThreadPriority.TIME_CRITICAL)
     qos.error = errno.EPERM
@@ -48,7 +49,7 @@ def test_thread_failures(qos):
 
 
 def test_restore(qos):
-    """Class and relative priority are put back; an unspecified class, which cannot be set, becomes the default one."""
+    """Class and relative priority are restored; an unspecified class, which cannot be set, becomes the default."""
     qos.qos = Qos(0x19, -3)
     saved = priority.save_thread()
     priority.set_thread(ThreadPriority.IDLE)
@@ -61,7 +62,7 @@ def test_restore(qos):
 
 
 def test_background(qos):
-    """I/O goes with the level."""
+    """The level sets the I/O policy."""
     assert background.set_background(ProcessPriority.NORMAL) is None
     assert qos.io_policy == 0
     assert background.set_background(ProcessPriority.BELOW_NORMAL) is None
@@ -77,12 +78,12 @@ def test_efficiency(qos):
 
 
 def test_refusals(qos):
-    """What is refused or ignored is said; and there is no memory limit."""
+    """A refused or ignored call is reported; there is no memory limit, because macOS accepts one and ignores it."""
     qos.ignores = True
     assert "something else" in background.set_background(ProcessPriority.IDLE).reason
     assert "did nothing" in background.set_efficiency().reason
     qos.error = errno.EPERM
     assert "refused" in background.set_background(ProcessPriority.IDLE).reason
     assert "refused" in background.set_efficiency().reason
-    with pytest.raises(OSError, match="does not enforce"):
-        memory.open_limit()
+    with pytest.raises(OSError, match="that this system enforces"):
+        find("macos", "memory").open_limit()

@@ -1,4 +1,4 @@
-"""The logic of POSIX systems, through their seam: nice, which macOS has, too."""
+"""The logic of the POSIX backend, through its seam: nice values, which macOS uses, too."""
 
 import errno
 import os
@@ -7,14 +7,12 @@ import sys
 
 import pytest
 
-from asking import LINUX
 from marks import posix_only
 from nicefutures import PriorityError, ProcessPriority, ThreadPriority
 from nicefutures._levels import NoSuchProcessError, NotPermittedError
 from nicefutures._system.macos import priority as macos
 from nicefutures._system.posix import memory, priority, seam
 from patience import PATIENCE
-from programs import run_python
 from seams import FakeNice
 
 
@@ -28,7 +26,7 @@ def nice(monkeypatch):
 @pytest.mark.parametrize("priority", [priority, macos], ids=["posix", "macos"])
 @pytest.mark.parametrize("last", [19, 20])
 def test_levels(nice, priority, last):
-    """Each level is a nice value, on systems whose last one is 19 too."""
+    """Each level is a nice value, also on systems whose highest nice value is 19."""
     nice.last = last
     for pid in (None, 500):
         for level in list(ProcessPriority)[:-1]:
@@ -39,7 +37,7 @@ def test_levels(nice, priority, last):
 
 
 def test_failures(nice):
-    """No real-time level, no such process, not ours, no raising, no effect."""
+    """Each failure is an error: no real-time level, no process, another user, no right to raise, another result."""
     with pytest.raises(PriorityError, match="no such level"):
         priority.set_process(ProcessPriority.REALTIME)
     with pytest.raises(NoSuchProcessError):
@@ -52,7 +50,7 @@ def test_failures(nice):
         priority.set_process(ProcessPriority.NORMAL)
     assert caught.value.in_force == "IDLE (nice 20)"
     assert priority.restore_process(0).in_force == "IDLE (nice 20)"
-    assert priority.set_process(ProcessPriority.BELOW_NORMAL) is None  # lower than that already
+    assert priority.set_process(ProcessPriority.BELOW_NORMAL) is None  # it is already lower
     nice.nice[0] = 5
     with pytest.raises(PriorityError, match="may not raise"):
         priority.set_process(ProcessPriority.BELOW_NORMAL)
@@ -67,7 +65,7 @@ def test_failures(nice):
 
 
 def test_restore(nice):
-    """A foreign value is put back exactly."""
+    """A nice value between the levels is restored exactly."""
     nice.nice[0] = 7
     saved = priority.save_process()
     priority.set_process(ProcessPriority.IDLE)
@@ -76,7 +74,7 @@ def test_restore(nice):
 
 
 def test_threads(nice):
-    """A thread's priority is not supported: said, not raised."""
+    """Thread priorities are not supported: a shortfall says so, and no error is raised."""
     nice.nice[0] = 10
     assert "not supported" in priority.set_thread(ThreadPriority.LOWEST).reason
     assert priority.get_thread() == ThreadPriority.BELOW_NORMAL
@@ -85,7 +83,7 @@ def test_threads(nice):
 
 
 def test_memory_limit(nice):
-    """The address space is limited, whatever stands for no limit; a stricter limit stays."""
+    """The address space is limited, for both numbers that mean no limit; a stricter limit stays."""
     for infinity in (-1, 2**63 - 1):
         nice.address_limit = (infinity, infinity)
         limit = memory.open_limit()
@@ -103,21 +101,9 @@ def test_memory_limit(nice):
 
 
 @posix_only
-def test_early_levels():
-    """What `nicefutures run` sets early is nice, and never a raise."""
-    code = (
-        "import os\nfrom nicefutures._system.posix.command import lower_early\n"
-        "for level in ('below_normal', 'high', 'idle', 'below_normal'):\n"
-        "    print(lower_early(level), os.getpriority(os.PRIO_PROCESS, 0))"
-    )
-    last = "19" if LINUX else "20"
-    assert run_python(code).split() == ["True", "10", "False", "10", "True", last, "False", last]
-
-
-@posix_only
 @pytest.mark.parametrize("locale", [{"LANG": "C"}, {"LC_CTYPE": "POSIX"}, {"LC_CTYPE": "C.UTF-8"}])
 def test_locale(locale):
-    """A command has the locale that this process was started with, whatever Python has made of it."""
+    """A command gets the locale that this process was started with, although Python may have changed it."""
     code = "from nicefutures._system.posix.command import become; become(['env'], 'idle', efficiency=False)"
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **locale}
     result = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""The CPUs that a process may use are what its control group and its affinity leave it."""
+"""A process may use the CPUs that its control group and its affinity allow."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def cpu_group():
-    """Two CPU control groups, one in the other, where such may be made."""
+    """Return a CPU control group inside one with a quota; skip the test if they cannot be made."""
     outer = Path("/sys/fs/cgroup/cpu") / f"nicefutures-test-{os.getpid()}"
     inner = outer / "inner"
     try:
@@ -46,7 +46,7 @@ def cpu_group():
 
 @linux_only
 def test_quota(cpu_group):
-    """A quota of one and a half CPUs, in the group above, is one BLAS thread."""
+    """A quota of one and a half CPUs, in the outer group, results in one BLAS thread."""
     cpus, *threads = run_python(_AUTO, str(cpu_group)).split()
     assert float(cpus) == min(1.5, backend.accounting.usable_cpus())
     assert set(threads) == {"1"}
@@ -54,7 +54,7 @@ def test_quota(cpu_group):
 
 @linux_only
 def test_affinity():
-    """So is an affinity to one CPU."""
+    """An affinity to one CPU results in one BLAS thread."""
     cpu = min(os.sched_getaffinity(0))
     code = f"import os\nos.sched_setaffinity(0, [{cpu}])\n" + _AUTO
     cpus, *threads = run_python(code).split()

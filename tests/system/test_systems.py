@@ -1,4 +1,4 @@
-"""The contract of all systems: the same questions to each of them, through its seam, on any machine."""
+"""The contract of all systems: the same tests for each of them, through its seam, on any machine."""
 
 import errno
 import importlib
@@ -10,10 +10,11 @@ import threading
 
 import pytest
 
+from marks import INTERPRETER_POOLS
 from nicefutures import PriorityError, PriorityThreadPoolExecutor, PriorityWarning, ProcessPriority, ThreadPriority
 from nicefutures._levels import Shortfall
-from nicefutures._system import protocols
-from nicefutures._system.common import Group
+from nicefutures._system import TOPICS, find, protocols
+from nicefutures._system.common import CannotTellError, Group, Usage
 from seams import FakeKernel, FakeNice, FakeQos, FakeWindows, refuse
 
 SEAMS = {
@@ -23,19 +24,12 @@ SEAMS = {
     "posix": {"posix": FakeNice},
     "unknown": {},
 }
-TOPICS = {name.lower(): getattr(protocols, name) for name in (
-    "Accounting", "Background", "Command", "Groups", "Memory", "Priority", "Sharing", "Survey", "Threads"
-)}  # fmt: skip
 NOBODY = 999_999_999
-
-
-def package_of(name):
-    return importlib.import_module(f"nicefutures._system.{name}")
 
 
 def topic_of(name, topic):
     try:
-        return importlib.import_module(f"nicefutures._system.{name}.{topic}")
+        return find(name, topic)
     except ImportError:  # Linux' shared memory needs fcntl, and Windows has no such module
         assert (name, topic, os.name) == ("linux", "sharing", "nt")
         pytest.skip("needs Linux")
@@ -43,20 +37,20 @@ def topic_of(name, topic):
 
 @pytest.fixture(params=SEAMS)
 def system(request, monkeypatch):
-    """Each system, with another one behind its seam, as a function from a topic to its module."""
+    """Return a function from a topic to its module, for each system, with a fake behind its seam."""
     for name, fake in SEAMS[request.param].items():
-        monkeypatch.setattr(topic_of(name, "seam"), "system", fake())
+        monkeypatch.setattr(f"nicefutures._system.{name}.seam.system", fake())
     return lambda topic: topic_of(request.param, topic)
 
 
 def is_told(shortfall):
-    """Return whether a shortfall says all that it has to say."""
+    """Return whether a shortfall has a request, a reason and a remedy."""
     told = isinstance(shortfall, Shortfall) and shortfall
     return told and all([told.requested, told.reason, told.remedy])
 
 
 def outcome_of(set_level, level):
-    """Return what is missing because it was refused, and what is missing all the same."""
+    """Return the shortfall that `set_level` raises, or None, and the one that it returns, or None."""
     try:
         return None, set_level(level)
     except PriorityError as error:
@@ -67,9 +61,8 @@ def outcome_of(set_level, level):
 @pytest.mark.parametrize("name", SEAMS)
 def test_same_functions(name, topic):
     """Every system has the topics of the protocols, and each topic their functions with the same signatures."""
-    assert package_of(name).__all__ == list(TOPICS)
-    module = topic_of(name, topic)
-    wanted = {name: f for name, f in vars(TOPICS[topic]).items() if not name.startswith("_") and inspect.isfunction(f)}
+    module, protocol = topic_of(name, topic), getattr(protocols, topic.capitalize())
+    wanted = {name: f for name, f in vars(protocol).items() if not name.startswith("_") and inspect.isfunction(f)}
     assert wanted
     for function, protocol in wanted.items():
         wanted_parameters = list(inspect.signature(protocol).parameters.values())[1:]
@@ -89,20 +82,20 @@ def test_same_functions(name, topic):
     ],
 )
 def test_dispatch(monkeypatch, platform, os_name, name):
-    """The platform decides on the system; one that is not POSIX either is one of which nothing is known."""
+    """The platform selects the system; a platform that is not known and not POSIX gets "unknown"."""
     package = importlib.import_module("nicefutures._system")
     before = dict(vars(package))
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(os, "name", os_name)
     try:
         importlib.reload(package)
-        assert package.backend.priority.__name__ == f"nicefutures._system.{name}.priority"
+        assert package.backend.priority is find(name, "priority")
     finally:
         vars(package).update(before)
 
 
 def test_no_such_topic():
-    """What is no topic is no attribute."""
+    """A name that is not a topic is not an attribute."""
     backend = importlib.import_module("nicefutures._system").backend
     with pytest.raises(AttributeError, match="no such topic: 'seam'"):
         _ = backend.seam
@@ -110,7 +103,7 @@ def test_no_such_topic():
 
 @pytest.mark.parametrize("level", ProcessPriority, ids=lambda level: level.name)
 def test_process_level(system, level):
-    """A process is at the level afterwards, or is told why not and stays where it is; then it is put back."""
+    """A process gets the level, or the error says why not; afterwards it can be restored."""
     priority = system("priority")
     before, saved = priority.get_process(), priority.save_process()
     refusal, shortfall = outcome_of(priority.set_process, level)
@@ -124,7 +117,7 @@ def test_process_level(system, level):
 
 @pytest.mark.parametrize("level", ProcessPriority, ids=lambda level: level.name)
 def test_capped_process(system, level):
-    """A process that is above a level is put there, or is told why not; one that is not stays where it is."""
+    """A process above a level is lowered to it, or the error says why not; any other process stays as it is."""
     priority = system("priority")
     before = priority.get_process()
     refusal, shortfall = outcome_of(priority.cap_process, level)
@@ -138,12 +131,12 @@ def test_capped_process(system, level):
 
 @pytest.mark.parametrize("level", ThreadPriority, ids=lambda level: level.name)
 def test_thread_level(system, level):
-    """The calling thread is at the level afterwards, or at its equal, or is told why not; then it is put back."""
+    """The calling thread gets the level, or an equal one, or learns why not; afterwards it can be restored."""
     priority = system("priority")
     before, saved = priority.get_thread(), priority.save_thread()
     refusal, shortfall = outcome_of(priority.set_thread, level)
     if refusal is None:
-        equal = {level, ThreadPriority.IDLE} if level == ThreadPriority.LOWEST else {level}  # one QoS class
+        equal = {level, ThreadPriority.IDLE} if level == ThreadPriority.LOWEST else {level}  # both are one QoS class
         assert is_told(shortfall) or (shortfall is None and priority.get_thread() in equal)
     assert priority.restore_thread(saved) is None
     assert priority.get_thread() == before
@@ -153,7 +146,7 @@ def test_thread_level(system, level):
 
 
 def test_background(system):
-    """What goes with a level is set, or is told to be missing; NORMAL asks for nothing."""
+    """The other settings of a level are set, or a shortfall says why not; NORMAL has none."""
     background = system("background")
     assert background.set_background(ProcessPriority.NORMAL) is None
     for level in (ProcessPriority.BELOW_NORMAL, ProcessPriority.IDLE):
@@ -164,7 +157,7 @@ def test_background(system):
 
 
 def test_threads(system):
-    """Threads that are known go down and back; those that are gone are left out."""
+    """Threads that exist are lowered and restored; those that have ended are left out."""
     threads = system("threads")
     assert NOBODY not in threads.of_libraries()
     saved = threads.save_levels([11, NOBODY])
@@ -177,7 +170,7 @@ def test_threads(system):
 
 
 def test_accounting(system):
-    """CPUs are counted; of a thread that is gone nothing is told; who is delayed hears of no negative times."""
+    """CPUs are counted; a thread that has ended has no CPU time and no delay; no delay is negative."""
     accounting = system("accounting")
     assert accounting.usable_cpus() > 0
     assert accounting.thread_cpu_time(NOBODY) is None
@@ -189,7 +182,7 @@ def test_accounting(system):
 
 
 def test_pause(system):
-    """It lasts as long as was asked for, unless the lock is to be had."""
+    """A pause lasts as long as requested, unless the lock can be acquired."""
     lock = threading.Lock()
     lock.acquire()
     assert system("accounting").pause(lock, 0.001) is False
@@ -198,7 +191,7 @@ def test_pause(system):
 
 
 def test_memory(system):
-    """Memory is counted; a limit comes and goes, or there is none, which is said."""
+    """Memory is counted; a limit can be set and removed, or the error says that there is none."""
     memory = system("memory")
     assert memory.total() > 0
     assert 0 <= memory.unused() <= memory.in_use()
@@ -217,8 +210,34 @@ def test_memory(system):
         limit.lift()
 
 
+@pytest.mark.parametrize(("name", "kind"), [("open_idle_clock", float), ("open_battery", bool), ("open_memory", bool)])
+def test_activity(system, name, kind):
+    """The system answers each time, or the error says why not, and names a remedy."""
+    try:
+        ask = getattr(system("activity"), name)()
+        assert [type(ask()), type(ask())] == [kind, kind]
+        assert ask() >= 0
+    except CannotTellError as error:
+        assert error.reason  # noqa: PT017, one of two right answers
+        assert error.remedy  # noqa: PT017
+
+
+def test_usage(system):
+    """CPU time is known for the machine and for each process; a process that has ended is not listed."""
+    activity = system("activity")
+    try:
+        assert activity.busy_seconds() >= 0
+        usage = activity.list_usage()
+    except CannotTellError:
+        return
+    assert all(isinstance(each, Usage) and each.seconds >= 0 for each in usage.values())
+    pid = next(iter(usage), NOBODY)
+    assert activity.list_usage([pid, NOBODY]).keys() <= {pid}
+    assert activity.list_threads(NOBODY) == {}
+
+
 def test_groups(system):
-    """There is a group to go to, or none is needed, or it is told why there is none."""
+    """There is a group for workers, or none is needed, or a shortfall says why there is none."""
     groups = system("groups")
     group = groups.find()
     assert group is None or isinstance(group, Group) or is_told(group)
@@ -227,7 +246,7 @@ def test_groups(system):
 
 
 def test_shared_memory(system):
-    """Shared memory makes segments and opens them, or there is none."""
+    """Shared memory can create segments and open them, if the system has it."""
     memory = system("sharing").find_shared_memory() if system("sharing").__name__.split(".")[2] == HERE else None
     if memory is not None:
         segment = memory.create(1000)
@@ -244,24 +263,24 @@ def test_shared_memory(system):
 HERE = importlib.import_module("nicefutures._system").backend.priority.__name__.split(".")[2]
 
 
-def test_survey(system, monkeypatch):
-    """A machine describes itself, and says whether sessions are groups."""
-
+def fake_version(monkeypatch):
     class Version:
         platform_version = (10, 0, 22631)
 
+    platform.uname()  # calls the same function on Windows, and keeps its result
     monkeypatch.setattr(sys, "getwindowsversion", Version, raising=False)
+
+
+def test_survey(system, monkeypatch):
+    """The survey describes the machine, and says whether sessions are groups."""
+    fake_version(monkeypatch)
     assert isinstance(system("survey").sessions_are_groups(), bool)
     assert any(system("survey").describe_machine().values())
 
 
 def test_survey_elsewhere(monkeypatch):
-    """Windows tells its version, macOS its own, another system its kernel's."""
-
-    class Version:
-        platform_version = (10, 0, 22631)
-
-    monkeypatch.setattr(sys, "getwindowsversion", Version, raising=False)
+    """The survey has the version of Windows or macOS, and of the kernel on other systems."""
+    fake_version(monkeypatch)
     assert topic_of("windows", "survey").describe_machine() == {"windows": "10.0.22631"}
     monkeypatch.setattr(platform, "mac_ver", lambda: ("14.5", ("", "", ""), "arm64"))
     assert topic_of("macos", "survey").describe_machine() == {"macos": "14.5"}
@@ -272,7 +291,7 @@ def test_survey_elsewhere(monkeypatch):
 
 
 def test_unknown_level():
-    """Where nothing is known, only NORMAL is to be had, and that is said."""
+    """On an unknown system only NORMAL can be set, and errors and shortfalls say so."""
     priority = topic_of("unknown", "priority")
     with pytest.raises(PriorityError, match="nothing is known of this system's priorities"):
         priority.set_process(ProcessPriority.IDLE)
@@ -281,24 +300,25 @@ def test_unknown_level():
 
 @pytest.mark.parametrize("name", ["windows", "macos", "posix", "unknown"])
 def test_no_groups(name):
-    """Only Linux has task groups that a level counts in."""
+    """Only Linux has task groups inside which a level counts."""
     groups = topic_of(name, "groups")
     assert groups.find() is None
     assert groups.join(None, None) is None
 
 
-# --- what no backend foresees
+# --- refusals that no backend foresees
 
 
+@pytest.mark.parametrize("pool", [PriorityThreadPoolExecutor, *INTERPRETER_POOLS])
 @pytest.mark.parametrize("on_denied", ["warn", "raise"])
-def test_unforeseen_refusal(monkeypatch, on_denied):
-    """A system that forbids even to look does not break a pool."""
+def test_unforeseen_refusal(monkeypatch, pool, on_denied):
+    """If setting a thread raises an unforeseen error, the pool warns or fails the task, as `on_denied` says."""
 
     def forbid(priority):
         refuse(errno.EPERM)
 
     monkeypatch.setattr("nicefutures._threads.worker.backend.priority.set_thread", forbid)
-    executor = PriorityThreadPoolExecutor(2, on_denied=on_denied)
+    executor = pool(2, on_denied=on_denied)
     if on_denied == "raise":
         with pytest.raises(PriorityError, match="not permitted"):
             executor.submit(abs, -1).result()

@@ -1,4 +1,4 @@
-"""Windows' logic, through its seam."""
+"""The logic of the Windows backend, through its seam."""
 
 import errno
 
@@ -23,7 +23,7 @@ def win32(monkeypatch):
 
 @every_process_level
 def test_levels(win32, level):
-    """Each level is the class of its name, for this process and another."""
+    """Each level is the priority class of its name, for this process and for another one."""
     win32.privileged = True
     for pid in (None, 500):
         assert priority.set_process(level, pid) is None
@@ -32,7 +32,7 @@ def test_levels(win32, level):
 
 
 def test_silent_downgrade(win32):
-    """REALTIME that becomes HIGH without a word is an error."""
+    """It is an error if Windows sets HIGH instead of REALTIME without reporting that."""
     with pytest.raises(PriorityError, match="SeIncreaseBasePriorityPrivilege") as caught:
         priority.set_process(ProcessPriority.REALTIME)
     assert caught.value.in_force == "HIGH (HIGH_PRIORITY_CLASS)"
@@ -40,7 +40,7 @@ def test_silent_downgrade(win32):
 
 
 def test_others(win32):
-    """A process that does not exist, and one that is not ours."""
+    """A process that does not exist and one of another user have errors of their own."""
     with pytest.raises(NoSuchProcessError):
         priority.set_process(ProcessPriority.IDLE, 77)
     win32.denied = {500}
@@ -52,7 +52,7 @@ def test_others(win32):
 
 @every_thread_level
 def test_thread_levels(win32, level):
-    """Each thread level is the number of its name."""
+    """Each thread level is the number of its name; a thread that is released is at NORMAL."""
     saved = priority.save_thread()
     assert priority.set_thread(level) is None
     assert win32.thread_priorities[None] == level.value
@@ -74,7 +74,7 @@ def test_thread_failure(win32, monkeypatch, what):
 
 
 def test_lower_already(win32, monkeypatch):
-    """What stays below a low level that is asked for is there; what stays below NORMAL is not at NORMAL."""
+    """To stay below a requested low level is enough; to stay below a requested NORMAL is an error."""
     priority.set_process(ProcessPriority.IDLE)
     priority.set_thread(ThreadPriority.IDLE)
     monkeypatch.setattr(win32, "set_class", lambda *_: None)
@@ -89,20 +89,20 @@ def test_lower_already(win32, monkeypatch):
 
 @pytest.mark.parametrize(("value", "level"), [(-7, "LOWEST"), (5, "HIGHEST"), (12, "TIME_CRITICAL"), (-14, "IDLE")])
 def test_nearest(win32, value, level):
-    """A foreign thread priority, as the REALTIME class has them, is the nearest member."""
+    """A thread priority without a name, as the REALTIME class has them, is read as the nearest level."""
     win32.thread_priorities[None] = value
     assert priority.get_thread().name == level
 
 
 def test_describe(win32):
-    """Threads are counted by level; one that is gone is left out."""
+    """Threads are counted by level; a thread that has ended is left out."""
     description = priority.describe(500)
     assert description.priority_class == "NORMAL_PRIORITY_CLASS"
     assert description.threads == {ThreadPriority.LOWEST: 1, ThreadPriority.NORMAL: 1}
 
 
 def test_process_restore(win32):
-    """The class goes back."""
+    """The class is restored; if that fails, the result names the class that is set."""
     saved = priority.save_process()
     priority.set_process(ProcessPriority.IDLE)
     assert priority.restore_process(saved) is None
@@ -112,7 +112,7 @@ def test_process_restore(win32):
 
 
 def test_activity(win32):
-    """CPU time is told from cycles; of a thread that is gone, and where nothing counts them, it is not."""
+    """CPU time comes from cycles; it is None for a thread that has ended, and where Windows does not count cycles."""
     accounting._cycles_per_ns.cache_clear()
     assert accounting.thread_cpu_time(11) == pytest.approx(12_345 / 2, rel=0.2)
     assert accounting.thread_cpu_time(99) is None
@@ -122,7 +122,7 @@ def test_activity(win32):
 
 
 def test_library_threads(win32, monkeypatch):
-    """Threads that start in a library that is not Windows' own are put down, and back as they were."""
+    """Threads that start in a library which is not part of Windows are lowered and restored."""
     monkeypatch.setenv("SYSTEMROOT", r"C:\Windows")
     assert threads.of_libraries() == [11]
     saved = threads.save_levels([11, 99])
@@ -133,7 +133,7 @@ def test_library_threads(win32, monkeypatch):
 
 
 def test_background(win32):
-    """I/O and memory go with the level."""
+    """The level sets the I/O priority and the memory priority."""
     assert background.set_background(ProcessPriority.NORMAL) is None
     assert win32.noted == {}
     assert background.set_background(ProcessPriority.BELOW_NORMAL) is None
@@ -146,14 +146,14 @@ def test_background(win32):
 @pytest.mark.parametrize(("number", "said"), [(1, False), (50, False), (120, False), (5, True)])
 @pytest.mark.parametrize("what", ["io", "memory"])
 def test_background_refused(win32, what, number, said):
-    """A refusal is said; that this Windows has no such thing is not."""
+    """A refusal is reported; the error of a Windows that lacks the setting is not."""
     win32.refusals[what] = number
     shortfall = background.set_background(ProcessPriority.IDLE)
     assert (shortfall is not None) is said
 
 
 def test_efficiency(win32):
-    """EcoQoS is asked for, and a Windows without it is said, for it was asked for by itself."""
+    """EcoQoS is set; a Windows without it is reported, because the user has requested EcoQoS itself."""
     assert background.set_efficiency() is None
     assert win32.noted == {"power": True}
     win32.refusals["power"] = 87
@@ -161,7 +161,7 @@ def test_efficiency(win32):
 
 
 def test_memory_limit(win32):
-    """The limit of the job comes and goes, and is read back."""
+    """The job's memory limit is set, read back and removed."""
     limit = memory.open_limit()
     limit.hold(10**9)
     assert win32.noted["job"] == 10**9
@@ -176,7 +176,7 @@ def test_memory_limit(win32):
 
 
 def test_no_job(win32):
-    """A program that could not be made to end with its wrapper is not run, and that is said."""
+    """If Windows cannot end the program together with its wrapper, the program is not run, and the error says so."""
     win32.refusals = {"job": 5}
     with pytest.raises(PriorityError, match="a job object that ends the program") as caught:
         command.end_together()

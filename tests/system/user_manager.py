@@ -1,6 +1,6 @@
 """Isolated workers below a real systemd user manager.
 
-``.ci/with-user-manager python3 tests/system/user_manager.py KIND``, where KIND is where the workers have to go:
+``.ci/with-user-manager python3 tests/system/user_manager.py KIND``, where KIND is the place that the workers must get:
 "scope", "cgroup", or "nowhere".
 """
 
@@ -18,10 +18,10 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 def place(_=None):
-    """A worker's process id, control group, and whether that is idle."""
+    """Return the id of this process, its control group, and the ``cpu.idle`` of that group."""
     time.sleep(0.1)
     group = Path("/proc/self/cgroup").read_text().strip().partition("::")[2]
-    idle = ROOT / group.lstrip("/") / "cpu.idle"  # not there in a group that has no CPU controller
+    idle = ROOT / group.lstrip("/") / "cpu.idle"  # only a group with the CPU controller has it
     return os.getpid(), group, idle.read_text().strip() if idle.exists() else "0"
 
 
@@ -30,7 +30,7 @@ def die():
 
 
 def groups():
-    """Control groups of ours that there are."""
+    """Return the control groups of the library that exist."""
     return [path for path, *_ in os.walk(ROOT) if "nicefutures" in path]
 
 
@@ -66,7 +66,7 @@ def check(kind):
 
 
 def check_run(kind):
-    """`nicefutures run --isolate` puts its program into a scope, and without a user manager does not run it."""
+    """`nicefutures run --isolate` puts its program into a scope, and does not run it where no scope can be made."""
     code = "import user_manager; print(*user_manager.place())"
     command = [sys.executable, "-m", "nicefutures", "run", "--isolate", "--", sys.executable, "-c", code]
     path = f"{Path(__file__).parent}:{os.environ['PYTHONPATH']}"
@@ -82,7 +82,7 @@ def check_run(kind):
 
 
 def check_ends(kind):
-    """After a broken pool, and after the parent was killed, nothing is left."""
+    """A broken pool and a killed parent leave no control group."""
     with LowPriorityProcessPoolExecutor(2, isolate=True) as executor:
         executor.submit(place).result()
         assert "SIGKILL" in str(executor.submit(die).exception())

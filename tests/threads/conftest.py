@@ -1,4 +1,4 @@
-"""What several tests of the thread pool need."""
+"""Fixtures of several tests of the thread pool."""
 
 import functools
 import threading
@@ -13,7 +13,7 @@ from tasks import compute
 
 @pytest.fixture
 def noise():
-    """A thread of the program's own that never lets the GIL go for long."""
+    """Run a thread outside the pool that computes Python code without a pause."""
     ends = threading.Event()
 
     def run():
@@ -29,7 +29,7 @@ def noise():
 
 @pytest.fixture
 def gated():
-    """A pool that lets one worker run just now, with tasks that keep the GIL still coming."""
+    """Yield a pool that lets one worker run at the moment, and keeps getting tasks that keep the GIL."""
     with (
         PriorityThreadPoolExecutor(4, latency_target=0.005) as executor,
         Feed(executor, functools.partial(compute, 0.002)) as feed,

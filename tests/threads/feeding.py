@@ -1,10 +1,10 @@
-"""A pool that is kept busy."""
+"""Keep a pool busy."""
 
 from patience import PATIENCE
 
 
 class Feed:
-    """Keeps a pool busy with a task."""
+    """Keep a pool busy: submit a task again whenever it ends."""
 
     def __init__(self, executor, task):
         self._executor, self._task, self._ends = executor, task, False

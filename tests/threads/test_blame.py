@@ -1,4 +1,4 @@
-"""A call that keeps the GIL is named, and nobody else's is."""
+"""A call that keeps the GIL is named, and no other call is."""
 
 import contextlib
 import ctypes
@@ -31,9 +31,9 @@ def hold_gil(seconds):
 
 
 def longest_stall(executor, seconds):
-    """Keep the GIL once more; return how long that is said to have been so far.
+    """Keep the GIL once more; return the longest time reported for it so far.
 
-    On a busy machine, one time may not be told from the time for which there was no CPU.
+    On a busy machine, a single stall may look like a time without a CPU.
     """
     executor.submit(hold_gil, seconds).result()
     return max((stall.seconds for stall in executor.stalls() if stall.function == f"{__name__}.hold_gil"), default=0)
@@ -41,14 +41,14 @@ def longest_stall(executor, seconds):
 
 @pytest.fixture(params=[True, False] if cpu_time.TOLD else [False], ids=lambda told: "told" if told else "not told")
 def tells_cpu_time(request, monkeypatch):
-    """Whether the system tells of a thread how much CPU time it has used."""
+    """Test with and without a system that reports the CPU time of each thread."""
     monkeypatch.setattr(cpu_time, "TOLD", request.param)
 
 
 @needs_gil
 @pytest.mark.parametrize("beside", [None, functools.partial(time.sleep, 0.01), functools.partial(compute, 0.002)])
 def test_stall(beside, caplog):
-    """A call that keeps the GIL is named, with how long it kept it."""
+    """A call that keeps the GIL is named, together with the time for which it kept the GIL."""
     if beside is not None and not cpu_time.TOLD:
         pytest.skip("which of several tasks it was is seen from their CPU times")
     began, calls = time.monotonic(), []
@@ -66,7 +66,7 @@ def test_stall(beside, caplog):
 
 
 def test_times():
-    """How often a call kept the GIL is counted, and the longest time is told."""
+    """The stalls of a call are counted, and the longest time is reported."""
     stalls = Stalls(0.005)
     assert [stalls.add("task", seconds) for seconds in (0.2, 0.5, 0.3)] == [True, False, False]
     stalls.add("other", 0.1)
@@ -76,7 +76,7 @@ def test_times():
 @needs_gil
 @pytest.mark.usefixtures("tells_cpu_time")
 def test_short_stall():
-    """Ten times the target is enough."""
+    """A stall of ten times the target is reported."""
     with PriorityThreadPoolExecutor(4, latency_target=0.005) as executor:
         wait_until(lambda: longest_stall(executor, 0.05) > 0.03)
 
@@ -84,7 +84,7 @@ def test_short_stall():
 @needs_gil
 @pytest.mark.skipif(not cpu_time.TOLD, reason="another thread may have computed as well")
 def test_computing_stall():
-    """A call that computes with the GIL is named, whoever is the first to go on after it."""
+    """A call that computes with the GIL is named, whichever thread runs first after it."""
     numbers = list(range(100_000)) * 60
     with (
         PriorityThreadPoolExecutor(2, latency_target=0.005) as executor,
@@ -116,7 +116,7 @@ def test_other_thread_stalls():
 @linux_only
 @needs_gil
 def test_stopped_process():
-    """That the process was stopped for a while is nobody's fault."""
+    """A time for which the process was stopped is not blamed on a task."""
     code = """
 import os, signal, subprocess, sys, time
 from nicefutures import PriorityThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""A thread pool limits the BLAS threads of the process if it is asked to, and only then."""
+"""A thread pool limits the BLAS threads of the process only if `blas_threads` is given."""
 
 import gc
 import threading
@@ -12,7 +12,7 @@ from using import blas_threads
 
 @pytest.fixture
 def loaded_blas():
-    """NumPy's BLAS with two threads; skips where there is none that threadpoolctl knows."""
+    """Give NumPy's BLAS two threads; skip the test if threadpoolctl knows no BLAS here."""
     pytest.importorskip("numpy")
     from threadpoolctl import threadpool_limits
 
@@ -28,7 +28,7 @@ def loaded_blas():
 
 @pytest.mark.parametrize("ending", ["shutdown", "no wait", "forgotten", "unused"])
 def test_thread_pool_threads(loaded_blas, ending):
-    """A thread pool limits the process's BLAS threads if asked to, and puts them back when it ends."""
+    """A pool with `blas_threads` limits the BLAS threads of the process, and restores them when it ends."""
     executor = PriorityThreadPoolExecutor(2, blas_threads=1)
     assert set(blas_threads()) == {1}
     if ending != "unused":
@@ -38,7 +38,7 @@ def test_thread_pool_threads(loaded_blas, ending):
         go = threading.Event()
         executor.submit(go.wait)
         executor.shutdown(wait=False)
-        assert set(blas_threads()) == {1}  # for the task that runs
+        assert set(blas_threads()) == {1}  # while the task runs
         go.set()
         executor.shutdown()
     elif ending == "forgotten":
@@ -50,8 +50,15 @@ def test_thread_pool_threads(loaded_blas, ending):
     wait_until(lambda: set(blas_threads()) == {2})
 
 
+def test_wrong_argument(loaded_blas):
+    """A pool with a wrong argument limits nothing."""
+    with pytest.raises(ValueError, match="idle_after") as raised:
+        PriorityThreadPoolExecutor(1, blas_threads=1, idle_after=-1)
+    assert set(blas_threads()) == {2}, raised  # the error, which keeps the executor, is alive
+
+
 def test_thread_pools_overlap(loaded_blas):
-    """Of several pools the lowest limit counts, in whatever order they end."""
+    """The lowest limit of the open pools counts."""
     first = PriorityThreadPoolExecutor(1, blas_threads=1)
     second = PriorityThreadPoolExecutor(1, blas_threads=2)
     assert set(blas_threads()) == {1}
@@ -62,7 +69,7 @@ def test_thread_pools_overlap(loaded_blas):
 
 
 def test_thread_pool_leaves_the_user_alone(loaded_blas):
-    """What the user sets meanwhile is not put back."""
+    """A number that the user sets meanwhile stays."""
     from threadpoolctl import threadpool_limits
 
     with PriorityThreadPoolExecutor(1, blas_threads=1):
@@ -71,7 +78,7 @@ def test_thread_pool_leaves_the_user_alone(loaded_blas):
 
 
 class _Cycle:
-    """Something that only the garbage collector takes away, and a pool with it."""
+    """A reference cycle with a pool, which only the garbage collector removes."""
 
     def __init__(self):
         self.pool = PriorityThreadPoolExecutor(1, blas_threads=1)
@@ -79,7 +86,7 @@ class _Cycle:
 
 
 def test_thread_pools_collected(loaded_blas):
-    """Pools that the garbage collector finds, in the middle of whatever, give their limit up."""
+    """Pools that the garbage collector removes, at any point of the code, release their limit."""
     thresholds = gc.get_threshold()
     gc.set_threshold(20)
     try:
@@ -92,6 +99,6 @@ def test_thread_pools_collected(loaded_blas):
 
 
 def test_thread_pool_default(loaded_blas):
-    """By default a thread pool touches nothing."""
+    """By default a thread pool does not change the BLAS threads."""
     with PriorityThreadPoolExecutor(2) as executor:
         assert set(executor.submit(blas_threads, 100).result()) == {2}

@@ -1,4 +1,4 @@
-"""Beside what changes threads for the whole program: gevent, other interpreters in the process."""
+"""Thread pools work in programs that change how threads work: with gevent, or several interpreters."""
 
 import sys
 
@@ -25,7 +25,7 @@ _USE = """
 @pytest.mark.parametrize("target", [None, 0.005])
 @pytest.mark.parametrize("patched", ["before", "after"])
 def test_gevent(patched, target):
-    """With gevent's threads, tasks are done, nobody's level is changed, and one warning says that there is none."""
+    """With gevent's threads, tasks run at the level of the program, and each pool gives one warning."""
     pytest.importorskip("gevent")
     patch = "from gevent import monkey; monkey.patch_all()"
     before, after = (patch, "") if patched == "before" else ("", patch)
@@ -49,7 +49,7 @@ assert get_thread_priority() == level
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="new in Python 3.13")
 @pytest.mark.parametrize("target", [None, 0.005])
 def test_subinterpreter(target):
-    """In an interpreter with a GIL of its own, a pool does its tasks, and so does one beside it."""
+    """A pool does its tasks in an interpreter with its own GIL, while another one works in the main interpreter."""
     run_python(f"""
 import sys, threading, time
 import nicefutures._threads.tasks

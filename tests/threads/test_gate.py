@@ -1,4 +1,4 @@
-"""The pool lets as many workers run as the GIL has use for, and never fewer than the tasks need to come to an end."""
+"""The pool lets as many workers run as can use the GIL, and never fewer than the tasks need to finish."""
 
 import functools
 import gc
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from feeding import Feed
-from marks import linux_only, needs_gil, posix_only
+from marks import linux_only, needs_gil, posix_only, thorough
 from nicefutures import PriorityThreadPoolExecutor
 from nicefutures._threads import cpu_time
 from nicefutures._threads.controller import controller
@@ -24,23 +24,33 @@ from patience import PATIENCE, wait_until
 from programs import run_python
 from tasks import compute
 
-# Alone, for where several programs share a CPU the GIL is free as often as there is no CPU to take it with.
-pytestmark = [pytest.mark.every_python, pytest.mark.alone]
+pytestmark = pytest.mark.every_python
+
+
+def measures(test):
+    """Mark a test that measures real tasks. test_regulator.py tests the decisions, with given numbers.
+
+    Such a test runs alone: if programs share a CPU, the GIL also seems free while no thread has a CPU to take it.
+    """
+    return pytest.mark.alone(thorough(test))
+
 
 # --- how many run
 
 
 @needs_gil
+@measures
 def test_narrow():
-    """Of tasks that keep the GIL one runs at a time, before long."""
+    """Tasks that keep the GIL soon run one at a time."""
     tasks = functools.partial(compute, 0.002)
     with PriorityThreadPoolExecutor(4, latency_target=0.005) as executor, Feed(executor, tasks):
         wait_until(lambda: executor.stats().limit == executor.stats().running == 1)
 
 
 @needs_gil
+@measures
 def test_wide():
-    """Tasks that do not keep the GIL run as wide as there are workers."""
+    """Tasks that do not keep the GIL run in all workers."""
     with (
         PriorityThreadPoolExecutor(4, latency_target=0.005) as executor,
         Feed(executor, functools.partial(time.sleep, 0.002)),
@@ -50,8 +60,9 @@ def test_wide():
 
 
 @needs_gil
+@measures
 def test_change():
-    """When the tasks change, so does the limit, there and back."""
+    """When the tasks change, the limit follows, in both directions."""
     does = [compute]
 
     def task():
@@ -66,16 +77,17 @@ def test_change():
 
 
 @needs_gil
+@measures
 @pytest.mark.skipif(not cpu_time.TOLD, reason="whose fault it is is told from CPU times")
 def test_not_our_fault(noise):
-    """A pool that only waits is not held back because somebody else keeps the GIL."""
+    """A pool whose tasks only wait is not limited if a thread outside the pool keeps the GIL."""
     with (
         PriorityThreadPoolExecutor(8, latency_target=0.005) as executor,
         Feed(executor, functools.partial(time.sleep, 0.02)),
     ):
         done = executor.stats().tasks_done
         wait_until(lambda: executor.stats().tasks_done > done + 100)
-        wait_until(lambda: executor.stats().limit >= 4)  # as many tasks as there are
+        wait_until(lambda: executor.stats().limit >= 4)  # the number of tasks
 
 
 @pytest.mark.parametrize("target", [None, 0.005])
@@ -98,7 +110,7 @@ def test_off(target):
 
 @pytest.mark.parametrize("workers", [2, 4, 8, 32])
 def test_barrier(noise, workers):
-    """Tasks that wait for each other all get to run."""
+    """Tasks that wait for each other all run."""
     barrier = threading.Barrier(workers)
     with (
         PriorityThreadPoolExecutor(workers, latency_target=0.005) as executor,
@@ -120,7 +132,7 @@ def test_future_of_another_task(gated):
 
 
 def test_polling(gated):
-    """A task may look every ms whether another one has run."""
+    """A task may check every ms whether another one has run."""
     ran = threading.Event()
 
     def poll():
@@ -132,12 +144,14 @@ def test_polling(gated):
     assert wait(polls, PATIENCE).not_done == set()
 
 
-# --- what the standard library's pool promises, while workers wait
+# --- guarantees of the standard library's pool, while workers wait
 
 
 @needs_gil
-def test_order(gated):
+def test_order(gated, monkeypatch):
     """Tasks start in the order in which they were submitted, and map gives results in order."""
+    monkeypatch.setattr(gated._regulator, "beat", lambda _: None)  # it lets more workers in if one gets no CPU
+    gated._gate.set_limit(1)
     started = []
     for future in [gated.submit(started.append, k) for k in range(100)]:
         future.result(PATIENCE)
@@ -146,7 +160,7 @@ def test_order(gated):
 
 
 def test_cancel(gated):
-    """What has not begun can be cancelled."""
+    """A task that has not begun can be cancelled."""
     ran, release = [], threading.Event()
     blockers = [gated.submit(release.wait, PATIENCE) for _ in range(8)]
     futures = [gated.submit(ran.append, k) for k in range(20)]
@@ -159,7 +173,7 @@ def test_cancel(gated):
 
 @pytest.mark.parametrize("cancel", [False, True])
 def test_shutdown(cancel):
-    """Shutting down does all tasks, or cancels those that have not begun."""
+    """`shutdown` finishes all tasks, or cancels those that have not begun."""
     executor = PriorityThreadPoolExecutor(4, latency_target=0.005)
     with Feed(executor, functools.partial(compute, 0.002)):
         if has_gil():
@@ -177,7 +191,7 @@ def test_shutdown(cancel):
 
 
 def test_shutdown_from_a_task():
-    """A task may shut its own pool down and cancel what is left."""
+    """A task may shut down its own pool and cancel the remaining tasks."""
     executor = PriorityThreadPoolExecutor(2, latency_target=0.005)
     submitted, ended = threading.Event(), threading.Event()
 
@@ -192,13 +206,13 @@ def test_shutdown_from_a_task():
     submitted.set()
     assert ending.result(PATIENCE) == "done"
     wait_until(lambda: all(future.done() for future in futures))
-    # The other worker may have begun one, and is in it until then.
+    # The other worker may have begun one of them before the shutdown.
     assert sum(future.cancelled() for future in futures) >= 29
 
 
 @pytest.mark.parametrize("ending", ["", "executor.shutdown(wait=False)", "del executor", "executor.shutdown()"])
 def test_interpreter_exit(ending):
-    """At the interpreter's exit all tasks are done, those too that wait for each other."""
+    """All tasks finish at the interpreter's exit, including tasks that wait for each other."""
     code = f"""
 import threading, time
 from nicefutures import PriorityThreadPoolExecutor
@@ -224,7 +238,7 @@ time.sleep(0.3)
 @pytest.mark.parametrize("ending", ["", "executor.shutdown(wait=False)", "del executor", "executor.shutdown()"])
 @pytest.mark.parametrize("idle", [0, 0.5])
 def test_exit_with_waiting_workers(ending, idle):
-    """The program ends although workers wait for their turn, one has none but sits at the queue, and no task comes."""
+    """The program ends although some workers wait for their turn, one waits at the queue, and no task comes."""
     code = f"""
 import threading, time
 from nicefutures import PriorityThreadPoolExecutor
@@ -251,8 +265,9 @@ print("end")
 
 
 @posix_only
+@pytest.mark.asks_for_fork
 def test_fork(gated):
-    """A child that was forked meanwhile can have a pool of its own, and comes to an end."""
+    """A child that is forked meanwhile can have its own pool, and ends."""
 
     def child():
         with PriorityThreadPoolExecutor(2, latency_target=0.005) as executor:
@@ -264,8 +279,9 @@ def test_fork(gated):
 
 @needs_gil
 @posix_only
+@pytest.mark.asks_for_fork
 def test_fork_beside_workers():
-    """A child drops what the workers of its parent had, whatever lock one of them held when it was forked."""
+    """A forked child forgets the workers of its parent, and any lock that one of them held at the fork."""
     with PriorityThreadPoolExecutor(2, latency_target=0.005) as executor:
         executor.submit(int).result(PATIENCE)
         with executor._gate._lock:
@@ -274,7 +290,7 @@ def test_fork_beside_workers():
 
 
 def exit_status_of(pid):
-    """Wait for a child, and end one that does not end."""
+    """Return the exit status of a child; if it does not end, kill it and return None."""
     deadline = time.monotonic() + PATIENCE
     while (status := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -286,7 +302,7 @@ def exit_status_of(pid):
 
 
 def test_garbage():
-    """A pool that nobody has any more ends its threads."""
+    """A pool without references ends its threads."""
     threads = set(threading.enumerate())
     executor = PriorityThreadPoolExecutor(4, latency_target=0.005)
     wait([executor.submit(compute, 0.01) for _ in range(40)])
@@ -294,9 +310,9 @@ def test_garbage():
     wait_until(lambda: set(threading.enumerate()) <= threads)
 
 
-@needs_gil  # without it, references are counted late
+@needs_gil  # without it, objects may be freed later
 def test_references():
-    """What a task had and gave is let go, however long it ran: nothing waits for the garbage collector."""
+    """The argument and the result of a long task are freed without the garbage collector."""
 
     class Big:
         pass
@@ -329,7 +345,7 @@ def test_broken():
 
 @needs_gil
 def test_other_queue():
-    """A pool whose queue somebody has replaced works, unlimited, and leaves nothing."""
+    """A pool whose queue has been replaced works without a limit, and leaves nothing behind."""
     executor = PriorityThreadPoolExecutor(2, latency_target=0.005)
     gate = executor._work_queue
     executor._work_queue = queue.PriorityQueue()
@@ -342,7 +358,7 @@ def test_other_queue():
 
 @pytest.mark.parametrize("target", [None, 0.005])
 def test_take_back(target):
-    """A task whose submit raises is not done, and no other task is lost, whatever workers take meanwhile."""
+    """A task whose `submit` raises does not run, and no other task is lost."""
     done, release = [], threading.Event()
     with PriorityThreadPoolExecutor(1, latency_target=target) as executor:
         executor.submit(release.wait, PATIENCE)
@@ -359,7 +375,7 @@ def test_take_back(target):
 
 @pytest.mark.parametrize("target", [None, 0.005])
 def test_tasks_done_of_cancelled(target):
-    """Tasks that a shutdown cancels are not among those that were done."""
+    """Tasks that a shutdown cancels do not count as done."""
     release = threading.Event()
     executor = PriorityThreadPoolExecutor(1, latency_target=target)
     first = executor.submit(release.wait, PATIENCE)
@@ -374,7 +390,7 @@ def test_tasks_done_of_cancelled(target):
 
 
 def test_interrupted_wake(monkeypatch):
-    """A Ctrl-C in the middle of a submit does not leave the pool without the thread that watches it."""
+    """Ctrl-C during a `submit` does not leave the pool without its watching thread."""
 
     def interrupt():
         raise KeyboardInterrupt
@@ -394,7 +410,7 @@ def test_interrupted_wake(monkeypatch):
 
 @needs_gil
 def test_lost_thread(monkeypatch):
-    """If the thread that watches fails, all workers may run, and the next task starts another."""
+    """If the watching thread fails, all workers may run, and the next task starts another watching thread."""
     monkeypatch.setattr("threading.excepthook", lambda _: None)
     monkeypatch.setattr("sys.unraisablehook", lambda _: None)
     with PriorityThreadPoolExecutor(4, latency_target=0.005) as executor:
@@ -408,7 +424,7 @@ def test_lost_thread(monkeypatch):
         wait_until(lambda: controller.watcher is not None)
 
 
-# --- what it costs
+# --- costs
 
 
 @linux_only
@@ -426,7 +442,7 @@ def test_idle():
 
 
 def are_still(tids):
-    """Return whether none of these threads wakes up for many times the period of the one that watches."""
+    """Return whether none of these threads wakes up for many periods of the watching thread."""
     woken = wakeups(tids)
     time.sleep(0.5)
     return wakeups(tids) == woken
@@ -442,7 +458,7 @@ def wakeups(tids):
 
 
 def test_tasks_done():
-    """All tasks are counted, those that fail included, those that are cancelled as well, as a worker sees them off."""
+    """All tasks that have ended are counted, including those that fail."""
     executor = PriorityThreadPoolExecutor(3, latency_target=0.005)
     wait([executor.submit(int, text) for text in ("1", "x") * 20])
     executor.shutdown()
@@ -450,7 +466,7 @@ def test_tasks_done():
 
 
 def test_limit_of_dead_workers():
-    """A gate whose workers have gone has counted their tasks and has none left."""
+    """After the workers have ended, no task counts as running, and no regulator is left."""
     executor = PriorityThreadPoolExecutor(3, latency_target=0.005)
     executor.submit(int).result()
     executor.shutdown()
@@ -467,6 +483,6 @@ def test_bad_type(target):
 
 @pytest.mark.parametrize("target", [0, -1, 5, float("nan"), float("inf")])
 def test_bad_value(target):
-    """A target is in seconds, and short: 5 was meant in ms."""
+    """A target is a short time in seconds. The 5 was probably meant in ms."""
     with pytest.raises(ValueError, match=r"latency_target must be above 0 and at most 1, in seconds"):
         PriorityThreadPoolExecutor(latency_target=target)

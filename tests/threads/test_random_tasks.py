@@ -1,4 +1,4 @@
-"""Tasks that wait for each other at random come to an end, as they do in the standard library's pool."""
+"""Tasks that wait for each other at random finish, as they do in the standard library's pool."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.every_python
 
 
 def do(executor, what):
-    """One step of a task. Where it waits for another task, one more worker than there are such tasks is enough."""
+    """Do one step of a task. If tasks wait for other tasks, one worker more than there are waiting tasks is enough."""
     if what == "compute":
         compute(0.01)
     elif what == "sleep":
@@ -42,7 +42,7 @@ def do(executor, what):
 
 
 def run_programs(kind, programs):
-    """Run tasks of several steps; return how each ended."""
+    """Run tasks of several steps; return the result or the exception of each."""
 
     def run(program):
         for what in program:
@@ -60,5 +60,5 @@ steps = st.sampled_from(["compute", "sleep", "meet", "consume", "result", "spawn
 @given(st.lists(st.lists(steps, min_size=1, max_size=6), min_size=1, max_size=8))
 @settings(max_examples=25, deadline=None)
 def test_random_tasks(programs):
-    """Whatever tasks do, they end as they would with the standard library's pool."""
+    """Tasks with any steps end as in the standard library's pool."""
     assert run_programs(PriorityThreadPoolExecutor, programs) == run_programs(ThreadPoolExecutor, programs)

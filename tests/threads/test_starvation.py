@@ -1,4 +1,4 @@
-"""No task waits for others that do not end: whatever begins with the stdlib's pool begins here, whatever runs."""
+"""No task waits for endless tasks: a task that begins in the stdlib's pool also begins here."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from marks import needs_gil
+from marks import needs_gil, thorough
 from nicefutures import PriorityThreadPoolExecutor
 from patience import PATIENCE, wait_until
 from tasks import compute
@@ -35,14 +35,14 @@ class Loops:
 
 @contextlib.contextmanager
 def busy_pool(workers, loops=1):
-    """A pool that has let one worker run, as its tasks were Python code, and has some now that do not end."""
+    """Yield a pool whose limit is low, because it runs endless tasks of Python code, and these tasks."""
     endless = Loops()
     with PriorityThreadPoolExecutor(workers, latency_target=0.005) as executor:
         try:
             for _ in range(loops):
                 executor.submit(endless.run)
             wait_until(lambda: len(endless.begun) == loops)
-            # Long enough that the pool has seen what they are.
+            # Long enough for the pool to judge the tasks.
             time.sleep(0.5)
             yield executor, endless
         finally:
@@ -51,7 +51,7 @@ def busy_pool(workers, loops=1):
 
 @pytest.mark.parametrize("loops", [1, 3])
 def test_setter(loops):
-    """A task may end those that poll without a pause."""
+    """A task may end other tasks that poll without a pause."""
     with busy_pool(4, loops) as (executor, endless):
         executor.submit(endless.end).result(PATIENCE)
 
@@ -87,7 +87,7 @@ def test_services():
 
 
 def test_services_at_once():
-    """And so they do if they come while the pool lets one worker run."""
+    """Endless tasks that are submitted while the pool lets one worker run all begin."""
     endless = Loops()
     with PriorityThreadPoolExecutor(6, latency_target=0.005) as executor:
         futures = [executor.submit(compute, 0.002) for _ in range(300)]
@@ -99,13 +99,13 @@ def test_services_at_once():
 
 
 def test_watchdog():
-    """A task that waits, and then stops a computation in the same pool, gets to it."""
+    """A task that waits, and then stops a computation in the same pool, is not blocked by it."""
     with busy_pool(4, 2) as (executor, endless):
         executor.submit(lambda: (time.sleep(0.05), endless.end())).result(PATIENCE)
 
 
 def test_barrier_beside_loops():
-    """Tasks that wait for each other meet, though others never wait."""
+    """Tasks that wait for each other all run, although other tasks never wait."""
     barrier = threading.Barrier(6)
     with busy_pool(8, 2) as (executor, _):
         for future in [executor.submit(barrier.wait) for _ in range(6)]:
@@ -113,7 +113,7 @@ def test_barrier_beside_loops():
 
 
 def test_short_tasks():
-    """Short tasks that do not keep the GIL run as wide as there are workers beside one that does."""
+    """Short tasks that do not keep the GIL run in all other workers while one task keeps it."""
     with busy_pool(5) as (executor, _):
         together = threading.Barrier(4)
         for _ in range(20):
@@ -122,7 +122,7 @@ def test_short_tasks():
 
 
 def test_name_lookup():
-    """The default executor of asyncio looks a name up beside an endless task."""
+    """The default executor of asyncio looks up a host name while an endless task runs."""
     endless = Loops()
 
     async def main():
@@ -143,7 +143,7 @@ def test_name_lookup():
 
 @needs_gil
 def test_recursion():
-    """Tasks that wait for tasks of their own end, with as many workers as they need."""
+    """Tasks that wait for tasks of their own finish if there are enough workers."""
     with PriorityThreadPoolExecutor(40, latency_target=0.005) as executor:
 
         def total(low, high):
@@ -157,9 +157,10 @@ def test_recursion():
 
 
 @needs_gil
+@thorough
 @pytest.mark.alone
 def test_mostly_waiting():
-    """Of tasks that mostly wait several run at once, again and again."""
+    """Several tasks that mostly wait run at once, and continue to do so."""
 
     def run(_):
         time.sleep(0.02)
@@ -176,7 +177,7 @@ def test_mostly_waiting():
 
 @needs_gil
 def test_long_tasks():
-    """Tasks that take longer than a task may have to wait run side by side, as many as there are workers."""
+    """Tasks that take longer than the longest allowed wait of a task run in parallel in all workers."""
     with PriorityThreadPoolExecutor(3, latency_target=0.005) as executor:
         done = [executor.submit(compute, 0.004) for _ in range(200)]
         together = threading.Barrier(3)

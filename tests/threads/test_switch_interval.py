@@ -1,4 +1,4 @@
-"""Python's switch interval is short while tasks run, and nobody else's is lost."""
+"""Python's switch interval is short while tasks run, and a value of the program is never lost."""
 
 import functools
 import sys
@@ -10,15 +10,22 @@ from marks import needs_gil
 from nicefutures import PriorityThreadPoolExecutor
 from nicefutures._threads.controller import controller
 from nicefutures._threads.gil import SwitchInterval
+from nicefutures._threads.regulator import Regulator
 from patience import wait_until
 from tasks import compute
 
 pytestmark = pytest.mark.every_python
 
 
+@pytest.fixture(autouse=True)
+def one_at_a_time(monkeypatch):
+    """Let no more workers in, however busy the machine is, because each of them makes the interval longer."""
+    monkeypatch.setattr(Regulator, "_let_more_in", lambda *_: None)
+
+
 @needs_gil
 def test_switch_interval():
-    """It is short while tasks run, and what it was as soon as the pool is shut down, or idle."""
+    """The interval is short while tasks run, and is restored when the pool is idle or shut down."""
     before = sys.getswitchinterval()
     with PriorityThreadPoolExecutor(2, latency_target=0.01) as executor:
         assert sys.getswitchinterval() == before
@@ -32,7 +39,7 @@ def test_switch_interval():
 
 @needs_gil
 def test_switch_interval_of_two():
-    """Two pools have the shorter of theirs; after both have ended it is what it was."""
+    """Two pools use the shorter of their intervals; after both have ended, the earlier value is restored."""
     before = sys.getswitchinterval()
     with PriorityThreadPoolExecutor(2, latency_target=0.02) as first, Feed(first, functools.partial(compute, 0.002)):
         wait_until(lambda: sys.getswitchinterval() == pytest.approx(0.004))
@@ -46,7 +53,7 @@ def test_switch_interval_of_two():
 
 @needs_gil
 def test_switch_interval_of_the_user():
-    """What the user sets meanwhile stays."""
+    """A value that the user sets meanwhile stays."""
     before = sys.getswitchinterval()
     try:
         with (
@@ -63,7 +70,7 @@ def test_switch_interval_of_the_user():
 @needs_gil
 @pytest.mark.parametrize("shut_down", [False, True])
 def test_switch_interval_of_a_library(shut_down):
-    """A library that sets it while the pool works, and restores it when the pool is idle, leaves no short one."""
+    """If a library sets the interval while the pool works, and restores it later, it does not stay short."""
     before = sys.getswitchinterval()
     executor = PriorityThreadPoolExecutor(2, latency_target=0.005)
     try:
@@ -84,7 +91,7 @@ def test_switch_interval_of_a_library(shut_down):
 
 @pytest.mark.parametrize("set_meanwhile", [0.02, 0.0001])
 def test_look_again(set_meanwhile):
-    """As long as a value of the program's stands, it is looked at again, less and less often, and never changed."""
+    """A value that the program has set is checked again, less and less often, and never changed."""
     before = sys.getswitchinterval()
     interval = SwitchInterval()
     try:
@@ -109,7 +116,7 @@ def test_look_again(set_meanwhile):
 
 
 def test_short_switch_interval():
-    """One that is shorter already stays, too."""
+    """An interval that is already shorter stays."""
     before = sys.getswitchinterval()
     interval = SwitchInterval()
     try:

@@ -1,4 +1,4 @@
-"""A task has the name of the user's function, whatever that was wrapped in."""
+"""A task has the name of the user's function, even if that is wrapped in others."""
 
 import asyncio
 import contextvars
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.every_python
 
 
 def traced(function):
-    """As libraries do that trace what is submitted, without `functools.wraps`."""
+    """Wrap a function without `functools.wraps`, as tracing libraries do."""
     span = object()
 
     def run(*args, **kwargs):
@@ -75,12 +75,12 @@ def hold(release, *_):
     ],
 )
 def test_unwrap(function, name):
-    """Wrappers are seen through, and what is in them has its qualified name."""
+    """Wrappers are removed, and the function inside has its qualified name."""
     assert name_of(unwrap(function)) == name
 
 
 def test_endless():
-    """What claims to wrap itself has a name all the same."""
+    """A function that claims to wrap itself still has a name."""
 
     def function():
         pass
@@ -90,7 +90,7 @@ def test_endless():
 
 
 def name_of_running(executor):
-    """Return the name of the one task that runs, from the stack of its thread."""
+    """Return the name of the only running task, from the stack of its thread."""
     (thread,) = executor._threads
     return name_task(sys._current_frames()[thread.ident])
 
@@ -109,7 +109,7 @@ def name_of_running(executor):
     ids=["function", "callable", "partial", "context", "traced", "wraps"],
 )
 def test_running(function, name, target):
-    """A task that runs has a name, on every Python."""
+    """A running task has a name, on every Python."""
     release = threading.Event()
     with PriorityThreadPoolExecutor(1, latency_target=target) as executor:
         assert executor.submit(int).result() == 0
@@ -121,7 +121,7 @@ def test_running(function, name, target):
 
 
 def test_to_thread():
-    """What asyncio runs in the pool has its own name, and not asyncio's."""
+    """A function that asyncio runs in the pool has its own name, not asyncio's."""
     release, found = threading.Event(), []
 
     async def main():
@@ -139,7 +139,7 @@ def test_to_thread():
 
 
 def test_carrier():
-    """What a library runs that schedules tasks of its own has the name of what is running there."""
+    """If a library such as Dask runs the user's function in its own, the task has the name of the user's."""
 
     def execute(function, release):
         return function(release)
@@ -156,7 +156,7 @@ def test_carrier():
 
 
 def test_no_task():
-    """A worker that waits has no task to name."""
+    """A waiting worker has no task to name."""
     with PriorityThreadPoolExecutor(1, latency_target=0.005) as executor:
         executor.submit(int).result()
         wait_until(lambda: executor.stats().running == 0)

@@ -1,4 +1,4 @@
-"""Every worker thread is at its level from its first task on, and no other thread."""
+"""Each worker thread, and no other thread, is at its level from its first task on."""
 
 import sys
 import threading
@@ -21,7 +21,7 @@ every_level = pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.n
 @every_level
 @pytest.mark.parametrize("on_denied", ["warn", "raise"])
 def test_level(level, on_denied):
-    """Threads are at the level as the system reports it; the caller's is not."""
+    """Worker threads are at the level, as the system reports it; the caller is not."""
     before = ask_thread()
     with PriorityThreadPoolExecutor(4, priority=level, on_denied=on_denied) as executor:
         found = list(executor.map(lambda _: (time.sleep(0.02), ask_thread())[1], range(8)))
@@ -50,7 +50,7 @@ def test_initializer_runs_at_the_level():
 
 @windows_only
 def test_back_to_normal_before_the_end():
-    """A thread ends at NORMAL: at its end it takes the loader lock, for which every other thread may have to wait."""
+    """A thread ends at NORMAL, because it takes the loader lock at its end, for which any other thread may wait."""
     with PriorityThreadPoolExecutor(1, priority="lowest") as executor:
         handle = open_thread(executor.submit(threading.get_native_id).result())
         assert ask_thread_handle(handle) == THREAD[ThreadPriority.LOWEST]
@@ -58,7 +58,7 @@ def test_back_to_normal_before_the_end():
 
 
 def test_set_default_executor():
-    """It can be asyncio's default executor."""
+    """The pool can be asyncio's default executor."""
     code = """
 import asyncio
 from nicefutures import PriorityThreadPoolExecutor, get_thread_priority

@@ -1,4 +1,4 @@
-"""The command line, through real processes."""
+"""The command line, tested with real processes."""
 
 import json
 import os
@@ -51,18 +51,18 @@ def test_errors(arguments, message):
 
 @pytest.mark.every_python
 def test_help():
-    """--help and --version answer; without arguments comes the help, and each command's has an example."""
+    """--help and --version work; without arguments the help is shown, and the help of each command has an example."""
     result = nicefutures()
     assert (result.stdout, result.returncode) == (nicefutures("--help").stdout, 0)
-    assert "run|set|show" in result.stdout
-    for command in ("run", "set", "show", "doctor"):
+    assert "run|set|show|pause|resume|doctor" in result.stdout
+    for command in ("run", "set", "show", "pause", "resume", "doctor"):
         assert f"\n  nicefutures {command} " in nicefutures(command, "--help").stdout
     assert nicefutures("--version").stdout.startswith("nicefutures ")
 
 
 @pytest.fixture
 def sleepers():
-    """Two other processes."""
+    """Start two other processes."""
     started = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(2)]
     yield started
     for process in started:
@@ -70,7 +70,7 @@ def sleepers():
 
 
 def test_set_and_show(sleepers):
-    """`set` sets several processes, `show` shows them, for people and for programs."""
+    """`set` sets several processes; `show` shows them, as a table and as JSON."""
     pids = [process.pid for process in sleepers]
     result = nicefutures("set", "-p", "below_normal", *pids)
     assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
@@ -86,7 +86,7 @@ def test_set_and_show(sleepers):
 
 
 def test_the_others_are_done(sleepers):
-    """One wrong process id does not keep the others from being set or shown."""
+    """If one process id is wrong, the other processes are still set or shown."""
     pid = sleepers[0].pid
     result = nicefutures("set", "-p", "idle", 2**31 - 1, pid)
     assert result.returncode == 2
@@ -99,7 +99,7 @@ def test_the_others_are_done(sleepers):
 
 @linux_only
 def test_show_threads():
-    """`show` counts the threads of each level, and knows policy, nice and I/O class."""
+    """`show` counts the threads of each level, and shows policy, nice value and I/O class."""
     code = (
         "import threading, nicefutures as n; e = threading.Event()\n"
         "def low(): n.set_thread_priority('idle'); print('ready', flush=True); e.wait()\n"
@@ -119,6 +119,7 @@ def test_show_threads():
         "priority_class": None,
         "io_class": "none",
         "state": None,
+        "paused_by": None,
     }
 
 
@@ -134,7 +135,7 @@ def test_show_threads():
     ids=["no ASCII", "colour and newline", "from right to left", "no UTF-8"],
 )
 def test_show_any_name(name, text, shown):
-    """Whatever a process calls itself: the table has one line for it that a terminal can show, and JSON is ASCII."""
+    """A process with any name has one printable line in the table, and the JSON is ASCII."""
     code = f"open('/proc/self/comm', 'wb').write({name!r}); print(flush=True); input()"
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "LANG": "C", "TERM": "dumb", "NO_COLOR": "1"}
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -152,7 +153,7 @@ def test_show_any_name(name, text, shown):
 
 @linux_only
 def test_show_and_set_zombie():
-    """A process that waits for its parent is shown as a zombie; to set it is an error that says so."""
+    """`show` shows a process whose exit status its parent has not read as a zombie; for `set` it is an error."""
     process = subprocess.Popen(["true"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     result = nicefutures("show", "--json", process.pid)
@@ -170,7 +171,7 @@ def test_show_and_set_zombie():
 
 @linux_only
 def test_show_and_set_without_main_thread():
-    """Where the main thread has ended before the others, these are set and shown, and it is no failure."""
+    """If the main thread has ended before the others, those are set and shown, without an error."""
     code = (
         "import ctypes, os, threading\n"
         "def live():\n"
@@ -191,7 +192,7 @@ def test_show_and_set_without_main_thread():
 
 @linux_only
 def test_show_and_set_hidden(sleepers):
-    """Of somebody else's process that /proc hides, what is known is shown; to set it is an error that says so."""
+    """Of another user's process that /proc hides, `show` shows the known values; setting it is an error."""
     if shutil.which("unshare") is None or os.geteuid() != 0:
         pytest.skip("not allowed to mount")
     script = 'mount -t proc -o hidepid=2 none /proc && exec "$@"'
@@ -219,7 +220,7 @@ def test_show_and_set_hidden(sleepers):
     ],
 )
 def test_set_at_most(sleepers, before, at_most, after):
-    """`set --at-most` lowers a process that is above, and leaves alone one that is not."""
+    """`set --at-most` lowers a process above the level, and does not change any other."""
     pid = sleepers[0].pid
     nicefutures("set", "-p", before, pid)
     result = nicefutures("set", "--at-most", at_most, pid)
@@ -229,7 +230,7 @@ def test_set_at_most(sleepers, before, at_most, after):
 
 @linux_only
 def test_set_at_most_threads():
-    """On Linux each thread is looked at for itself, and needs no privilege to stay where it is."""
+    """On Linux each thread is checked separately, and a thread that is low already needs no privilege."""
     code = (
         "import os, threading; e = threading.Event()\n"
         "def low(): os.setpriority(os.PRIO_PROCESS, 0, 15); print('ready', flush=True); e.wait()\n"
@@ -250,7 +251,7 @@ def test_set_at_most_threads():
 
 @pytest.fixture
 def family():
-    """The ids of a process, its child and its grandchild."""
+    """Start a process, its child and its grandchild; return their ids."""
     tell = "import os, subprocess, sys; print(os.getpid(), flush=True); "
     code = tell + "input()"
     for _ in range(2):
@@ -261,7 +262,7 @@ def family():
 
 
 def test_tree(family):
-    """--tree reaches a process and its descendants: `set` sets each, `show` shows them as a tree."""
+    """With --tree, `set` sets a process and its descendants, and `show` shows them as a tree."""
     result = nicefutures("set", "--tree", "-p", "below_normal", family[0])
     assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
     for pid in family:
@@ -277,13 +278,13 @@ def test_tree(family):
 
 
 def test_tree_that_grows():
-    """A process that starts while the others are being set is set too."""
-    tree, children = levels._growing_tree(os.getpid()), []
+    """A process that starts while the others are being set is set, too."""
+    tree, children = levels.growing_tree(os.getpid()), []
     assert next(tree) == os.getpid()
     for _ in range(2):
         children.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
         found = next(tree)
-        while found != children[-1].pid:  # what else the tests have started
+        while found != children[-1].pid:  # another child of the tests
             found = next(tree)
     for child in children:
         child.communicate()
@@ -291,7 +292,7 @@ def test_tree_that_grows():
 
 @posix_only
 def test_tree_that_ends():
-    """A descendant that has ended is no error."""
+    """A descendant that has ended does not cause an error."""
     code = (
         "import os, subprocess; child = subprocess.Popen(['true'])\n"
         "os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT); print(flush=True); input(); child.wait()"
@@ -332,7 +333,7 @@ BAD, FULL = "nicefutures: write error: Bad file descriptor\n", "nicefutures: wri
     ],
 )
 def test_no_output(line, stderr, status, unbuffered):
-    """Output that cannot be written is one line on stderr, if that is there, and exit status 2."""
+    """If output cannot be written, there is one line on stderr, if that is open, and exit status 2, or 125 of `run`."""
     if "/dev/full" in line and not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
     result = subprocess.run(
@@ -346,7 +347,7 @@ def test_no_output(line, stderr, status, unbuffered):
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("command", [["show"], ["--help"], ["run", "--help"]], ids=" ".join)
 def test_nobody_reads(command, unbuffered):
-    """A reader who has gone is no error to tell; the exit status is that of a program which SIGPIPE ends."""
+    """If the reader of the output has gone, there is no message; the exit status is that after SIGPIPE."""
     reader, writer = os.pipe()
     os.close(reader)
     result = subprocess.run(
@@ -359,7 +360,7 @@ def test_nobody_reads(command, unbuffered):
 
 @posix_only
 def test_unprivileged():
-    """Without the privilege another user's process is not set."""
+    """Without the privilege, `set` does not set the process of another user."""
     if os.geteuid() == 0:
         result = nicefutures("set", "-p", "idle", os.getpid(), command=unprivileged())
         assert result.returncode == 2

@@ -1,6 +1,6 @@
-"""`nicefutures doctor`: what it says of the machine, what it concludes from numbers, and that it leaves nothing behind.
+"""`nicefutures doctor`: its survey of the machine, its verdict on given numbers, and that it leaves nothing behind.
 
-Whether the numbers are right is for a quiet machine: nothing here depends on time.
+Only a quiet machine can show whether measured numbers are right, so no test here depends on time.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,11 +21,12 @@ import pytest
 from asking import LINUX, may_raise
 from marks import linux_only, needs_privilege, posix_only, seccomp_only
 from nicefutures import PriorityWarning
+from nicefutures._arguments import CONDITIONS
 from nicefutures._levels import Shortfall
+from nicefutures._system import backend
+from nicefutures._system.common import CannotTellError
 from nicefutures._system.linux import seam as linux_seam
 from nicefutures._system.linux import survey as linux_survey
-from nicefutures._system.macos import survey as macos_survey
-from nicefutures._system.windows import survey as windows_survey
 from nicefutures._tool import doctor as _doctor
 from nicefutures._tool import measure as _measure
 from nicefutures._tool.measure import Measurement
@@ -44,7 +46,7 @@ def doctor(*arguments, command=()):
 
 
 def test_survey():
-    """What every system tells is what Python says of it."""
+    """The values that the survey has on every system agree with those of Python."""
     machine = _doctor.survey()
     assert machine["python"] == platform.python_version()
     assert machine["gil"] is getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -55,7 +57,7 @@ def test_survey():
 
 @linux_only
 def test_survey_linux():
-    """What Linux tells is what stands in its files."""
+    """The survey of Linux agrees with the files of the kernel."""
     machine = linux_survey.describe_machine()
     assert machine["kernel"] == os.uname().release
     assert machine["user_id"] == os.geteuid()
@@ -76,28 +78,29 @@ _PRINT_SURVEY = (
 
 @linux_only
 def test_survey_unprivileged():
-    """A user who may lower only may set all that lowers."""
+    """A user who may only lower priorities may set each of the low ones."""
     machine = json.loads(run_python(_PRINT_SURVEY, command=unprivileged()))
     assert machine["cap_sys_nice"] is False
     assert set(machine["may_set"].values()) == {True}
 
 
 @linux_only
-def test_survey_limit(monkeypatch):
-    """RLIMIT_NICE is told as the nice value that it reaches down to."""
-    monkeypatch.setattr(linux_seam.system, "nice_limit", lambda: -10)
-    assert linux_survey.describe_machine()["rlimit_nice_down_to"] == -10
+@pytest.mark.parametrize(("limit", "reported"), [(-10, -10), (0, 0), (19, 19), (20, "none")])
+def test_survey_limit(monkeypatch, limit, reported):
+    """RLIMIT_NICE is reported as the lowest nice value that it allows, or "none" if no process may raise itself."""
+    monkeypatch.setattr(linux_seam.system, "nice_limit", lambda: limit)
+    assert linux_survey.describe_machine()["rlimit_nice_down_to"] == reported
 
 
 @seccomp_only
 def test_survey_forbidden():
-    """What a sandbox forbids is told, and what it does not forbid."""
+    """The survey reports which settings a sandbox forbids, and which it allows."""
     machine = json.loads(run_python(f"{FORBID}    forbid(SCHED_SETSCHEDULER)\n    {_PRINT_SURVEY}"))
     assert machine["may_set"] == {"SCHED_BATCH": False, "I/O class idle": True, "nice 19": True, "SCHED_IDLE": False}
 
 
 def test_survey_unknown(monkeypatch):
-    """What a system does not tell is None, and no error."""
+    """A value that the system does not report is None, without an error."""
 
     class Nothing:
         def __getattr__(self, name):
@@ -111,25 +114,32 @@ def test_survey_unknown(monkeypatch):
     assert _doctor.survey()["blas"] is None
 
 
-def test_survey_elsewhere(monkeypatch):
-    """Windows tells its version, macOS its own, another system its kernel's."""
+def test_conditions(monkeypatch):
+    """Each condition that cannot be detected has a reason and a remedy; no thread is left."""
 
-    class Version:
-        platform_version = (10, 0, 22631)
+    def cannot_tell():
+        raise CannotTellError("it has no battery gauge", "Ask it for one")
 
-    monkeypatch.setattr(sys, "getwindowsversion", Version, raising=False)
-    assert windows_survey.describe_machine() == {"windows": "10.0.22631"}
-    monkeypatch.setattr(platform, "mac_ver", lambda: ("14.5", ("", "", ""), "arm64"))
-    assert macos_survey.describe_machine() == {"macos": "14.5"}
-    monkeypatch.setattr(platform, "mac_ver", lambda: ("", ("", "", ""), ""))
-    assert macos_survey.describe_machine() == {"kernel": f"{platform.system()} {platform.release()}"}
+    threads = threading.enumerate()
+    monkeypatch.setattr(backend.activity, "open_battery", cannot_tell)
+    monkeypatch.setattr(backend.activity, "open_memory", lambda: lambda: True)
+    found = {each["condition"]: each for each in _doctor.survey_conditions()}
+    assert tuple(found) == CONDITIONS
+    assert found["on_battery"] == {
+        "condition": "on_battery",
+        "detected": False,
+        "reason": "it has no battery gauge",
+        "remedy": "Ask it for one",
+    }
+    assert found["memory_low"] == {"condition": "memory_low", "detected": True, "reason": None, "remedy": None}
+    assert threading.enumerate() == threads
 
 
 # --- the verdict
 
 
 def numbers(session, alone, stdlib, low, isolated=None):
-    """Measurements of one session, from the frames per second."""
+    """Return the measurements of one session, made from the frames per second."""
     speeds = {"nothing": alone, "stdlib": stdlib, "low": low, "isolated": isolated}
     return [
         Measurement(session, pool, speed, speed / max(alone, 1), 1.0, round(2000 / max(speed, 1), 1))
@@ -198,7 +208,7 @@ SAME_WORKS = numbers("same", 1000, 300, 990)
     ],
 )
 def test_verdict(monkeypatch, capsys, measurements, outcomes, works, words):
-    """The words, the exit status and the JSON agree on what the numbers say."""
+    """The text, the exit status and the JSON have the verdict that the numbers give."""
     monkeypatch.setattr(_doctor, "measure", lambda *arguments, **options: measurements)
     monkeypatch.setattr(_doctor, "survey", lambda: {"usable_cpus": 2.0, "kernel": "\udcff", "blas": None, "gil": True})
     status = _doctor.run(isolate=True, as_json=False, seconds=1)
@@ -208,6 +218,7 @@ def test_verdict(monkeypatch, capsys, measurements, outcomes, works, words):
     assert status == (0 if works else 1)
     assert ("Low priority has no effect" in text.splitlines()[0]) is not works
     assert "This machine\n" in text
+    assert "Conditions of pause_when\n  user_active " in text
     for word in words:
         assert word in text
     if outcomes[-2:] == ["no effect", "no effect"]:
@@ -221,7 +232,7 @@ def test_verdict(monkeypatch, capsys, measurements, outcomes, works, words):
 
 
 def test_warnings(monkeypatch, capsys):
-    """A warning that each pool has for its own workers is said once, and so is that the machine was not quiet."""
+    """A warning that each pool has about its own workers is reported once, and so is a busy machine."""
 
     def measure(*arguments, **options):
         for pid in (1, 2):
@@ -237,8 +248,40 @@ def test_warnings(monkeypatch, capsys):
     assert "busy" in busy
 
 
+def test_busy_machine(monkeypatch, capsys):
+    """If another busy program makes a verdict impossible, the exit status is 0."""
+    measurements = [each._replace(spread=0.5) for each in numbers("same", 1000, 300, 310)]
+    monkeypatch.setattr(_doctor, "measure", lambda *arguments, **options: measurements)
+    monkeypatch.setattr(_doctor, "survey", lambda: {"usable_cpus": 2.0})
+    assert _doctor.run(isolate=True, as_json=True, seconds=1) == 0
+    assert json.loads(capsys.readouterr().out)["works"] is None
+    assert _doctor.run(isolate=True, as_json=False, seconds=1) == 0
+    text = capsys.readouterr().out
+    assert "too busy to tell" in text.splitlines()[0]
+    assert "sched_setscheduler" not in text
+
+
+def test_uncertain(monkeypatch, capsys):
+    """On a busy machine the first line is not certain, and no advice comes from the numbers."""
+    cells = SAME_WORKS + numbers("other", 1000, 600, 610, 950)
+    measurements = [cell._replace(spread=0.5) for cell in cells]
+    monkeypatch.setattr(_doctor, "measure", lambda *arguments, **options: measurements)
+    monkeypatch.setattr(_doctor, "survey", lambda: {"usable_cpus": 2.0})
+    assert _doctor.run(isolate=True, as_json=False, seconds=1) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Not certain: low priority works on this machine.\n")
+    assert "se isolate=True" not in text
+
+
+def test_names_pools():
+    """No two verdicts have the same text, because each names the pool."""
+    verdicts = _doctor.judge(numbers("same", 1000, 990, 990) + numbers("other", 1000, 990, 990, 990))
+    assert len({verdict.text for verdict in verdicts}) == 3
+    assert verdicts[-1].text.startswith("Low priority with isolate=True is not needed")
+
+
 def test_summary():
-    """The speed is the median of the rounds, the percentile that of all frames; a frame without an end counts."""
+    """The speed is the median of the rounds, the percentile that of all frames; an unfinished frame counts."""
     ms = 1_000_000
     alone = [[2 * ms] * 200, [2 * ms] * 50, []]
     summary = _measure._summarize("same", "low", [[2 * ms] * 100, [4 * ms] * 50, []], alone, 0.5)
@@ -252,12 +295,12 @@ def test_summary():
 
 
 def test_command():
-    """A short run measures everything there is, and prints one JSON object that agrees with the exit status."""
+    """A short run makes all measurements, and prints one JSON object that agrees with the exit status."""
     result = doctor("--json", "--seconds", "0.1")
     assert result.stderr == ""
     report = json.loads(result.stdout)
-    assert set(report) == {"machine", "measurements", "verdicts", "warnings", "works"}
-    assert result.returncode == (0 if report["works"] else 1)
+    assert set(report) == {"machine", "measurements", "verdicts", "conditions", "warnings", "works"}
+    assert result.returncode == (report["works"] is False)
     cells = [(each["session"], each["pool"]) for each in report["measurements"]]
     pools = ["nothing", "stdlib", "low"]
     others = [("other", pool) for pool in [*pools, "isolated"]] if LINUX else []
@@ -287,7 +330,7 @@ def test_errors(arguments, message):
 @linux_only
 @needs_privilege
 def test_no_processes():
-    """Where no process can be started, that is one line on stderr and exit status 2; JSON has what there is."""
+    """If no process can be started, there is one line on stderr and exit status 2; the JSON has the other results."""
     limited = [*unprivileged(), "prlimit", "--nproc=2"]
     result = doctor(command=limited)
     assert "cannot measure" in result.stderr
@@ -302,16 +345,16 @@ def test_no_processes():
 
 @posix_only
 def test_closed_files():
-    """Closed standard files are none that the processes of the measurement write to."""
+    """If standard files are closed, the processes of the measurement write to no file in their place."""
     result = subprocess.run(
         ["sh", "-c", 'exec "$@" <&- 2>&-', "sh", *DOCTOR, "--json", "--seconds", "0.1"],
         capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert result.stderr == ""
-    assert result.returncode == (0 if json.loads(result.stdout)["works"] else 1)
+    assert result.returncode == (json.loads(result.stdout)["works"] is False)
 
 
-# What the doctor writes, without the time that it takes to measure.
+# The doctor with given measurements, so that its report takes no time.
 _REPORT = """
 import sys
 from nicefutures._tool import cli, doctor
@@ -336,7 +379,7 @@ sys.exit(cli.main(["doctor", *sys.argv[1:]]))
     ],
 )
 def test_no_output(arguments, redirection, stderr, status):
-    """That the report cannot be written is not the exit status of "no effect"."""
+    """If the report cannot be written, the exit status differs from that of "no effect"."""
     if "/dev/full" in redirection and not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
     result = subprocess.run(
@@ -348,7 +391,7 @@ def test_no_output(arguments, redirection, stderr, status):
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]], ids=["text", "JSON"])
 def test_nobody_reads(arguments):
-    """A reader who has gone is no error to tell."""
+    """If the reader of the report has gone, there is no message."""
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-c", _REPORT, *arguments]
@@ -359,7 +402,7 @@ def test_nobody_reads(arguments):
 
 def has_workers(pid):
     for child in psutil.Process(pid).children():
-        with contextlib.suppress(psutil.Error):  # it has just ended
+        with contextlib.suppress(psutil.Error):  # the child has just ended
             if "spawn_main" in " ".join(child.cmdline()):
                 return True
     return False
@@ -368,7 +411,7 @@ def has_workers(pid):
 @posix_only
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(number):
-    """Ctrl-C, which reaches every process of the terminal, or a request to end ends it, and no process is left."""
+    """Ctrl-C, which reaches every process of the terminal, and SIGTERM end the doctor; no process is left."""
     process = subprocess.Popen(DOCTOR, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     while not has_workers(process.pid):
         time.sleep(0.02)
@@ -377,12 +420,12 @@ def test_interrupted(number):
         assert process.communicate(timeout=PATIENCE) == (b"", b"")
     else:
         process.send_signal(number)
-        process.communicate(timeout=PATIENCE)  # a process that is just being started may complain
+        process.communicate(timeout=PATIENCE)  # a process that is just starting may print an error
     assert process.returncode == 130
 
 
 def test_progress(monkeypatch):
-    """The bar is for a terminal only that can take it away, and goes away."""
+    """The progress bar is drawn only on a terminal that can erase it, and is erased at the end."""
 
     class Terminal(io.StringIO):
         def isatty(self):

@@ -1,5 +1,5 @@
-"""What `map` of an executor does beyond the standard library's.
+"""The `map` of the executors, with additions to the standard library's.
 
-`results` have a size, `ordered` is the map of the process pool, whose calls go to workers in chunks, and `buffered`
-that of the thread pool, which takes arguments as results are taken.
+`results` have a length, `ordered` is the map of the process pool, which sends calls in chunks, and `buffered` is the
+map of the thread pool, which reads the inputs as the caller reads the results.
 """

@@ -1,23 +1,15 @@
-"""``map`` with a buffer of limited size, which Python 3.14 has, and with exceptions among its results."""
+"""``map`` with a buffer of limited size, as in Python 3.14, and with exceptions among its results."""
 
 import itertools
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
+
+from .._originals import now
 
 _T = TypeVar("_T")
-
-MAP_NOTE: Final = """
-        `buffersize` works on every Python version, as in Python 3.14: it is the number of tasks that are submitted
-        ahead of the next result. Inputs are read as you read results, so neither must fit into the memory. None, the
-        default, submits all tasks at once.
-
-        With ``return_exceptions=True`` the exception of a call is an item of the results, as in :func:`asyncio.gather`,
-        and the other results follow. The TimeoutError of `timeout` is still raised.
-        """
 
 
 def map_buffered(
@@ -28,35 +20,31 @@ def map_buffered(
     timeout: float | None,
     buffersize: int | None,
     return_exceptions: bool = False,
-) -> Iterator[_T]:
-    """Return the results of calls in the order of their arguments, with so many calls at most submitted ahead.
+) -> tuple[Iterator[_T], Callable[[], object]]:
+    """Return the results of calls in the order of their arguments, with at most `buffersize` calls submitted ahead.
+
+    Also return a function that cancels the calls that have not begun.
 
     Parameters
     ----------
     executor, fn, iterables, timeout
         As for :meth:`concurrent.futures.Executor.map`.
     buffersize : int or None
-        How many calls may be submitted whose results have not been yielded; None: all are, at once.
+        Number of calls that may be submitted before their results are yielded, as `check_buffersize` allows; None: all
+        calls are submitted at once.
     return_exceptions : bool, optional
-        Whether what a call raises is a result.
-
-    Raises
-    ------
-    TypeError
-        If `buffersize` is no integer.
-    ValueError
-        If it is not positive.
+        Whether the exception of a call is a result.
     """
-    check_buffersize(buffersize)
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = None if timeout is None else now() + timeout
     arguments = zip(*iterables, strict=False)
     pending = deque(executor.submit(fn, *args) for args in itertools.islice(arguments, buffersize))
-    # A generator of its own, so that calls are submitted now; the executor may be forgotten meanwhile.
-    return _results(weakref.ref(executor), fn, arguments, pending, deadline, return_exceptions)
+    # A separate generator, so that calls are submitted now; it does not keep the executor alive.
+    results = _results(weakref.ref(executor), fn, arguments, pending, deadline, return_exceptions)
+    return results, lambda: [future.cancel() for future in list(pending)]
 
 
 def check_buffersize(buffersize: Any) -> None:
-    """Raise for what is neither None nor a positive integer."""
+    """Raise unless `buffersize` is None or a positive integer."""
     if buffersize is None:
         return
     if not isinstance(buffersize, int):
@@ -92,17 +80,17 @@ def _results(
 def _result_or_cancel(future: Future[_T], deadline: float | None) -> _T:
     try:
         try:
-            return future.result(None if deadline is None else deadline - time.monotonic())
+            return future.result(None if deadline is None else deadline - now())
         finally:
             future.cancel()
     finally:
-        del future  # an exception's traceback has this frame, and the future the exception
+        del future  # the future has the exception, whose traceback has this frame
 
 
 def _outcome_or_cancel(future: Future[Any], deadline: float | None) -> Any:
     try:
         try:
-            error = future.exception(None if deadline is None else deadline - time.monotonic())
+            error = future.exception(None if deadline is None else deadline - now())
         finally:
             future.cancel()
         return future.result() if error is None else error

@@ -1,53 +1,46 @@
 """One ordered map: calls go to workers in chunks, and their results come back in the order of the inputs.
 
-Threads of the pool take one chunk after the other, for as long as there is one. So a map needs no thread of its own,
-sends nothing after the executor's end, and keeps the order of the executor's queue. The inputs may be code of the
-user's, and with the lock of a map nothing of the user's is called.
+Threads of the pool take one chunk after the other until none is left. So a map needs no thread of its own, sends
+nothing after the executor's end, and keeps the order of the executor's queue. The inputs may run the user's code, and
+none of the user's code is called while the lock of a map is held.
 """
 
 import itertools
 import math
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import BrokenExecutor, CancelledError
 from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from .._originals import now
 
 _T = TypeVar("_T")
 
-CHUNKS_NOTE: Final = """
-        With ``chunksize="auto"``, a chunk has as many calls as take about 20 ms, judged by earlier calls. Short calls
-        then cost a few microseconds each, and a result waits for others of its chunk for about that time. If a chunk
-        takes longer than 50 ms, other workers make those of its calls that have not begun. A call that raises ends the
-        results at its place, as with chunks of one call. `buffersize` counts calls then, and
-        chunks if you pass their size.
-
-        The results have a `len`, for progress bars, if all iterables have one.
-        """
-
-# Seconds that the calls of a chunk shall take: long beside what it costs to send it, and no long wait for its results.
+# Target in seconds for the calls of a chunk: long compared with the time to send it, but a short wait for its results.
 _TARGET_S: Final = 0.02
-# Of all calls that are left, each worker gets this part at most in one chunk, so that all end at about the same time.
+# A chunk has at most 1 / _SHARES of a worker's share of the remaining calls, so that all workers end together.
 _SHARES: Final = 2
+# Seconds after which a thread that waits for a result looks up: on Windows, Ctrl-C does not end its wait.
+_SLICE_S: Final = 0.5
 
 
 class Done(NamedTuple):
-    """What comes back from a worker.
+    """The outcome of a chunk.
 
     Attributes
     ----------
     results : list
-        Of the calls that have returned.
+        Results of the calls that have returned.
     error : BaseException or None
-        What comes in the place of the next one.
+        Takes the place of the next result.
     made : int
-        How many calls have been made, those included whose results cannot be had.
+        Number of calls that were made, including those whose results are lost.
     seconds : float
-        How long they took.
+        Time that these calls took.
     lost : int
-        How many results `error` stands for.
+        Number of results that `error` replaces.
     """
 
     results: list[Any]
@@ -57,7 +50,7 @@ class Done(NamedTuple):
     lost: int = 1
 
     def after(self, results: list[Any]) -> "Done":
-        """Return the same, with the results of calls before it."""
+        """Return the same outcome, with the results of earlier calls first."""
         return self._replace(results=[*results, *self.results], made=len(results) + self.made)
 
 
@@ -67,37 +60,42 @@ class Chunk:
     Attributes
     ----------
     calls : list of tuple
-        The arguments of each; those that are handed back are taken out.
+        The arguments of each call, without calls that were handed back.
     rest : Chunk or None
-        What was handed back.
+        The calls that were handed back.
+    number : int
+        Number of the submission: greater than those of all inputs that were read before.
     done : Done or None
-        The results.
+        The outcome.
     """
 
-    __slots__ = ("calls", "done", "rest")
+    __slots__ = ("calls", "done", "number", "rest")
 
-    def __init__(self, calls: list[tuple[Any, ...]], rest: "Chunk | None" = None) -> None:
+    def __init__(self, calls: list[tuple[Any, ...]], number: int, rest: "Chunk | None" = None) -> None:
         self.calls = calls
+        self.number = number
         self.rest = rest
         self.done: Done | None = None
 
 
 class OrderedMap(Generic[_T]):
-    """One call of ``map``.
+    """One call of ``map``; `unfinished` is the number of its calls that have been read and are not done.
 
     Parameters
     ----------
     iterables : tuple of iterable
         The inputs.
     workers : int
-        How many take chunks.
+        Number of workers.
     size : int or None
-        How many calls a chunk has; None: as many as take a few milliseconds.
+        Number of calls in a chunk; None: as many as take about `_TARGET_S`.
     buffersize : int or None
-        How many calls may be under way whose results have not been yielded; with a `size`, how many chunks. None: all
-        inputs are collected at once.
+        Number of calls, or of chunks if a `size` is given, that may be read before their results are yielded. None: all
+        inputs are read at once.
     return_exceptions : bool
-        Whether what a call raises is a result.
+        Whether the exception of a call is a result.
+    number : callable
+        Returns the number of a new submission. An input may be an object that changes before the next one is read.
     """
 
     def __init__(
@@ -108,36 +106,40 @@ class OrderedMap(Generic[_T]):
         size: int | None,
         buffersize: int | None,
         return_exceptions: bool,
+        number: Callable[[], int],
     ) -> None:
         calls = zip(*iterables, strict=False)
         self._inputs: Iterator[tuple[Any, ...]] = calls if buffersize is not None else iter(())
         self._left = deque(calls if buffersize is None else ())
+        self.unfinished = len(self._left)  # calls
+        self._count = number
+        self._number = number()  # of all inputs that have been read
         self._workers = workers
         self._is_fixed = size is not None
         self._size = size or 1
-        self._pace_s = 0.0  # of a call
+        self._pace_s = 0.0  # time of a call
         self._buffersize = buffersize
         self._returns_exceptions = return_exceptions
-        self._ahead: deque[Chunk] = deque()  # to be taken first
-        self._order: deque[Chunk] = deque()  # of the results
+        self._ahead: deque[Chunk] = deque()  # taken first
+        self._order: deque[Chunk] = deque()  # in the order of the results
         self._error: BaseException | None = None  # why no more chunks are taken
-        # Reentrant: the garbage collector may end the results of this map in a thread that has it.
+        # Reentrant: the garbage collector may end the results of this map in a thread that holds it.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._is_awaited = False
-        # With a buffer: what lets one more thread take chunks, if it is still there, and how many calls may go to it.
+        # With a buffer: finds the function that lets one more thread take chunks, and the room for calls or chunks.
         self._find: Callable[[], Callable[[OrderedMap[_T]], object] | None] | None = None
         self._room = buffersize or 0
-        # Set by the executor: how chunks are sent, and what is not to be forgotten before all inputs have been taken.
+        # Set by the executor: how to send chunks, and the executor, which must live until all inputs have been taken.
         self.how: Any = None
         self.executor: Any = None
 
     def begin(self, find: "Callable[[], Callable[[OrderedMap[_T]], object] | None]") -> None:
-        """Let threads take chunks, with a function that finds what lets one more, or None if it is gone."""
+        """Let threads take chunks; `find` returns a function that lets one more thread do so, or None if it is gone."""
         spawn = find()
         if self._buffersize is not None:
             self._find = find
-            self._fill(BaseException)
+            self._fill()
         elif spawn is not None:
             for _ in range(min(self._workers, math.ceil(len(self._left) / self._size))):
                 spawn(self)
@@ -145,7 +147,7 @@ class OrderedMap(Generic[_T]):
     # --- for threads that take chunks
 
     def take(self) -> Chunk | None:
-        """Return the next chunk, if there is one."""
+        """Return the next chunk, or None."""
         with self._lock:
             if self._error is not None:
                 return None
@@ -156,7 +158,7 @@ class OrderedMap(Generic[_T]):
             size = self._size
             if not self._is_fixed:
                 size = min(size, math.ceil(len(self._left) / (self._workers * _SHARES)))
-            chunk = Chunk([self._left.popleft() for _ in range(min(size, len(self._left)))])
+            chunk = Chunk([self._left.popleft() for _ in range(min(size, len(self._left)))], self._number)
             self._add(chunk)
             return chunk
 
@@ -166,23 +168,25 @@ class OrderedMap(Generic[_T]):
             self._changed.notify_all()
 
     def hand_back(self, chunk: Chunk, first: int) -> bool:
-        """Let others make the calls from `first` on; return whether there are any."""
+        """Let other threads make the calls from `first` on; return whether there are any."""
         with self._lock:
             if first >= len(chunk.calls):
                 return False
-            rest = Chunk(chunk.calls[first:], chunk.rest)
+            rest = Chunk(chunk.calls[first:], chunk.number, chunk.rest)
             del chunk.calls[first:]
             chunk.rest = rest
             self._ahead.append(rest)
+            if self._error is not None:  # no thread takes it
+                self.unfinished -= len(rest.calls)
             return True
 
     def again(self, chunk: Chunk) -> None:
-        """Let the chunk be taken once more."""
+        """Let a thread take the chunk once more."""
         with self._lock:
             self._ahead.appendleft(chunk)
 
     def finish(self, chunk: Chunk, done: Done) -> None:
-        """Take what has come back; what has not been done of it goes to others."""
+        """Store the outcome of a chunk, and let other threads make the calls that were not made."""
         self.hand_back(chunk, done.made)
         with self._lock:
             if not self._is_fixed and done.made:
@@ -190,28 +194,30 @@ class OrderedMap(Generic[_T]):
                 self._pace_s = (self._pace_s + pace) / 2 if self._pace_s else pace
                 fitting = int(_TARGET_S / max(self._pace_s, 1e-7))
                 self._size = max(1, min(fitting, self._size * 2))
+            self.unfinished -= len(chunk.calls)
             calls, chunk.calls = chunk.calls, []
             chunk.done = done
             if self._is_awaited:
                 self._changed.notify_all()
-        del calls  # with no lock: this may run code of the user's
+        del calls  # without the lock: this may run the user's code
 
     def fail(self, chunk: Chunk, error: BaseException) -> None:
-        """Take what came instead of results."""
+        """Store an error in place of all results of a chunk."""
         self.finish(chunk, Done([], error, len(chunk.calls), lost=len(chunk.calls)))
 
     def end(self, error: BaseException) -> None:
-        """Let no more chunks be taken. Who takes the results learns of it where the first one is missing."""
+        """Let no thread take more chunks. The error comes in place of the first result that is missing."""
         with self._lock:
             if self._error is None:
                 self._error = error
+                self.unfinished -= len(self._left) + sum(len(chunk.calls) for chunk in self._ahead)
             self._find = self.executor = None
             self._changed.notify_all()
 
-    # --- for who takes the results
+    # --- for the reader of the results
 
-    def _fill(self, raises: type[BaseException]) -> None:
-        """Let as many chunks be taken as the buffer has room for; raise an error of this kind."""
+    def _fill(self) -> None:
+        """Fill the buffer with chunks. A submission error ends the map, and is raised."""
         while True:
             spawn = None if self._find is None else self._find()
             with self._lock:
@@ -226,27 +232,28 @@ class OrderedMap(Generic[_T]):
                 return
             with self._lock:
                 self._room -= 1 if self._is_fixed else len(calls)
-                chunk = Chunk(calls)
+                self.unfinished += len(calls)
+                chunk = Chunk(calls, self._count())
                 self._ahead.append(chunk)
                 self._add(chunk)
             try:
                 spawn(self)
             except BaseException as error:
                 self.end(error)
-                if isinstance(error, raises):
-                    raise
-                return
+                raise
 
     def results(self, deadline: float | None) -> Iterator[_T]:
-        """Yield the results; `deadline` is a time of `time.monotonic`."""
+        """Yield the results; `deadline` is a time of `now`."""
         done: Any = None
         error: Any = None
         try:
             while (done := self._next(deadline)) is not None:
                 if self._buffersize is not None:
-                    self._room += 1 if self._is_fixed else len(done.results) + (done.error is not None) * done.lost
-                    # A pool that has broken is an error of each call.
-                    self._fill(RuntimeError if not self._returns_exceptions else Exception)
+                    try:
+                        self._fill()
+                    except BrokenExecutor:
+                        if not self._returns_exceptions:  # else an error of each call that is left
+                            raise
                 done.results.reverse()
                 while done.results:
                     yield done.results.pop()
@@ -260,11 +267,11 @@ class OrderedMap(Generic[_T]):
                     raise error
                 yield error
         finally:
-            done = error = None  # an exception's traceback has this frame
+            done = error = None  # the traceback of an exception has this frame
             self.cancel()
 
     def _next(self, deadline: float | None) -> Done | None:
-        """Return what a chunk has done, the first one whose results have not been taken; None: there is none."""
+        """Wait for the outcome of the first chunk whose results have not been taken; None: no chunk is left."""
         with self._changed:
             self._is_awaited = True
             try:
@@ -274,10 +281,10 @@ class OrderedMap(Generic[_T]):
                         return done
                     if not self._order and not self._left and self._find is None:
                         return None
-                    seconds = None if deadline is None else deadline - time.monotonic()
+                    seconds = None if deadline is None else deadline - now()
                     if seconds is not None and seconds <= 0:
                         raise TimeoutError
-                    self._changed.wait(seconds)
+                    self._changed.wait(_SLICE_S if seconds is None else min(seconds, _SLICE_S))
             finally:
                 self._is_awaited = False
 
@@ -285,24 +292,26 @@ class OrderedMap(Generic[_T]):
         if not self._order:
             if self._error is None or not self._left:
                 return None
-            self._order.append(Chunk(list(self._left)))
+            self._order.append(Chunk(list(self._left), self._number))
             self._ahead.append(self._order[0])
             self._left.clear()
         chunk = self._order[0]
-        if chunk.done is None and self._error is not None and chunk in self._ahead:  # and nobody takes it
+        if chunk.done is None and self._error is not None and chunk in self._ahead:  # no thread takes it
             chunk.done = Done([], self._error, lost=len(chunk.calls))
-        if chunk.done is not None:
+        if (done := chunk.done) is not None:
             self._order.popleft()
+            made = chunk.rest is None if self._is_fixed else len(done.results) + (done.error is not None) * done.lost
+            self._room += made
             if chunk.rest is not None:
                 self._order.appendleft(chunk.rest)
-        return chunk.done
+        return done
 
     def cancel(self, at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
-        """Let nothing more be done: nobody takes the results."""
+        """Let threads make no more calls, because the results are not read any more."""
         if at_exit():  # modules may have lost their names
             return
         with self._lock:
             self.end(CancelledError())
             left = self._ahead, self._order, self._left
             self._ahead, self._order, self._left = deque(), deque(), deque()
-        del left  # with no lock, as above
+        del left  # without the lock, as in `finish`

@@ -1,56 +1,62 @@
-"""Results of ``map`` that tell how many there will be."""
+"""The iterators that ``map`` returns."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 _T = TypeVar("_T")
 
 
-class SizedResults(Generic[_T]):
-    """An iterator over results whose number is known, as progress bars want to know it.
+class Results(Generic[_T]):
+    """An iterator over results.
 
     Parameters
     ----------
-    results : iterator
+    results : generator
         The results.
-    count : int
-        How many there are.
+    cancel : callable
+        Cancels the calls that have not begun: a generator that was never advanced does nothing when it is closed.
     """
 
-    def __init__(self, results: Iterator[_T], count: int) -> None:
-        self._results = results
-        self._count = count
+    def __init__(self, results: Iterator[_T], cancel: Callable[[], object]) -> None:
+        self._results: Any = results
+        self._cancel = cancel
 
-    def __iter__(self) -> "SizedResults[_T]":
+    def __iter__(self) -> Iterator[_T]:
         return self
 
     def __next__(self) -> _T:
-        result = next(self._results)
+        result: _T = next(self._results)
+        return result
+
+    def close(self) -> None:
+        """Cancel the calls that have not begun."""
+        self._cancel()
+        self._results.close()
+
+
+class SizedResults(Results[_T]):
+    """An iterator over `count` results with a length, for progress bars."""
+
+    def __init__(self, results: Iterator[_T], cancel: Callable[[], object], count: int) -> None:
+        super().__init__(results, cancel)
+        self._count = count
+
+    def __next__(self) -> _T:
+        result: _T = next(self._results)
         self._count -= 1
         return result
 
     def __len__(self) -> int:
-        """Return how many are still to come."""
-        return max(0, self._count)  # an input may have had more than it said
+        """Return how many results are left."""
+        return max(0, self._count)  # an input may have had more items than its length
 
     def __bool__(self) -> bool:
-        return True  # as of any iterator
-
-    def close(self) -> None:
-        """Cancel what has not begun, as closing a generator does."""
-        close = getattr(self._results, "close", None)
-        if close is not None:
-            close()
+        return True  # as for any iterator
 
 
 def count_items(iterables: tuple[Iterable[Any], ...]) -> int | None:
-    """Return how many results there will be, if all the inputs tell how many items they have."""
+    """Return the number of results if all inputs have a length, else None."""
     try:
         return min(len(iterable) for iterable in iterables)  # type: ignore[arg-type]
-    except Exception:  # noqa: BLE001, whatever keeps an input from telling that, it may still have items
+    except Exception:  # noqa: BLE001, an input whose length cannot be read may still have items
         return None
-
-
-def with_size(results: Iterator[_T], count: int | None) -> Iterator[_T]:
-    """Return the results, with their number if it is known."""
-    return results if count is None else SizedResults(results, count)

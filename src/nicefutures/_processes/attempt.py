@@ -1,7 +1,7 @@
-"""What becomes of a task whose worker dies: a state machine that knows no process, no thread and no clock.
+"""Decide about a task whose worker dies: a state machine without processes, threads or time.
 
-A task goes to a worker, and to another one if that does it no harm. The runner reports the events; an event that ends
-an attempt has a verdict.
+A task goes to a worker, and to another worker if a second try does no harm. The runner reports the events; an event
+that ends an attempt has a verdict.
 """
 
 from enum import IntEnum, auto
@@ -9,10 +9,10 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 OnCrash: TypeAlias = Literal["break", "fail", "retry"]
 
-# A task that has crashed so often is not tried again.
+# Number of crashes after which a task is not tried again.
 _MOST_CRASHES: Final = 3
-# So many workers, one after the other, may die before they have begun with a task: of themselves, or because somebody
-# kills them, which says little of how the next one will fare. And so many may stay silent.
+# How many workers in a row may be lost before one of them begins with a task: workers that die by themselves, workers
+# that are killed (a kill says little about the next worker), and silent workers.
 _MOST_LOST: Final = 10
 _MOST_KILLED: Final = 100
 _MOST_SILENT: Final = 3
@@ -22,31 +22,31 @@ class Phase(IntEnum):
     """How far a task has come with its worker."""
 
     STARTING = auto()  # the worker is not ready
-    UNREAD = auto()  # it was ready, and died before it had read the whole task
-    READ = auto()  # it had the whole task
-    BEGUN = auto()  # it has said that it makes the call
+    UNREAD = auto()  # the worker is ready, but has not read the whole task
+    READ = auto()  # the worker has the whole task
+    BEGUN = auto()  # the worker has reported that it makes the call
 
 
 class Exit(IntEnum):
     """How a worker has ended."""
 
     KILLED = auto()  # by SIGKILL or SIGTERM, from outside
+    TERMINATED = auto()  # by SIGTERM before its first task: the signal is meant for the pool
     OUT_OF_MEMORY = auto()  # killed by the kernel
     CRASHED = auto()
-    LIMITED = auto()  # crashed where its memory is limited, which some libraries answer by ending the process
+    LIMITED = auto()  # crashed with a memory limit: some libraries end the process when they reach it
     FAILED = auto()  # its initializer has raised, or the main module cannot be imported
-    SILENT = auto()  # it has not said that it is alive
+    SILENT = auto()  # it has not reported that it is alive
 
 
 class Verdict(IntEnum):
-    """What is done about an event."""
+    """Reaction to an event."""
 
     RETURN = auto()  # the task has its answer
-    RAISE = auto()  # the crash is an error of this call
+    RAISE = auto()  # this call ends with the crash as its error
     RESEND = auto()  # the calls from `Attempt.first` on go to another worker
-    TIME_OUT = auto()  # the worker is ended, and that is an error of this call
-    CANCEL = auto()  # the worker is ended, and the task cancelled
-    BREAK = auto()  # the pool ends
+    TIME_OUT = auto()  # the worker is ended, and this call ends with a TimeoutError
+    BREAK = auto()  # the pool breaks
 
 
 class _Rule(IntEnum):
@@ -54,29 +54,33 @@ class _Rule(IntEnum):
 
     BREAK = auto()
     RAISE = auto()
-    AGAIN = auto()  # it says nothing of the task: with another worker, but not for ever
-    COUNT = auto()  # a crash of this call: again, but for the third
+    AGAIN = auto()  # the event says nothing about the task: try another worker, a limited number of times
+    COUNT = auto()  # a crash of this call: try again, except after the third crash
 
 
 _BREAK, _RAISE, _AGAIN, _COUNT = _Rule
 
-# What on_crash="break", "fail" and "retry" make of a worker that is lost.
+# The rules of on_crash="break", "fail" and "retry" for a lost worker.
 _RULES: Final[dict[tuple[Phase, Exit], tuple[_Rule, _Rule, _Rule]]] = {
     (Phase.STARTING, Exit.KILLED): (_AGAIN, _AGAIN, _AGAIN),
+    (Phase.STARTING, Exit.TERMINATED): (_BREAK, _AGAIN, _AGAIN),
     (Phase.STARTING, Exit.OUT_OF_MEMORY): (_AGAIN, _AGAIN, _AGAIN),
     (Phase.STARTING, Exit.CRASHED): (_BREAK, _AGAIN, _AGAIN),
     (Phase.STARTING, Exit.LIMITED): (_BREAK, _AGAIN, _AGAIN),
     (Phase.STARTING, Exit.FAILED): (_BREAK, _BREAK, _BREAK),
     (Phase.STARTING, Exit.SILENT): (_AGAIN, _AGAIN, _AGAIN),
     (Phase.UNREAD, Exit.KILLED): (_AGAIN, _AGAIN, _AGAIN),
+    (Phase.UNREAD, Exit.TERMINATED): (_BREAK, _AGAIN, _AGAIN),
     (Phase.UNREAD, Exit.OUT_OF_MEMORY): (_AGAIN, _AGAIN, _AGAIN),
     (Phase.UNREAD, Exit.CRASHED): (_AGAIN, _AGAIN, _AGAIN),
     (Phase.UNREAD, Exit.LIMITED): (_AGAIN, _AGAIN, _AGAIN),
     (Phase.READ, Exit.KILLED): (_BREAK, _RAISE, _AGAIN),
+    (Phase.READ, Exit.TERMINATED): (_BREAK, _RAISE, _AGAIN),
     (Phase.READ, Exit.OUT_OF_MEMORY): (_BREAK, _RAISE, _COUNT),
     (Phase.READ, Exit.CRASHED): (_BREAK, _RAISE, _COUNT),
     (Phase.READ, Exit.LIMITED): (_RAISE, _RAISE, _COUNT),
     (Phase.BEGUN, Exit.KILLED): (_BREAK, _RAISE, _COUNT),
+    (Phase.BEGUN, Exit.TERMINATED): (_BREAK, _RAISE, _COUNT),
     (Phase.BEGUN, Exit.OUT_OF_MEMORY): (_BREAK, _RAISE, _COUNT),
     (Phase.BEGUN, Exit.CRASHED): (_BREAK, _RAISE, _COUNT),
     (Phase.BEGUN, Exit.LIMITED): (_RAISE, _RAISE, _COUNT),
@@ -85,14 +89,14 @@ _COLUMNS: Final[dict[OnCrash, int]] = {"break": 0, "fail": 1, "retry": 2}
 
 
 class Policy(NamedTuple):
-    """What a pool does about workers that die.
+    """How a pool reacts to workers that die.
 
     Attributes
     ----------
     on_crash : str
-        As the executor takes it.
+        Argument of the executor.
     max_workers : int
-        All that are idle may be dead.
+        Number of workers, all of which may have died while they were idle.
     """
 
     on_crash: OnCrash
@@ -100,25 +104,27 @@ class Policy(NamedTuple):
 
 
 class Attempt:
-    """A task with one worker after the other.
+    """The attempts to run one task, with one worker after the other.
 
     Parameters
     ----------
     policy : Policy
-        The pool's.
+        Policy of the pool.
 
     Attributes
     ----------
     phase : Phase
-        How far it has come with this worker.
+        How far the task has come with this worker.
     first : int
-        How many calls of a chunk are done, so the first one that another worker has to make.
+        Number of calls of a chunk that are done, and so the index of the first call for another worker.
+    crashes : int
+        Number of crashes of this task, or of this call of a chunk, if it is tried again after crashes.
     verdict : Verdict or None
-        The final one: whatever comes after that changes nothing.
+        The final verdict: later events do not change it.
     """
 
-    # Of the class, for most tasks see none of this.
-    _crashes = _lost = _silent = first = 0
+    # Class attributes, because most tasks change few of them.
+    crashes = _lost = _silent = first = 0
     phase = Phase.STARTING
     verdict: Verdict | None = None
 
@@ -126,7 +132,7 @@ class Attempt:
         self._policy = policy
 
     def ready(self) -> None:
-        """Note that its worker takes tasks."""
+        """Note that the worker is ready for the task."""
         self.phase = Phase.UNREAD
 
     def sent(self) -> None:
@@ -142,7 +148,7 @@ class Attempt:
         """Note that a call of a chunk has returned."""
         self.begun()
         self.first += 1
-        self._crashes = 0
+        self.crashes = 0
 
     def answer(self) -> Verdict:
         """End with the answer of the task."""
@@ -152,12 +158,8 @@ class Attempt:
         """End because the call has taken too long."""
         return self._end(Verdict.TIME_OUT)
 
-    def stop(self) -> Verdict:
-        """End because somebody has cancelled the task."""
-        return self._end(Verdict.CANCEL)
-
     def lost(self, how: Exit, *, unread: bool = False) -> Verdict:
-        """Note that the worker has ended, in the middle of reading the task if it is `unread`; return what to do."""
+        """Note that the worker has ended, before it had read the whole task if `unread`; return the verdict."""
         if self.verdict is not None:
             return self.verdict
         if unread and self.phase is Phase.READ:
@@ -172,8 +174,8 @@ class Attempt:
                 return Verdict.RESEND
             rule = _Rule.BREAK if phase is Phase.STARTING or self._policy.on_crash == "break" else _Rule.RAISE
         elif rule is _Rule.COUNT:
-            self._crashes += 1
-            if self._crashes < _MOST_CRASHES:
+            self.crashes += 1
+            if self.crashes < _MOST_CRASHES:
                 return Verdict.RESEND
             rule = _Rule.RAISE
         return self._end(Verdict.BREAK if rule is _Rule.BREAK else Verdict.RAISE)

@@ -1,6 +1,7 @@
-"""The calls of a chunk, in a worker process."""
+"""Make the calls of a chunk in a worker process."""
 
 import contextlib
+import functools
 import threading
 import time
 from collections import deque
@@ -8,52 +9,27 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .._map.ordered import Done
+from .._originals import now, os
+from .interrupts import put_off
 from .transport.pickling import pickle_whole
 from .wire import ParentGoneError, ToParent, sendable, tell, teller
 
-# Seconds after which the calls of a chunk that have not begun go to other workers, and between two looks.
+# Seconds after which a chunk's calls that have not begun go to other workers, and seconds between two checks.
 _LONGEST_S: Final = 0.05
 _STEP_S: Final = 0.01
 
 
-class _Watch:
-    """A thread that hands calls back, for as long as there are chunks."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.chunk: _Chunk | None = None
-        self._wake = threading.Event()
-        threading.Thread(target=self._run, name="nicefutures-hand-back", daemon=True).start()
-
-    def begin(self, chunk: "_Chunk") -> None:
-        with self.lock:
-            self.chunk = chunk
-            self._wake.set()
-
-    def _run(self) -> None:
-        while True:
-            self._wake.wait()
-            time.sleep(_STEP_S)
-            with self.lock:
-                chunk = self.chunk
-                if chunk is None:
-                    self._wake.clear()
-                elif time.perf_counter() - chunk.began > _LONGEST_S:
-                    with contextlib.suppress(ParentGoneError):  # the worker ends with its task
-                        chunk.hand_back()
-
-
 class _Chunk:
-    """Calls that are being made: from the left, and handed back from the right."""
+    """A chunk in progress: its calls are made from the left, and handed back from the right."""
 
     def __init__(self, calls: list[tuple[Any, ...]]) -> None:
-        self.began = time.perf_counter()
+        self.began = now()
         self.pending = deque(calls)
         self._count = len(calls)
         self._say = teller()
 
     def hand_back(self) -> None:
-        """Let others make what has not begun."""
+        """Let other workers make the calls that have not begun."""
         first = self._count
         with contextlib.suppress(IndexError):
             while True:
@@ -63,40 +39,59 @@ class _Chunk:
             self._say(ToParent.REST, first)
 
 
-class _Here(threading.local):
-    """Of the worker that this thread is."""
+class _Watch:
+    """A thread that hands back the calls of chunks that take long."""
 
-    watch: _Watch | None = None
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._chunk: _Chunk | None = None
+        self._wake = threading.Event()
+        threading.Thread(target=self._run, name="nicefutures-hand-back", daemon=True).start()
+
+    def watch(self, chunk: _Chunk | None) -> None:
+        """Watch this chunk from now on; None: no chunk."""
+        with self._lock:
+            self._chunk = chunk
+            if chunk is not None:
+                self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            time.sleep(_STEP_S)
+            with self._lock:
+                if self._chunk is None:
+                    self._wake.clear()
+                elif now() - self._chunk.began > _LONGEST_S:
+                    with contextlib.suppress(ParentGoneError):  # the worker will end after this task
+                        self._chunk.hand_back()
 
 
-_here: Final = _Here()
-
-
-def forget_watch() -> None:
-    """Have no thread yet, in a worker that a worker has forked."""
-    _here.watch = None
+@functools.cache
+def _watch_of(pid: int) -> _Watch:  # noqa: ARG001, a worker that a worker has forked does not have its threads
+    return _Watch()
 
 
 def run_chunk(
     fn: Callable[..., Any], calls: list[tuple[Any, ...]], *, hands_back: bool = True, tells: bool = False
 ) -> Done:
-    """Make calls, until there is an error.
+    """Make calls until one fails.
 
     Parameters
     ----------
     fn, calls
-        What to call, with what.
+        The function, and the arguments of each call.
     hands_back : bool
-        Whether others make the calls that have not begun after a while.
+        Whether other workers make the calls that have not begun after `_LONGEST_S`.
     tells : bool
-        Whether each result goes to the parent as soon as it is there: it is not lost with those that follow.
+        Whether to send each result to the parent immediately, so that a crash in a later call does not lose it.
     """
     results: list[Any] = []
     chunk = _Chunk(calls)
     watch: _Watch | None = None
     if hands_back and len(calls) > 1:
-        watch = _here.watch = _here.watch or _Watch()
-        watch.begin(chunk)
+        watch = _watch_of(os.getpid())
+        watch.watch(chunk)
     error: Any = None
     try:
         while True:
@@ -109,31 +104,23 @@ def run_chunk(
                 tell(ToParent.PART, result)
             else:
                 results.append(result)
-    except BaseException as reason:  # noqa: BLE001, as the stdlib's worker; also of a signal's handler
+    except BaseException as reason:  # noqa: BLE001, as the stdlib's worker; also from a signal handler
         error = sendable(reason)
     finally:
         if watch is not None:
-            with watch.lock:
-                watch.chunk = None
-    seconds = time.perf_counter() - chunk.began
+            with put_off():  # otherwise the next chunk could be cut
+                watch.watch(None)
+    seconds = now() - chunk.began
     return Done(results, error, (not tells and len(results)) + (error is not None), seconds)
 
 
-def rescue(value: Any, failure: BaseException) -> Done | None:
-    """Return what can be sent of a chunk whose results cannot be pickled, with what that raises; None if it is none."""
+def rescue(value: Any, failure: BaseException) -> tuple[Done | None, BaseException]:
+    """Return a chunk's results up to the first that cannot be pickled (None: no chunk), and the exception."""
     if not isinstance(value, Done):
-        return None
+        return None, failure
     for count, result in enumerate(value.results):
-        error = sending_error(result)
-        if error is not None:
-            return value._replace(results=value.results[:count], error=sendable(error))
-    return value._replace(results=[], error=sendable(failure))  # each for itself can be pickled
-
-
-def sending_error(obj: Any) -> BaseException | None:
-    """Return what pickling an object raises, or None."""
-    try:
-        pickle_whole(obj)
-    except BaseException as error:  # noqa: BLE001, as the stdlib's worker
-        return error
-    return None
+        try:
+            pickle_whole(result)
+        except BaseException as error:  # noqa: BLE001, as the stdlib's worker
+            return value._replace(results=value.results[:count]), error
+    return value._replace(results=[]), failure  # each result alone can be pickled

@@ -1,7 +1,7 @@
-"""What the operating system says of worker processes."""
+"""Ask the operating system about worker processes."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import psutil
 
@@ -12,24 +12,18 @@ from .._workers import WorkerInfo
 from .wire import WorkerReport
 
 
-def describe_processes(reports: Mapping[int, WorkerReport | None], cap: ThreadCap | None) -> list[WorkerInfo]:
-    """Describe the worker processes that are alive.
-
-    Parameters
-    ----------
-    reports : dict of int to WorkerReport or None
-        What they have reported so far, by process id.
-    cap : ThreadCap or None
-        Limit of threads of the libraries that they load.
-    """
+def describe_processes(
+    reports: Mapping[int, WorkerReport | None], cap: ThreadCap | None, still: Collection[int]
+) -> list[WorkerInfo]:
+    """Describe living workers, from their reports, the thread limit of their libraries, and those that stand still."""
     found = []
     for pid, report in reports.items():
-        with contextlib.suppress(PriorityError, psutil.Error):  # it has ended
-            found.append(_describe_process(pid, report, cap))
+        with contextlib.suppress(PriorityError, psutil.Error):  # the worker has ended
+            found.append(_describe_process(pid, report, cap, paused=pid in still))
     return found
 
 
-def _describe_process(pid: int, report: WorkerReport | None, cap: ThreadCap | None) -> WorkerInfo:
+def _describe_process(pid: int, report: WorkerReport | None, cap: ThreadCap | None, *, paused: bool) -> WorkerInfo:
     blas_threads = None if report is None else report.blas_threads
     if (
         report is not None
@@ -40,6 +34,7 @@ def _describe_process(pid: int, report: WorkerReport | None, cap: ThreadCap | No
         blas_threads = cap.threads
     description = backend.priority.describe(pid)
     process = psutil.Process(pid)
+    used = process.cpu_times()
     return WorkerInfo(
         pid=pid,
         tid=None,
@@ -48,4 +43,6 @@ def _describe_process(pid: int, report: WorkerReport | None, cap: ThreadCap | No
         blas_threads=blas_threads,
         rss=process.memory_info().rss,
         io_class=description.io_class,
+        cpu_time=used.user + used.system,
+        paused=paused,
     )

@@ -1,65 +1,52 @@
 """A ProcessPoolExecutor whose workers run at a low priority."""
 
 import contextlib
-import logging
-import math
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 
-from .._arguments import (
-    check_chunksize,
-    check_flag,
-    check_initializer,
-    check_max_tasks,
-    check_max_workers,
-    check_on_crash,
-    check_task_timeout,
-    parse_blas_threads,
-    parse_context,
-    parse_memory_limit,
-    parse_share_min_size,
-)
-from .._failure import WarnOnce, ignore, refuse
+from .._arguments import Condition, check_initializer, parse_low_priority
+from .._failure import WarnOnce
 from .._forks import Living
-from .._levels import OnDenied, ProcessPriority, parse_on_denied, parse_priority
-from .._map.buffered import MAP_NOTE, check_buffersize
-from .._map.ordered import CHUNKS_NOTE, OrderedMap
-from .._map.results import count_items, with_size
+from .._levels import OnDenied, ProcessPriority
+from .._map.base import BaseExecutor, MapOptions
+from .._map.ordered import OrderedMap
+from .._originals import now
+from .._pausing import PAUSE, Pausable
 from .._public import public
-from .._system import backend
-from .._system.common import Group
-from .attempt import OnCrash, Policy
+from .attempt import OnCrash
 from .breakage import Breakage
-from .handle import Start
-from .interrupts import call_after_interrupt
-from .main_module import can_import_main, check_importable, describe_main
-from .packing import MapFunction, Packing
-from .pool import Owner, Plan, Pool, interrupt_all
-from .relay import Listener
-from .runner import HowToMap, run_map, run_owned, runs_in, submit_to
-from .task import Task, TaskFuture, task_of
+from .ending import go_on
+from .main_module import check_importable
+from .opening import check_settings, open_pool
+from .owner import Owner
+from .packing import MapFunction
+from .pool import Pool
+from .runner import HowToMap, runs_in, submit_map, submit_task
+from .task import Threads, task_of
 from .transport.keeping import Keeping
-from .transport.parent import Transport
-from .worker_main import Demands, OnStart, import_before_fork, run_task
+from .worker_main import OnStart, run_task
 
 if TYPE_CHECKING:
-    from .._system.protocols import Keeper
     from .._workers import WorkerInfo
 
 _ENDED: Final = "cannot schedule new futures after shutdown"
+# Seconds in which starting workers must become ready in `shutdown(cancel_futures=True)`. Their tasks count as running,
+# and the standard library also finishes running tasks.
+_START: Final = 3.0
+
+_NO_KEYWORDS: Final[Any] = {}
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
 @public
-class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
+class LowPriorityProcessPoolExecutor(BaseExecutor, ProcessPoolExecutor):
     """A :class:`concurrent.futures.ProcessPoolExecutor` whose workers run at a low priority.
 
     Every thread of a worker is lowered before the first task, including BLAS threads that exist already. The calling
@@ -79,7 +66,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     initargs : tuple, optional
         Arguments of `initializer`.
     max_tasks_per_child : int or None, default None
-        Number of tasks after which a worker is replaced. None: no limit. `map` then sends each call for itself.
+        Number of tasks after which a worker is replaced. None: no limit. With one, `map` sends each call separately.
     priority : ProcessPriority or str, default ProcessPriority.IDLE
         Priority of the workers: IDLE, BELOW_NORMAL or NORMAL.
     on_denied : {"warn", "raise", "ignore"}, default "warn"
@@ -98,9 +85,10 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         number is only ever lowered. None: no limit. Libraries that a task loads later are limited, too.
     memory_limit : int, float, str or None, default None
         Limit of a worker's memory while a task runs: in bytes, as a text such as "2 GiB", "512m" (1024 * 1024 each) or
-        "500 MB" (1000 * 1000), or as a fraction of the memory such as 0.25. A task that needs more ends with a
-        MemoryError. If a library ends the worker instead, the task ends with a :class:`WorkerCrashError`, whatever
-        `on_crash` is. Either way, the pool continues.
+        "500 MB" (1000 * 1000), or as a fraction such as 0.25: of the machine's memory or, on Linux, of the limit of the
+        control group if that is lower. A task that needs more ends with a MemoryError. If a library ends the worker
+        instead, the task ends with a :class:`WorkerCrashError`; with `on_crash="retry"` it first runs again, up to
+        three times in all. Either way, the pool continues.
     task_timeout : float or None, default None
         Time limit in s of each task, or of each call of a chunk, from its start in a worker. A task that takes longer
         is terminated with the processes that it has started, and ends with a TimeoutError.
@@ -115,11 +103,17 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     forward_logs : bool, optional
         Whether log records of the workers go to the handlers of this process, from the level of its root logger on.
         `process` of a record is the worker's process id. Warnings are forwarded as well, each once.
+    pause_when : list of str or callable, optional
+        Conditions that pause the executor, as `pause` does: "user_active" (keyboard or mouse), "on_battery", "cpu_busy"
+        (other programs use more than half a CPU), "memory_low" (all tasks pause but one), or functions without
+        arguments that return a bool. One PriorityWarning names each condition that this system cannot detect.
+    idle_after : float, default 60.0
+        Time in s without any of these conditions after which the executor continues.
 
     Raises
     ------
     ValueError
-        If an argument has a value that is not allowed. The text says which values are.
+        If an argument has a value that is not allowed. The message names the allowed values.
     TypeError
         If an argument has the wrong type.
 
@@ -138,7 +132,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     none. Arguments on their way in, results on their way out, and memory shared with other processes are not limited.
     The same applies to memory that a forked worker has from its parent, and to memory that was reserved but not used
     before the task started, by a library while it was loaded, or as the stack of a :class:`threading.Thread`. On Linux
-    each process that a task starts has the same limit, for itself.
+    each process that a task starts has a limit of its own, of the same size.
 
     Examples
     --------
@@ -147,6 +141,8 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
     ...     list(executor.map(abs, [-1, 2, -3]))
     [1, 2, 3]
     """
+
+    _pool: Pool | None = None
 
     def __init__(
         self,
@@ -166,79 +162,59 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         share_min_size: int | str | None = "256 KiB",
         on_crash: OnCrash = "break",
         forward_logs: bool = False,
+        pause_when: Iterable[Condition] = (),
+        idle_after: float = 60.0,
     ) -> None:
-        level = parse_priority(ProcessPriority, priority)
-        if level > ProcessPriority.NORMAL:
-            msg = (
-                f"priority must be 'idle', 'below_normal' or 'normal', not {priority!r}: this executor only lowers. "
-                "For a higher one use ProcessPoolExecutor(initializer=nicefutures.set_process_priority, "
-                f"initargs=({level.name.lower()!r},))"
-            )
-            raise ValueError(msg)
-        parse_on_denied(on_denied)
-        max_workers = check_max_workers(max_workers)
-        initargs = check_initializer(initializer, initargs)
-        replaces = max_tasks_per_child is not None or task_timeout is not None or on_crash != "break"
-        context: BaseContext = parse_context(mp_context, replaces=replaces)
-        check_max_tasks(max_tasks_per_child, context)
-        workers = math.ceil(backend.accounting.usable_cpus()) if max_workers is None else max_workers
-        cap = parse_blas_threads(blas_threads, workers)
-        limit = parse_memory_limit(memory_limit)
-        check_flag("efficiency", efficiency)
-        check_flag("isolate", isolate)
-        self._share_min_size = parse_share_min_size(share_min_size)
-        check_on_crash(on_crash)
-        self._on_crash = on_crash
-        self._task_timeout = check_task_timeout(task_timeout)
-        check_flag("forward_logs", forward_logs)
-        self._forward_logs = forward_logs
-        # Whether each call of a chunk is told of for itself.
-        self._tells = on_crash != "break" or task_timeout is not None or limit is not None
-        forked = context.get_start_method() == "fork"
-        if forked:
-            import_before_fork(cap)
-        group = backend.groups.find() if isolate else None
-        self._demands = Demands(
-            level, cap, limit, forked, efficiency, group, registry=None, transport=None, log_level=None
+        self._settings = settings = check_settings(
+            max_workers=max_workers,
+            mp_context=mp_context,
+            on_start=OnStart(initializer, check_initializer(initializer, initargs)),
+            max_tasks=max_tasks_per_child,
+            priority=priority,
+            on_denied=on_denied,
+            isolate=isolate,
+            efficiency=efficiency,
+            blas_threads=blas_threads,
+            memory_limit=memory_limit,
+            task_timeout=task_timeout,
+            share_min_size=share_min_size,
+            on_crash=on_crash,
+            forward_logs=forward_logs,
+            pause_when=pause_when,
+            idle_after=idle_after,
         )
-        self._on_shortfall = {"warn": None, "raise": refuse, "ignore": ignore}[on_denied]
-        self._on_start = OnStart(initializer, initargs)
-        self._through_run_task = on_denied == "raise" or limit is not None
+        self._through_run_task = on_denied == "raise" or settings.demands.memory_limit is not None
         self._failure_warning = WarnOnce(depth=1)
-        self._mp_context: Any = context
-        self._max_workers = workers
-        self._max_tasks_per_child = max_tasks_per_child
+        self._mp_context: Any = settings.context
+        self._max_workers = settings.max_workers
         self._is_closed = False
-        self._have_nobody()
+        self._forget_workers()
         _executors.add(self)
 
-    def _have_nobody(self) -> None:
-        """Have no workers, as a new executor or one in a forked child."""
-        self._lock = threading.RLock()  # reentrant: the garbage collector may end a pool anywhere
-        self._pool: Pool | None = None
+    def _forget_workers(self) -> None:
+        """Set the state without workers, of a new executor or of one in a forked child."""
+        self._lock = threading.RLock()  # reentrant: the garbage collector may end a pool at any point
+        self._pool = None
         self._owner: Owner | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._keeping = Keeping()
-        self._key = object()  # of its tasks
+        self._key = object()  # identifies its tasks
         self._breakage = Breakage()
         self._maps: Living[OrderedMap[Any]] = Living()
-        self._processes: Any = {}  # by process id, which clients of the stdlib's executor read; None after the end
+        self._processes: Any = {}  # by process id; clients of the stdlib's executor read it; None after the end
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        if not self._demands.forked:
+        if not self._settings.demands.forked:
             check_importable(fn)
         owner, threads = self._check_out()
+        kwargs = kwargs or _NO_KEYWORDS  # one for all pending tasks
         call = (run_task, (fn, *args), kwargs) if self._through_run_task else (fn, args, kwargs)
-        task = Task(self._key)
-        future: Any = submit_to(threads, owner, run_owned, (call, self._keeping.submitted()), task)
-        future.__class__ = TaskFuture
-        future.nicefutures_task = task
-        return future  # type: ignore[no-any-return]
+        return submit_task(threads, owner, call, self._keeping.submitted(), self._key)
 
     submit.__doc__ = ProcessPoolExecutor.submit.__doc__
 
     def _check_out(self) -> tuple[Owner, ThreadPoolExecutor]:
-        """Return what has the workers, and the threads that let them work."""
+        """Return the owner of the workers, and the threads that give them tasks."""
         self._failure_warning.raise_pending()
         self._breakage.raise_if_broken()
         owner, threads = self._owner, self._threads
@@ -248,98 +224,68 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
             if self._is_closed:
                 raise RuntimeError(_ENDED)
             if self._owner is None or self._threads is None:
-                self._pool = self._open()
+                self._failure_warning.heed_filters()
+                self._pool = open_pool(self._settings, self._keeping, self._failure_warning)
+                self._breakage = self._pool.breakage
                 self._owner = Owner(self._pool)
                 self._processes = self._pool.processes
-                self._threads = ThreadPoolExecutor(self._max_workers, "nicefutures-worker")
+                self._threads = Threads(self._max_workers)
             return self._owner, self._threads
-
-    def _open(self) -> Pool:
-        self._failure_warning.heed_filters()
-        demands = self._demands
-        method = self._mp_context.get_start_method()
-        is_known = can_import_main(method)
-        tells_start = self._task_timeout is not None or self._on_crash == "retry"
-        demands = demands._replace(tells_start=tells_start, is_main_known=is_known)
-        if self._forward_logs:
-            demands = demands._replace(log_level=logging.getLogger().level)
-        keeper: Keeper | None = None
-        if isinstance(demands.group, Group):
-            keeper = backend.groups.open_keeper(self._mp_context, demands.group)
-            keeper.start()
-            demands = demands._replace(registry=keeper.registry)
-        memory = backend.sharing.find_shared_memory() if self._share_min_size is not None else None
-        transport: Transport | None = None
-        if memory is not None and self._share_min_size is not None:
-            transport = Transport(memory, self._share_min_size, self._keeping)
-            demands = demands._replace(transport=transport.worker_end)
-        main = describe_main(method, is_known=is_known)
-        plan = Plan(
-            Start(self._mp_context, demands, self._on_shortfall, self._on_start, main),
-            self._max_workers,
-            self._max_tasks_per_child,
-            Packing(transport, self._keeping, is_main_known=is_known),
-            self._failure_warning,
-            Policy(self._on_crash, self._max_workers),
-            self._task_timeout,
-            Listener(),
-            self._keeping.clear,
-            [each.close for each in (keeper, transport) if each is not None],
-        )
-        pool = Pool(plan)
-        self._breakage = pool.breakage
-        return pool
 
     def __repr__(self) -> str:
         from .._workers import describe_executor
 
-        return describe_executor(self, self._demands.priority, self._max_workers, is_open=not self._is_closed)
+        return describe_executor(self, self._settings.demands.priority, self._max_workers, is_open=not self._is_closed)
 
     @property
     def _broken(self) -> Any:  # type: ignore[override]
-        """Why the pool broke, which clients of the stdlib's executor read; False if it did not."""
+        """Why the pool broke, or False if it did not. Clients of the stdlib's executor read this."""
         return self._breakage.text or False
 
-    def map(
-        self,
-        fn: Callable[..., _T],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | Literal["auto"] = "auto",
-        buffersize: int | None = None,
-        return_exceptions: bool = False,
-    ) -> Iterator[_T]:
-        size = check_chunksize(chunksize) or (None if self._max_tasks_per_child is None else 1)
-        check_buffersize(buffersize)
-        count = count_items(iterables)  # before they are used
-        deadline = None if timeout is None else time.monotonic() + timeout
+    def _results(
+        self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], how: MapOptions
+    ) -> tuple[Iterator[Any], Callable[[], object]]:
+        deadline = None if how.timeout is None else now() + how.timeout
+        size = how.size or (None if self._settings.max_tasks is None else 1)
         if self._is_closed:
             raise RuntimeError(_ENDED)
-        if not self._demands.forked:
+        if not self._settings.demands.forked:
             check_importable(fn)
-        calls: OrderedMap[_T] = OrderedMap(
-            iterables, self._max_workers, size=size, buffersize=buffersize, return_exceptions=return_exceptions
+        returns = how.return_exceptions
+        calls: OrderedMap[Any] = OrderedMap(
+            iterables,
+            self._max_workers,
+            size=size,
+            buffersize=how.buffersize,
+            return_exceptions=returns,
+            number=self._keeping.submitted,
         )
-        calls.how = self._how_to_map(fn, size, return_exceptions=return_exceptions)
+        calls.how = self._how_to_map(fn, size, return_exceptions=returns)
         self._maps.add(calls)
-        if buffersize is not None:
+        if how.buffersize is not None:
             calls.executor = self
         calls.begin(weakref.WeakMethod(self._submit_map))
-        return with_size(calls.results(deadline), count)
+        return calls.results(deadline), calls.cancel
 
     def _how_to_map(self, fn: Callable[..., Any], size: int | None, *, return_exceptions: bool) -> HowToMap:
         options: dict[str, Any] = {} if size in {None, 1} else {"hands_back": False}
-        if self._tells or return_exceptions:
+        if self._settings.tells_calls or return_exceptions:
             options["tells"] = True
         function = MapFunction(fn, wrapped=self._through_run_task)
-        return HowToMap(function, options, self._keeping.submitted(), self._key)
+        return HowToMap(function, options, self._key)
 
     def _submit_map(self, calls: OrderedMap[Any]) -> None:
         """Let one more thread make calls of a map."""
         owner, threads = self._check_out()
-        submit_to(threads, owner, run_map, calls, weakref.ref(threads))
+        submit_map(threads, owner, calls)
 
-    map.__doc__ = f"{ProcessPoolExecutor.map.__doc__}{MAP_NOTE}{CHUNKS_NOTE}"  # noqa: A003, named as what it overrides
+    def _count_tasks(self) -> tuple[int, int]:
+        return (0, 0) if self._pool is None else self._pool.count_tasks(sum(calls.unfinished for calls in self._maps))
+
+    @property
+    def _pending_work_items(self) -> Any:  # type: ignore[override]
+        """A mapping with the number of unfinished tasks as its length, which monitors of the stdlib's executor read."""
+        return dict.fromkeys(range(sum(self._count_tasks())))
 
     def stop(self, future: Future[Any]) -> bool:
         """Cancel a task. If it is running, terminate its worker and the processes that it has started.
@@ -355,7 +301,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         Returns
         -------
         bool
-            True if the task is stopped, or will be at once; its future is cancelled. False if it was done before.
+            True if the task is stopped, or will be at once; its future is cancelled. False if it was already done.
 
         Raises
         ------
@@ -366,7 +312,39 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         if task is None or task.executor is not self._key:
             msg = f"stop() takes a future that submit() of this executor returned, not {future!r}"
             raise ValueError(msg)
-        return future.cancel() or (not future.done() and task.stop())
+        is_stopped = future.cancel() or (not future.done() and task.stop())
+        if self._pool is not None:
+            self._pool.wake()  # the task may be waiting for a worker
+        return is_stopped
+
+    @property
+    def priority(self) -> ProcessPriority:
+        """Priority of the workers. Set it, or its name, to change the priority of current and future workers.
+
+        Current workers change at once. On Linux and macOS, raising a priority needs a privilege: without it, a worker
+        is replaced after its task. Processes that tasks have started are lowered, too.
+        """
+        return self._settings.demands.priority
+
+    @priority.setter
+    def priority(self, priority: ProcessPriority | str) -> None:
+        level = parse_low_priority(priority)
+        with self._lock:
+            self._settings = self._settings._replace(demands=self._settings.demands._replace(priority=level))
+            pool = self._pool
+        if pool is not None:
+            pool.set_level(level)
+
+    def _pausable(self, *, opens: bool) -> Pausable | None:
+        if opens and self._is_closed and not self._broken:
+            msg = "cannot pause after shutdown"
+            raise RuntimeError(msg)
+        pool = self._check_out()[0].pool if opens else self._pool
+        return None if pool is None else pool.pausing
+
+    def __del__(self) -> None:
+        if self._pool is not None:
+            self._pool.pausing.resume(PAUSE, wait=False)  # no other code can do this any more
 
     def terminate_workers(self) -> None:
         self._force_shutdown(operation="terminate")
@@ -380,7 +358,7 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         """
     kill_workers.__doc__ = terminate_workers.__doc__
 
-    def _force_shutdown(self, operation: str) -> None:  # named as the standard library's
+    def _force_shutdown(self, operation: str) -> None:  # named as in the standard library
         if operation not in ("terminate", "kill"):
             msg = f"operation must be 'terminate' or 'kill', not {operation!r}"
             raise ValueError(msg)
@@ -388,8 +366,9 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         ended = [] if pool is None else pool.abandon(f"The workers were ended: {operation}_workers() of the executor.")
         self.shutdown(wait=False, cancel_futures=True)
         for each in ended:
-            with contextlib.suppress(ValueError, ProcessLookupError):  # it has ended
+            with contextlib.suppress(ValueError, ProcessLookupError):  # the worker has ended
                 getattr(each, operation)()
+                go_on(each)
 
     def workers(self) -> "list[WorkerInfo]":
         """Return what the operating system reports for each current worker.
@@ -402,28 +381,37 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
         """
         from .description import describe_processes
 
-        pool = self._pool
-        return describe_processes({} if pool is None else pool.reports(), self._demands.blas_threads)
+        if self._pool is None:
+            return []
+        reports = self._pool.reports()
+        return describe_processes(reports, self._settings.demands.blas_threads, self._pool.list_still())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         with self._lock:
-            # A second shutdown waits for nothing in the stdlib, and a future's callback cannot wait for itself.
+            # As in the stdlib, a second shutdown does not wait. A callback of a future cannot wait for its own thread.
             pool, threads = self._pool, self._threads
             waits = wait and not self._is_closed and not runs_in(pool)
             self._is_closed = True
-            self._owner = self._processes = None  # whoever keeps the executor is not to keep the workers
+            owner = self._owner if waits else None  # this thread ends the pool, not the pool's last thread
+            self._owner = self._processes = None  # a reference to the executor must not keep the workers
         for calls in self._maps:
             calls.executor = None
         if cancel_futures:
             for calls in self._maps:
                 calls.end(CancelledError())
         if threads is not None and pool is not None:
-            if cancel_futures and pool.breakage.text is None:
-                pool.stop_unready()
-            threads.shutdown(waits, cancel_futures=cancel_futures)
+            cancels = cancel_futures and pool.breakage.text is None
+            if cancels:
+                pool.cancel()
+            threads.shutdown(wait=False, cancel_futures=cancel_futures)
+            pool.pausing.resume(PAUSE)
+            if cancels:
+                pool.cancel_unready(_START if waits else 0)
+            threads.shutdown(waits)
             if waits:
                 pool.close()
-        if wait:  # kill_workers() of Python 3.14 shuts down without waiting, and has yet to kill then
+        del owner
+        if wait:  # without waiting, `_force_shutdown` calls this before it ends the workers
             self._failure_warning.raise_pending()
 
     shutdown.__doc__ = ProcessPoolExecutor.shutdown.__doc__
@@ -439,12 +427,11 @@ class LowPriorityProcessPoolExecutor(ProcessPoolExecutor):
 _executors: Final[Living[LowPriorityProcessPoolExecutor]] = Living()
 
 
-def _begin_anew() -> None:
-    """Let a forked child, which has none of its parent's workers and threads, use its executors all the same."""
+def _begin_again() -> None:
+    """Reset all executors in a forked child, which lacks the workers and threads of its parent."""
     for executor in _executors:
-        executor._have_nobody()  # noqa: SLF001
+        executor._forget_workers()  # noqa: SLF001
 
 
-call_after_interrupt(interrupt_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_begin_again)

@@ -1,32 +1,45 @@
-"""One worker process, as its parent has it: start, send, receive, end."""
+"""One worker process, as seen by its parent: start, send, receive, end."""
 
 import contextlib
+import signal
 import time
+from collections.abc import Callable
 from enum import Enum, auto
+from multiprocessing import util
 from multiprocessing.process import BaseProcess
 from typing import Any, Final, NamedTuple
 
-from . import interrupts
+from .._blas import pause_openmp
+from .._levels import ProcessPriority
+from .._originals import are_threads_green, now
+from . import interrupts, naming
 from .attempt import Exit
 from .breakage import count_oom_kills_since
-from .ending import begin_to_end_tree, end_tree, wait_for
+from .ending import ask_one_at_a_time, begin_to_end_tree, end_tree, has_ended, wait_for
 from .main_module import starting_without_main
 from .once import Once, forgotten
-from .pipes import End, close, end_of, here, keep_from_children
+from .pipes import End, close, end_of, here, keep_from_children, open_pipe, opening
 from .transport.parent import Packed
 from .wire import StartError, ToParent, ToWorker, WorkerReport
 from .worker_main import Demands, OnStart, serve
 
-# Seconds: a process closes its files just before it can be asked for its exit status.
+# Seconds to wait for an exit status: a process closes its files shortly before its status is available.
 _PATIENCE: Final = 5.0
-# Seconds: the system's `poll` counts milliseconds, in 31 bits.
+# Seconds: `poll` of the system takes milliseconds in 31 bits.
 _LONGEST_POLL: Final = 1e6
-# Seconds that a new process may take until it runs our code. A forked one may never: a lock that another thread had
-# when it was forked is never released there.
+# Seconds between two checks of the time. If a wait takes this much longer than planned, this program was suspended.
+_SLICE: Final = 1.0
+# Seconds after which a waiting thread calls `at_wait`.
+_LOOK_UP: Final = 15.0
+# Seconds that a new process may take until it runs our code. A forked process may wait forever for a lock that another
+# thread of its parent held at the fork.
 alive_within = 60.0
-# Seconds between two looks at a process.
+# Seconds between two checks of a process.
 _STEP: Final = 0.01
-_KILLED: Final = (-9, -15)  # SIGKILL and SIGTERM, as multiprocessing names them on all systems
+# multiprocessing's exit codes after SIGTERM and SIGKILL, on all systems. Windows does not distinguish the two.
+_TERMINATED: Final = -15
+_KILLED: Final = (-9, _TERMINATED)
+_TELLS_THEM_APART: Final = hasattr(signal, "SIGKILL")
 
 
 class WorkerLostError(Exception):
@@ -35,9 +48,9 @@ class WorkerLostError(Exception):
     Parameters
     ----------
     unread : bool
-        Whether it had not read all that was sent.
+        Whether it died before it had read all data.
     failure : StartError or None
-        What it says about it.
+        The worker's own report of an error at its start.
     """
 
     def __init__(self, *, unread: bool = False, failure: StartError | None = None) -> None:
@@ -47,34 +60,35 @@ class WorkerLostError(Exception):
 
 
 class TooLongError(Exception):
-    """A deadline is over."""
+    """A deadline has passed."""
 
 
 class State(Enum):
-    """What a worker is to its pool, which alone changes that."""
+    """State of a worker. Only its pool changes it."""
 
-    STARTING = auto()  # and nobody has it
+    STARTING = auto()  # no thread has leased it
     IDLE = auto()
-    LEASED = auto()  # a thread has it, whether it is ready or not
+    LEASED = auto()  # a thread has it, even if it is not ready yet
+    PAUSED = auto()  # a thread has it, and it stands still
     DYING = auto()  # it gets no more tasks
     GONE = auto()
 
 
 class Start(NamedTuple):
-    """How workers are started.
+    """How to start workers.
 
     Attributes
     ----------
     context : multiprocessing.context.BaseContext
-        Starts them.
+        Starts the processes.
     demands : Demands
-        What a worker is asked to be content with.
+        Settings of each worker.
     on_denied : callable or None
-        As `serve` gets it.
+        Argument of `serve`.
     on_start : OnStart
-        As well.
+        Argument of `serve`.
     main : dict
-        As well.
+        Argument of `serve`.
     """
 
     context: Any
@@ -87,21 +101,38 @@ class Start(NamedTuple):
 class Worker:
     """A worker process, and the parent's end of its pipe.
 
+    Parameters
+    ----------
+    at_wait : callable
+        Called from time to time during a long wait for the worker.
+
     Attributes
     ----------
     state : State
-        The pool's.
+        Set by the pool.
     process : multiprocessing.Process or None
         None until it is started.
     report : WorkerReport or None
         None until it is ready.
     tasks : int
-        How many it has done.
+        Number of tasks that it has done.
     is_spent : bool
-        Whether it has too little left for another one.
+        Whether it must be replaced after its task.
+    version : int
+        Version of the pool's `Names` at its start.
+    level : ProcessPriority
+        Priority at its start, or the last priority that was sent to it.
+    is_held, asks : bool
+        Whether its task is in a `no_pause` block, and whether it waits to enter one.
+    is_still : bool
+        Whether the process stands still, with the processes that it has started.
     """
 
-    def __init__(self) -> None:
+    is_held = asks = is_still = False
+
+    def __init__(self, at_wait: Callable[[], None]) -> None:
+        self.at_wait = at_wait
+        self.version = 0
         self.state = State.STARTING
         self.process: BaseProcess | None = None
         self.report: WorkerReport | None = None
@@ -109,56 +140,69 @@ class Worker:
         self.is_spent = False
         self._end: End | None = None
         self._alive_by: float | None = None
+        self._suspended = self._still_since = 0.0
         self._has: set[bytes] = set()
 
     def start(self, start: Start, lifeline: Any) -> None:
-        """Start the process. If this raises and there is a `process`, that runs, and Ctrl-C was pressed."""
-        # Until the connections of here are gone: Python loses an interrupt that comes in their `__del__`.
+        """Start the process. If this raises although `process` is set, it runs, and Ctrl-C was pressed."""
+        # Until the connections of this process are deleted: Python loses an interrupt that comes in their `__del__`.
+        self.level = start.demands.priority
         with interrupts.held_back(start.context.get_start_method()) as is_held_back:
             self._start(start, lifeline, is_held_back=is_held_back)
 
     def _start(self, start: Start, lifeline: Any, *, is_held_back: bool) -> None:
-        ours, theirs = start.context.Pipe()
-        end = end_of(ours)
-        try:
+        with opening:
+            ours, theirs = open_pipe(start.context)
+            end = end_of(ours)
             keep_from_children(end)
             keep_from_children(theirs)
+        try:
             arguments = (theirs, lifeline, is_held_back, *start[1:])
             process = start.context.Process(target=serve, args=arguments)
             here.kept = (theirs,)
+            self.version = naming.here.names.version
+            if start.demands.forked:
+                pause_openmp()
             with starting_without_main(start.context.get_start_method(), start.main):
                 process.start()
+            _keep_sentinel_only(process)
+            if start.context.get_start_method() == "forkserver":
+                ask_one_at_a_time(process)
         except BaseException:
             end.close()
             raise
         finally:
             here.kept = ()
             close(theirs)
-        self._alive_by = time.monotonic() + alive_within
+        end.look_up(_LOOK_UP)
+        self._alive_by = self.clock() + alive_within
         self._end, self.process = end, process
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Process id."""
         return self.running.pid or 0
 
     @property
     def running(self) -> Any:
-        """Its process, which it has."""
+        """The process; a WorkerLostError if it was not started."""
         if self.process is None:
             raise WorkerLostError
         return self.process
 
-    def send(self, packed: Packed) -> None:
-        """Send a task, and before it what the worker has to have for it.
+    def send(self, packed: Packed, level: ProcessPriority) -> None:
+        """Send a task, after a new priority, and after the functions that the worker still lacks for the task.
 
         Raises
         ------
         WorkerLostError
-            If it has died.
+            If the worker has died.
         """
         end = self._end or self._open_end()
         try:
+            if self.level is not level and not self.is_spent:  # a spent worker ends after this task
+                self.level = level
+                end.send(ToWorker.LEVEL, level.to_bytes(1))
             if packed.sent or self._has:
                 self._send_once(end, packed)
             end.send(ToWorker.TASK, packed.data)
@@ -175,35 +219,39 @@ class Worker:
             self._has.remove(token)
 
     def receive(self, deadline: float | None = None) -> tuple[int, bytes]:
-        """Wait for what the worker says next.
+        """Wait for the next message of the worker.
 
         Parameters
         ----------
         deadline : float or None
-            A time of `time.monotonic`.
+            A time of `clock`.
 
         Raises
         ------
         WorkerLostError
-            If it has died.
+            If the worker has died.
         TooLongError
-            If it says nothing until then.
+            If no message comes before the deadline.
         """
         end = self._end or self._open_end()
         try:
-            if deadline is not None or self.report is None:
+            if deadline is not None or self.report is None or are_threads_green():
                 self._wait(end, deadline)
-            return end.receive()
+            while True:
+                try:
+                    return end.receive()
+                except BlockingIOError:
+                    self.at_wait()
         except (EOFError, OSError) as error:
             raise WorkerLostError(unread=isinstance(error, ConnectionResetError)) from error
 
     def receive_first(self) -> tuple[int, bytes]:
-        """Wait for what a worker says that is not ready.
+        """Wait for the next message of a worker that is not ready.
 
         Raises
         ------
         WorkerLostError, TooLongError
-            As `receive`; it has to say early that it is alive.
+            As `receive`. The worker must report within `alive_within` that it is alive.
         """
         kind, data = self.receive(self._alive_by)
         if kind == ToParent.ALIVE:
@@ -211,22 +259,49 @@ class Worker:
         return kind, data
 
     def _wait(self, end: End, deadline: float | None) -> None:
-        # A worker takes its end of the pipe from the parent when it starts, on Windows (DupHandle of
-        # multiprocessing.reduction): of one that ends before that, the pipe never ends.
+        # On Windows, a worker takes its end of the pipe from the parent when it starts (DupHandle of
+        # multiprocessing.reduction). If it ends before that, the pipe never closes.
         sentinels = () if self.report is not None else (self.running.sentinel,)
         while True:
-            seconds = _LONGEST_POLL if deadline is None else max(0.0, deadline - time.monotonic())
-            if end.poll(min(seconds, _LONGEST_POLL), *sentinels):
+            began = now()
+            seconds = _LONGEST_POLL if deadline is None else min(max(0.0, deadline - self.clock()), _SLICE)
+            is_there = end.poll(seconds, *sentinels)
+            took = now() - began
+            if took > seconds + _SLICE and not self.is_still:  # `go_on` adds the time of a pause
+                self._suspended += took
+            if is_there:
                 return
-            if deadline is not None and time.monotonic() >= deadline:
+            if deadline is not None and self.clock() >= deadline:
                 raise TooLongError
+            self.at_wait()
             if self.running.exitcode is not None and not end.poll():
                 raise WorkerLostError
             if sentinels:
-                time.sleep(_STEP)  # it may have closed what tells its end
+                time.sleep(_STEP)  # it may have closed its sentinel before its end
+
+    def clock(self) -> float:
+        """Return the time in s, without the time in which the worker or this program was suspended."""
+        return (self._still_since if self.is_still else now()) - self._suspended
+
+    def stand_still(self) -> None:
+        """Note that the worker stands still from now on."""
+        if not self.is_still:
+            self._still_since, self.is_still = now(), True
+
+    def go_on(self) -> None:
+        """Note that the worker runs again."""
+        if self.is_still:
+            self._suspended += now() - self._still_since
+            self.is_still = False
+
+    def allow(self) -> None:
+        """Tell the worker that its task may enter a `no_pause` block."""
+        if self._end is not None:
+            with contextlib.suppress(OSError):  # the worker has ended
+                self._end.send(ToWorker.HELD, b"")
 
     def has_said(self) -> bool:
-        """Return whether it has said something."""
+        """Return whether the worker has sent a message, or has closed the pipe."""
         try:
             return self._open_end().poll()
         except (OSError, WorkerLostError):
@@ -238,9 +313,11 @@ class Worker:
         return self._end
 
     def finish(self) -> None:
-        """Let it come to its end."""
+        """Tell the worker to end, and close the pipe."""
+        if self._alive_by is not None and self.has_said():
+            self._alive_by = None
         if self._end is not None:
-            with contextlib.suppress(OSError):  # it has already
+            with contextlib.suppress(OSError):  # the worker has already ended
                 self._end.send(ToWorker.END, b"")
         self.close()
 
@@ -250,24 +327,49 @@ class Worker:
             self._end.close()
 
     def stop(self) -> None:
-        """Begin to end it in the middle of its task, and what that has started."""
+        """Begin to end the worker during its task, with the processes that it has started."""
         if self.process is not None:
             begin_to_end_tree(self.process)
 
     def end(self) -> None:
-        """End it, and what it has started; wait for that."""
+        """End the worker, with the processes that it has started, and wait for its end."""
         if self.process is not None:
             end_tree(self.process)
 
+    def join(self) -> None:
+        """Wait for the end of the worker after `finish`. If it does not run any code in time, end it."""
+        if self.process is None:
+            return
+        if self._alive_by is not None:
+            wait_for(self.process, self._alive_by - self.clock())
+            if not has_ended(self.process):
+                self.end()
+        self.process.join()
+
     def wait(self) -> None:
-        """Wait for a while until the system knows how it has ended."""
+        """Wait for the exit status of the worker, for a few seconds at most."""
         if self.process is not None:
             wait_for(self.process, _PATIENCE)
 
     def how(self, kills_before: int | None) -> Exit:
-        """Return how it has ended, which `wait` has waited for."""
+        """Return how the worker has ended; call `wait` first."""
         exitcode = self.running.exitcode
+        if exitcode == _TERMINATED and _TELLS_THEM_APART and not self.tasks:
+            return Exit.TERMINATED
         if exitcode in _KILLED:
             return Exit.OUT_OF_MEMORY if count_oom_kills_since(kills_before) > 0 else Exit.KILLED
         has_limit = self.report is not None and self.report.has_memory_limit
         return Exit.LIMITED if has_limit and exitcode is not None else Exit.CRASHED
+
+
+def _keep_sentinel_only(process: Any) -> None:
+    """Close a file that multiprocessing keeps open for each process, so that a worker needs two files here, not three.
+
+    The file serves `multiprocessing.parent_process` in the worker, which uses the lifeline instead (`serve`). Private,
+    from Python 3.11 to 3.15 on POSIX; elsewhere the file stays open.
+    """
+    finalizer: Any = getattr(process._popen, "finalizer", None)  # noqa: SLF001
+    if getattr(finalizer, "_callback", None) is vars(util).get("close_fds", util):
+        others = [each for each in finalizer._args if each != process.sentinel]  # noqa: SLF001
+        finalizer._args = (process.sentinel,)  # noqa: SLF001
+        finalizer._callback(*others)  # noqa: SLF001

@@ -1,6 +1,6 @@
-"""Ctrl-C, which a terminal sends to all its processes: a worker's task gets it, and a worker that has none does not.
+"""Handle Ctrl-C, which a terminal sends to all its processes: it interrupts the task of a worker, but no idle worker.
 
-A task that ends with its KeyboardInterrupt says nothing of the worker, so the pool can be used afterwards.
+A task that ends with this KeyboardInterrupt does not affect its worker, so the pool stays usable.
 """
 
 import contextlib
@@ -10,22 +10,16 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from .._exits import call_at_exit
+
 _signals: Final[Any] = signal  # a type checker's Windows has no masks
 
 
 class _State:
-    """What a signal's handler has to know.
+    """State for the signal handlers."""
 
-    Attributes
-    ----------
-    is_in_task : bool
-        Whether a worker runs somebody's code.
-    is_noted : bool
-        Whether Ctrl-C has been pressed meanwhile.
-    """
-
-    is_in_task = False
-    is_noted = False
+    is_in_task = False  # this worker runs a task
+    is_noted = False  # Ctrl-C was pressed while it was held back
 
 
 state: Final = _State()
@@ -33,19 +27,17 @@ state: Final = _State()
 
 @contextlib.contextmanager
 def held_back(method: str) -> Iterator[bool]:
-    """Start a process here: Ctrl-C waits until that is done, and there until the process can cope with it.
+    """Hold Ctrl-C back while a process starts: here until it has started, and there until it can handle Ctrl-C.
 
-    Yields
-    ------
-    bool
-        Whether the process has to take it up. Not one of the fork server's, which others use as well: it would hold
-        Ctrl-C back from all its children.
+    Yield whether the new process must unblock SIGINT itself. SIGINT is never blocked for the fork server, which other
+    code uses as well: all its children would inherit the block.
     """
     is_python_asked = (
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
     if is_python_asked:
+        state.is_noted = False  # Ctrl-C may have been pressed twice the last time
         signal.signal(signal.SIGINT, _note)
     try:
         with _masked(method) as is_masked:
@@ -64,9 +56,9 @@ def _masked(method: str) -> Iterator[bool]:
         yield False
         return
     if method == "spawn":
-        from multiprocessing import resource_tracker  # where there are masks
+        from multiprocessing import resource_tracker  # only where signal masks exist
 
-        resource_tracker.ensure_running()  # it has a mask of its own when it starts, and takes that away afterwards
+        resource_tracker.ensure_running()  # before the mask: its start blocks SIGINT, and unblocks it afterwards
     before = _signals.pthread_sigmask(_signals.SIG_BLOCK, (signal.SIGINT,))
     try:
         yield signal.SIGINT not in before
@@ -79,10 +71,13 @@ def _note(number: int, frame: Any) -> None:  # noqa: ARG001, a signal's handler
 
 
 def heed(*, is_held_back: bool) -> None:
-    """Interrupt tasks from now on, and nothing else in this process."""
+    """Let Ctrl-C interrupt tasks from now on, and nothing else in this process."""
     state.is_in_task = state.is_noted = False  # in a worker that a task has forked
-    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _note):  # and is not left alone, as with nohup
+    signal.set_wakeup_fd(-1)  # asyncio's, in a forked worker: signals of this process would reach the parent's loop
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _note):  # not if SIGINT is ignored, as after `&`
         signal.signal(signal.SIGINT, _interrupt)
+    if getattr(signal.getsignal(signal.SIGTERM), "__module__", None) == "asyncio.unix_events":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # without its loop, asyncio's handler ignores SIGTERM
     if is_held_back:
         _signals.pthread_sigmask(_signals.SIG_UNBLOCK, (signal.SIGINT,))
 
@@ -95,7 +90,7 @@ def _interrupt(number: int, frame: Any) -> None:
 
 @contextlib.contextmanager
 def put_off() -> Iterator[None]:
-    """Let a worker's task do something whole before Ctrl-C interrupts it."""
+    """Let a worker's task complete this block before Ctrl-C interrupts it."""
     if not state.is_in_task or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -110,16 +105,12 @@ def put_off() -> Iterator[None]:
 
 
 def call_after_interrupt(end: Callable[[], None]) -> None:
-    """Let something be called at the interpreter's exit, if Ctrl-C has ended the program."""
+    """Call a function at the interpreter's exit if Ctrl-C has ended the program."""
 
     def end_if_interrupted() -> None:
-        # What the interpreter has just shown: `last_exc` from Python 3.12 on. A session goes on after that.
+        # The exception that the interpreter showed last: `last_exc` from Python 3.12 on. A session continues after it.
         last = getattr(sys, "last_type", None)
         if last is not None and issubclass(last, KeyboardInterrupt) and not hasattr(sys, "ps1"):
             end()
 
-    # Private, and there from Python 3.9 to 3.15: before the exit function of concurrent.futures.thread, which has been
-    # registered earlier. Without it, the program ends when its tasks do.
-    register: Callable[..., object] | None = getattr(threading, "_register_atexit", None)
-    if register is not None:
-        register(end_if_interrupted)
+    call_at_exit(end_if_interrupted)

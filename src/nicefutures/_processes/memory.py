@@ -1,4 +1,4 @@
-"""A worker's memory: how much a task may make it use, and what becomes of one that wants more."""
+"""Limit the memory of a worker while it runs a task, and handle a task that needs more."""
 
 import contextlib
 import errno
@@ -10,7 +10,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from types import CodeType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from .._blas import make_buffers
@@ -21,43 +20,50 @@ from .wire import Spent, ToParent, tell
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-# Bytes that are given back when the memory has run out, so that what has to be done then has some.
+# Bytes that are released when the memory has run out, for the code that handles this.
 _RESERVE: Final = 2 * 2**20
-# Bytes that a thread needs before it can say that it has started, which `Thread.start` waits for.
+# Bytes that a thread needs before it can report its start, for which `Thread.start` waits.
 _FOR_A_THREAD: Final = 2**20
-# So many stacks of 8 MiB the C library keeps when their threads have ended (glibc's "glibc.pthread.stack_cache_size").
+# Number of 8 MiB stacks of ended threads that the C library keeps (glibc's "glibc.pthread.stack_cache_size").
 _KEPT_STACKS: Final = 5
-# There Python takes gigabytes for its objects at once, whether it needs them or not, and keeps what it has freed: what
-# counts then is what a task takes beyond that.
+# A free-threaded Python reserves gigabytes for its objects in advance, and keeps freed memory. So only the memory
+# beyond that counts for a task.
 _FREE_THREADED: Final = "free-threading" in sys.version
 
-# How errors other than MemoryError say it.
-_WORDS: Final = ("allocate memory", "out of memory", "enough memory", "bad_alloc", "can't start new thread")
+# Parts of the messages of other errors than MemoryError.
+_WORDS: Final = (
+    "allocate memory",
+    "out of memory",
+    "outofmemory",
+    "enough memory",
+    "bad_alloc",
+    "can't start new thread",
+)
 _WINDOWS_ERRORS: Final = (8, 14, 1455)  # ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_COMMITMENT_LIMIT: winerror.h
 
 
 class TaskMemory:
-    """A limit that is in force while a task runs.
+    """A memory limit that applies while a task runs.
 
-    Arguments are on the way in before a task runs, and results on the way out after it. They are not limited: the
-    stdlib's worker does not survive a MemoryError there, and the parent has or will have the same data.
+    Arguments arrive before a task runs, and results leave after it. They are not limited: the stdlib's worker does not
+    survive a MemoryError there, and the parent has or will have the same data.
 
-    What is reserved and not touched does not count either, if it is what any process has when a task starts, what a
-    library takes for itself while it is loaded, such as OpenBLAS its buffers, or the stack of a thread of Python's.
+    Memory that is reserved but not touched does not count either, if it was reserved before the task started, by a
+    library while it was loaded (such as the buffers of OpenBLAS), or as the stack of a Python thread.
 
     Parameters
     ----------
     limit : int
-        Bytes.
+        Limit in bytes.
     forked : bool
-        Whether this process has what its parent has: they share that until one of them writes to it, so it does not
-        count. Nor does the gigabyte that a free-threaded Python takes for its objects.
+        Whether this process has its parent's memory: they share it until one of them writes to it, so it does not
+        count. Neither does the gigabyte that a free-threaded Python reserves for its objects.
     """
 
     def __init__(self, limit: int, *, forked: bool) -> None:
         self._limit = limit
         self._system = backend.memory.open_limit()
-        # Where memory runs out while Rust (as in Polars) makes a backtrace, it waits for itself for ever.
+        # If the memory runs out while Rust (as in Polars) makes a backtrace, Rust waits for itself forever.
         os.environ["RUST_BACKTRACE"] = "0"
         self._exit_trap = backend.memory.open_exit_trap()
         self._with_buffers: set[str] = set()
@@ -66,14 +72,14 @@ class TaskMemory:
         self._inherited = backend.memory.in_use() - self._reserved if forked else 0
         self._threads = threading.active_count()
         self._most_threads = 0
-        self._lock = threading.RLock()  # any thread of a task may start others, and load libraries
+        self._lock = threading.RLock()  # any thread of a task may start threads and load libraries
         self._is_in_task = self._is_lifted = False
         self._used_at_first: int | None = None
         self._loading = self._unused_before_loading = 0
         self._reserve = bytearray(_RESERVE)
 
     def check(self) -> Shortfall | None:
-        """Put the limit up and take it away; return what is missing."""
+        """Set the limit and remove it again; return a shortfall if the limit did not apply."""
         self._system.hold(self._limit + self._uncounted())
         held = self._system.in_force()
         self._system.lift()
@@ -85,7 +91,7 @@ class TaskMemory:
         Raises
         ------
         MemoryError
-            If it wants more than there is. It is the task's own, with a note; the task's variables have been let go.
+            If the task exceeds the limit. The error is the task's own, with a note; the task's variables are freed.
         """
         if _FREE_THREADED:
             self._reserved = backend.memory.unused()
@@ -116,7 +122,7 @@ class TaskMemory:
                 self._reserve = bytearray(_RESERVE)
 
     def _raise_too_much(self, used: int) -> None:
-        """Raise a MemoryError, and let another worker do the next task if tasks have left that much."""
+        """Raise a MemoryError, and let the pool replace this worker if earlier tasks have left that much."""
         if self._used_at_first is not None:
             tell(ToParent.NOTE, Spent())
         msg = (
@@ -144,21 +150,21 @@ class TaskMemory:
         live = threading.active_count() - self._threads
         self._most_threads = max(self._most_threads, live)
         stacks = max(0, min(self._most_threads, live + _KEPT_STACKS)) * backend.memory.stack_size()
-        # What is untouched later on may have been swapped out.
+        # Further memory that looks untouched may have been swapped out.
         return self._inherited + min(backend.memory.unused(), self._reserved + stacks)
 
     def _room(self) -> int:
         return self._limit - self._used()
 
     def _clear_up(self, error: BaseException, used_at_first: int) -> None:
-        """Let go what a task has that has failed; and the worker, if half of what the first one had is not there."""
-        is_importing = any(_is_import(code) for each in _chain(error) for code in _code_of(each))
+        """Free the memory of a failed task; replace the worker if less than half of the first task's room is left."""
+        is_importing = any(map(_is_in_import, _chain(error)))
         for each in _chain(error):
             traceback.clear_frames(each.__traceback__)
         most = (used_at_first + self._limit) // 2
         if self._used() > most:
             gc.collect()
-        # A module that is there in part stays so: NumPy cannot be imported a second time.
+        # A partly imported module stays so: NumPy, for example, cannot be imported a second time.
         if is_importing or (self._used() > most and not _FREE_THREADED):
             tell(ToParent.NOTE, Spent())
 
@@ -166,12 +172,12 @@ class TaskMemory:
 
     @contextlib.contextmanager
     def with_room_for_thread(self) -> Iterator[None]:
-        """Let the stack of a thread not count that starts here.
+        """Do not count the stack of a thread that starts in this block.
 
         Raises
         ------
         MemoryError
-            If there is no room for what it needs besides: it would end before anybody knows that it has started.
+            If there is no room for the other needs of the thread: it would end before it could report its start.
         """
         self._refit(backend.memory.stack_size())
         if self._is_in_task and self._room() < _FOR_A_THREAD and not _FREE_THREADED:
@@ -180,11 +186,11 @@ class TaskMemory:
         try:
             yield
         finally:
-            self._refit()  # it may have got a stack that was there
+            self._refit()  # the thread may have got a stack of an ended thread
 
     @contextlib.contextmanager
     def lifted_for_library(self) -> Iterator[None]:
-        """Let what a library reserves for itself not count, while it is loaded."""
+        """Do not count the memory that a library reserves while it is loaded."""
         with self._lock:
             self._loading += 1
             if self._loading == 1:
@@ -205,25 +211,25 @@ class TaskMemory:
                         self._system.hold(self._limit + self._uncounted())
 
     def _refit(self, more: int = 0) -> None:
-        """Put the limit up for what is reserved now, unless the task has put up one of its own."""
+        """Adapt the limit to the memory that is reserved now, unless the task has set a limit of its own."""
         with self._lock:
             if self._is_in_task and not self._is_lifted and self._system.in_force():
                 self._system.lift()
                 self._system.hold(self._limit + self._uncounted() + more)
 
     def forget(self) -> None:
-        """Do nothing more, in a child that a task has forked: it keeps the limit as it is, and ends as usual."""
+        """Change nothing more, in a child that a task has forked: it keeps the present limit, and ends as usual."""
         self._is_in_task = False
         self._exit_trap.unset()
 
 
-# The limit of this process, of whatever thread.
+# The limit of this process, for all its threads.
 _current: TaskMemory | None = None
 _is_watching = False
 
 
 def limit_tasks(limit: int, *, forked: bool) -> tuple[TaskMemory | None, Shortfall | None]:
-    """Return a limit for this process's tasks, or what is missing."""
+    """Return a limit for this process's tasks, or None, and a shortfall, or None."""
     global _current  # noqa: PLW0603, a process has one
     try:
         _current = TaskMemory(limit, forked=forked)
@@ -241,12 +247,12 @@ def _shortfall(limit: int, reason: str) -> Shortfall:
 
 
 def _watch() -> None:
-    """See threads start and libraries being loaded, for as long as this process lives."""
+    """Observe each start of a thread and each load of a library, until this process ends."""
     global _is_watching  # noqa: PLW0603, a process has one
-    if _is_watching:  # as the worker that has forked this one
+    if _is_watching:  # inherited from the worker that has forked this one
         return
     _is_watching = True
-    # An audit hook would not see a library's loading end, and Python 3.11 has no event of a thread.
+    # An audit hook would not see the end of a library's loading, and Python 3.11 has no event for a thread.
     start, load = threading.Thread.start, importlib.machinery.ExtensionFileLoader.create_module
 
     @functools.wraps(start)
@@ -274,11 +280,11 @@ def _forget() -> None:
         _current = None
 
 
-# --- an error that has to do with it
+# --- errors for a lack of memory
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, and those that it has come from."""
+    """Yield an error, and the errors that caused it."""
     pending: list[BaseException | None] = [error]
     seen: set[int] = set()
     while pending:
@@ -293,25 +299,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_for_memory(error: BaseException) -> bool:
-    """Return whether an error says that there was no memory."""
+    """Return whether an error reports a lack of memory."""
     if isinstance(error, MemoryError):
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM or getattr(error, "winerror", None) in _WINDOWS_ERRORS
     try:
-        text = str(error)
-    except Exception:  # noqa: BLE001, of somebody's class
+        text = f"{type(error).__name__}: {error}".lower()
+    except Exception:  # noqa: BLE001, the user's class may raise
         return False
     return any(each in text for each in _WORDS)
 
 
-def _code_of(error: BaseException) -> Iterator[CodeType]:
-    """Yield what was running when an error was raised."""
-    step = error.__traceback__
-    while step is not None:
-        yield step.tb_frame.f_code
-        step = step.tb_next
-
-
-def _is_import(code: CodeType) -> bool:
-    return code.co_name == "<module>" or code.co_filename.startswith("<frozen importlib")
+def _is_in_import(error: BaseException) -> bool:
+    """Return whether an error was raised during an import."""
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(code.co_name == "<module>" or code.co_filename.startswith("<frozen importlib") for code in codes)

@@ -1,5 +1,6 @@
-"""What goes to each worker once: a function of many tasks that travels by value, with all that it refers to."""
+"""Send a function of many tasks to each worker once, by value, with all objects that it refers to."""
 
+import functools
 import itertools
 import weakref
 from collections.abc import Callable
@@ -14,16 +15,9 @@ _there: Final[weakref.WeakValueDictionary[bytes, "Once"]] = weakref.WeakValueDic
 
 
 class Once:
-    """A function in the parent; a task that is pickled with it has what the worker has kept.
+    """A function in the parent. In the pickle of a task, it stands for the function that the worker has kept.
 
-    Parameters
-    ----------
-    function : Any
-        What it stands for.
-    data : bytes
-        Its pickle.
-    needed : Any
-        What is kept for that.
+    `data` is the pickle of the function, and `needed` the objects that must live as long as this one.
     """
 
     def __init__(self, function: Any, data: bytes, needed: Any) -> None:
@@ -31,68 +25,82 @@ class Once:
         self.token = next(_numbers).to_bytes(_TOKEN_BYTES)
         self.data = data
         self._needed = needed
+        self._version = here.names.version
         _there[self.token] = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
     def __reduce__(self) -> Any:
+        if self._version != here.names.version:  # workers did not find a name, perhaps one in it
+            return functools.partial, (self.function,)
         if here.sent is not None:
             here.sent.append(self)
         return get, (self.token,)
 
 
+def name_of(call: Any) -> str:
+    """Return the name of a task's function."""
+    fn: Any
+    fn, args, _ = call
+    while True:
+        if type(fn) is Once:
+            fn = fn.function
+        elif type(fn) is functools.partial:
+            fn, args = fn.func, (*fn.args, *args)
+        elif args and getattr(fn, "__module__", "").startswith("nicefutures."):  # our wrapper of the user's function
+            fn, args = args[0], args[1:]
+        else:
+            return f"{getattr(fn, '__module__', None)}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
+
+
 def forgotten(tokens: set[bytes]) -> list[bytes]:
-    """Return the tokens of what is not needed any more."""
+    """Return the tokens of the functions that are not needed any more."""
     return [token for token in tokens if token not in _there]
 
 
 class _Kept:
-    """In a worker: what has come, with the tokens of what was in it.
+    """A function that has come to a worker, with the tokens of the objects in it.
 
-    It is unpickled for the first task, for only then does the parent listen to what this may ask for.
+    It is unpickled for its first task, because only then does the parent listen to questions that this may cause.
     """
 
     def __init__(self, data: bytes, load: Callable[[bytes], Any]) -> None:
-        self._data: bytes | None = data
-        self._load = load
-        self._value: Any = None
-        self._error: BaseException | None = None
-        self._of_task: set[str] | None = None
+        self._opened: tuple[Any, BaseException | None, set[str] | None] | None = None
+        self._open = functools.partial(load, data)
 
     def get(self) -> Any:
-        if self._data is not None:
-            self._open(self._data)
-            self._data = None
-        if self._error is not None:
-            raise self._error
-        if self._of_task is not None:
-            here.of_task = self._of_task | (here.of_task or set())
-        return self._value
-
-    def _open(self, data: bytes) -> None:
         of_task = here.of_task
-        try:
-            self._value = self._load(data)[0]
-        except BaseException as error:  # noqa: BLE001, whatever is in it: the task has that error
-            self._error = error
-        self._of_task = here.of_task
-        here.of_task, here.is_task_coming = of_task, True
+        if self._opened is None:
+            value = error = None
+            try:
+                (value,) = self._open()
+            except BaseException as reason:  # noqa: BLE001, unpickling may raise anything: the task's error
+                error = reason
+            self._opened = value, error, here.of_task
+            del self._open
+            here.of_task, here.is_task_coming = of_task, True
+        value, error, tokens = self._opened
+        if error is not None:
+            raise error
+        if tokens is not None:
+            here.of_task = tokens | (of_task or set())
+        return value
 
 
 _kept: Final[dict[bytes, _Kept]] = {}
 
 
 def take(data: bytes, load: Callable[[bytes], Any]) -> None:
-    """Keep what has come to a worker: a token, and a pickle."""
+    """Keep a function that has come to a worker: its token, and its pickle."""
     _kept[data[:_TOKEN_BYTES]] = _Kept(data[_TOKEN_BYTES:], load)
 
 
 def drop(token: bytes) -> None:
-    """Keep it no longer."""
+    """Forget the function of a token."""
     del _kept[token]
 
 
 def get(token: bytes) -> Any:
-    """Return what a worker has kept."""
+    """Return the function that a worker has kept for a token."""
     return _kept[token].get()

@@ -1,80 +1,76 @@
-"""How the tasks of a pool are pickled and unpickled in the parent."""
+"""Pickle the tasks of a pool, and unpickle the answers, in the parent."""
 
 import contextlib
 import functools
 import sys
 import threading
-from concurrent.futures import Future
 from types import FunctionType
 from typing import Any, Final
 
+from .._blas import find_fork_hazard
+from .._failure import WarnOnce
 from . import naming
 from .once import Once
-from .tokens import announce
+from .tokens import token_of
 from .transport.keeping import Keeping
 from .transport.message import Message, Orphans, Question
 from .transport.parent import Packed, Transport
-from .transport.pickling import pickle_alone, pickle_plain
+from .transport.pickling import pickle_plain, pickle_whole
 from .transport.unpickling import loads
 from .worker_main import OnStart, run_task
 
-# Bytes from which on a function goes to each worker once.
+# Size in bytes above which a function goes to each worker once.
 _LEAST_ONCE: Final = 1024
 
 
 class Packing:
-    """What one pool pickles with.
+    """The pickling and unpickling of one pool.
 
     Parameters
     ----------
     transport : Transport or None
-        What large buffers go with.
+        Carries large buffers.
     keeping : Keeping
-        Of the executor.
+        The pickles that the executor keeps.
     is_main_known : bool
-        Whether workers have the main module as this process has it.
+        Whether workers have the same main module as this process.
     """
 
     def __init__(self, transport: Transport | None, keeping: Keeping, *, is_main_known: bool) -> None:
         self._transport = transport
         self._keeping = keeping
-        self.is_main_known = is_main_known
-        # What is not plain data is pickled by one thread at a time, and unpickled so, as in the stdlib: objects of the
-        # user's need not be prepared for more. These locks protect nothing else.
-        self._pickling, self._unpickling = threading.RLock(), threading.RLock()
+        self.names = naming.Names(sys.modules[naming.MAIN] if is_main_known else None)
+        # Except for plain data, only one thread at a time pickles, and one unpickles, as in the stdlib: the user's
+        # objects need not support more. These locks protect nothing else.
+        self.pickling, self._unpickling = threading.RLock(), threading.RLock()
 
-    def announce(self, on_start: OnStart) -> None:
-        """Let what forked workers are about to have be the same when it comes back."""
+    def announce(self, on_start: OnStart, warn: WarnOnce) -> None:
+        """Give tokens to objects that forked workers inherit, so that they come back as the same; warn of hazards."""
+        if (hazard := find_fork_hazard()) is not None:
+            warn.warn(RuntimeWarning(hazard))
         with self.entered():
             on_start.announce()
-            if not self.is_main_known:
-                announce(sys.modules[naming.MAIN])
+            if self.names.lacks(naming.MAIN):
+                for _, each in naming.defined_in(sys.modules[naming.MAIN]):
+                    token_of(each)
 
     def entered(self) -> contextlib.AbstractContextManager[None]:
-        """Let the calling thread pickle for these workers, for a while."""
-        return naming.pickling(is_main_known=self.is_main_known)
+        """Let the calling thread pickle for these workers in a block."""
+        return naming.pickling(self.names)
 
     def enter(self) -> None:
-        """Let the calling thread, one of the pool's, pickle for these workers."""
-        naming.here.is_main_known = self.is_main_known
+        """Let the calling thread, a thread of the pool, pickle for these workers from now on."""
+        naming.here.names = self.names
 
     def pack(self, call: Any, number: int) -> Packed:
-        """Return a task as it is sent, in a thread of the pool.
-
-        Parameters
-        ----------
-        call : tuple
-            A function, its arguments, and those with names.
-        number : int
-            Of the task, as `keeping` counts them.
-        """
+        """Return a task as it is sent, in a thread of the pool; its number comes from `keeping`."""
         here = naming.here
         try:
             plain = pickle_plain(call)
             if plain is not None:
                 packed = Packed(plain)
             else:
-                with self._pickling:
+                with self.pickling:
                     packed = self._pack(self._with_function_once(call, number), number)
         except BaseException:
             here.sent = []
@@ -84,19 +80,19 @@ class Packing:
         return packed
 
     def _pack(self, call: Any, number: int) -> Packed:
-        return Packed(pickle_alone(call)) if self._transport is None else self._transport.pack(call, number)
+        return Packed(pickle_whole(call)) if self._transport is None else self._transport.pack(call, number)
 
     def _with_function_once(self, call: Any, number: int) -> Any:
-        """Return a call whose function, if it has no name, is pickled for itself, and for the tasks that wait."""
+        """Return a call whose function, if workers cannot find it by name, is pickled once for all pending tasks."""
         fn, args, kwargs = call
         if fn is run_task:
             fn, args, kwargs = self._with_function_once((args[0], args[1:], kwargs), number)
             return run_task, (fn, *args), kwargs
-        if type(fn) is not FunctionType or pickle_plain(fn) is not None:
+        if type(fn) is not FunctionType or self.names.has(fn):
             return call
         once = self._keeping.find(fn, number)
         if once is None:
-            # What is submitted from here on may find that something has changed that the function refers to.
+            # The objects that the function refers to may change from here on, so later tasks need another pickle.
             latest = self._keeping.latest
             once = self.once(fn, number)
             if type(once) is not Once:
@@ -105,11 +101,11 @@ class Packing:
         return once, args, kwargs
 
     def once(self, function: Any, number: int) -> Any:
-        """Return what stands for a function of many tasks that goes to each worker once; or a small function."""
+        """Return a `Once` for a function that goes to each worker once, or the function itself if it is small."""
         with (
-            contextlib.suppress(Exception),  # the tasks have that error
+            contextlib.suppress(Exception),  # the tasks will get this error
             self.entered(),
-            self._pickling,
+            self.pickling,
         ):
             if pickle_plain(function) is None:
                 packed = self._pack((function,), number)
@@ -118,8 +114,15 @@ class Packing:
                     return Once(function, packed.data, packed)
         return function
 
+    def learn(self, error: BaseException, version: int) -> bool:
+        """Note a name that a worker has not found, as `Names.learn`."""
+        if not self.names.learn(error, version):
+            return False
+        self._keeping.clear()  # kept functions refer to names that workers do not find
+        return True
+
     def load(self, data: bytes) -> Any:
-        """Return what a worker has sent that may run code of the user's when it is unpickled."""
+        """Unpickle the message of a worker, which may run the user's code."""
         with self._unpickling:
             answer = loads(data)
             if type(answer) is Message and self._transport is not None:
@@ -127,24 +130,20 @@ class Packing:
             return answer
 
     def take_note(self, note: Question | Orphans) -> None:
-        """Do what a worker asks for."""
-        if self._transport is None:
-            return
-        if isinstance(note, Question):
-            self._transport.answer(note)
-        else:
-            self._transport.drop(note)
+        """Answer a worker's question about a segment, or close segments that it has sent in vain."""
+        if self._transport is not None:
+            self._transport.take_note(note)
 
 
 class MapFunction:
-    """What a map calls: it goes to each worker once, with all that belongs to it, if that is much.
+    """The function of a map. If its pickle is large, it goes to each worker once.
 
-    The first thread that needs it pickles it, and not the caller of ``map``.
+    The first thread that needs the function pickles it, and not the caller of ``map``.
 
     Parameters
     ----------
     function : callable
-        The user's.
+        The user's function.
     wrapped : bool
         Whether workers make the calls with `run_task`.
     """
@@ -152,15 +151,13 @@ class MapFunction:
     def __init__(self, function: Any, *, wrapped: bool) -> None:
         self._function = function
         self._wrapped = wrapped
-        self._claim = threading.Lock()
-        self._sent: Future[Any] = Future()
+        self._sent: Any = None
 
     def get(self, packing: Packing, number: int) -> Any:
-        """Return what to call in a worker."""
-        if self._claim.acquire(blocking=False):
-            sent = self._function
-            try:
-                sent = packing.once(self._function, number)
-            finally:
-                self._sent.set_result(functools.partial(run_task, sent) if self._wrapped else sent)
-        return self._sent.result()
+        """Return the function that workers call."""
+        if self._sent is None:
+            with packing.pickling:
+                if self._sent is None:
+                    sent = packing.once(self._function, number)
+                    self._sent = functools.partial(run_task, sent) if self._wrapped else sent
+        return self._sent

@@ -1,35 +1,46 @@
-"""The pipes between workers and their parent: frames, and who has which end.
+"""The pipes between workers and their parent: frames, and which process has which end.
 
-A frame is one message: its kind, a number below 128, and its data. A worker is to see the end of its pipe when its
-parent has gone, and the parent that of a worker's. So nobody else may have a copy of an end: a process that is forked
-has copies of all that are open, and closes them here first.
+A frame is one message: its kind, a number below 128, and its data. A worker must see that its pipe closes when its
+parent has ended, and so must the parent when a worker has ended. So no other process may have a copy of an end: a
+forked process gets copies of all open ends, and closes them first.
 """
 
 import _socket
 import contextlib
+import errno
 import functools
 import io
-import os
+import select
+import struct
 import threading
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any, Final
 
-# A number that no file has.
+from .._forks import keep_through_forks
+from .._originals import are_threads_green, os
+from .._sockets import Socket, socket_pair
+
+# A descriptor that no file has.
 _CLOSED: Final = -1
-# POSIX: the size of the data and, in the highest byte, the kind; then the data. Up to that size both are written, and
-# read, at once: a short message is one call of the system at each end.
+# POSIX: a head with the size of the data and, in the highest byte, the kind; then the data. Up to `_SHORT` bytes, both
+# are written and read together: a short message is one system call at each end.
 _HEAD: Final = 8
 _KIND_SHIFT: Final = 56
 _SIZE_MASK: Final = 2**_KIND_SHIFT - 1
 _SHORT: Final = 2**15
 _MOST_READ: Final = 2**18
-# Windows writes 4 GiB at most at once, and multiprocessing takes that for all. A large message goes in parts, after a
-# frame of its kind and this, with its size.
+# Windows writes at most 4 GiB at once, and multiprocessing assumes that a write is complete. So a large message goes in
+# parts, after a frame that has its kind with this flag, and its size.
 most_bytes = 2**30
 _IN_PARTS: Final = 0x80
-# Linux: without it, a write to a process that has ended ends a program that has SIGPIPE at its default action.
+# Linux: without this flag, a write to an ended process ends a program whose SIGPIPE has its default action.
 _NO_SIGNAL: Final[int] = getattr(_socket, "MSG_NOSIGNAL", 0)
 _SO_NOSIGPIPE: Final = 0x1022  # macOS has this instead (sys/socket.h)
+
+
+def open_pipe(context: Any) -> tuple[Any, Any]:
+    """Return the two ends of a pipe between a worker and its parent."""
+    return socket_pair() if hasattr(_socket, "socketpair") else context.Pipe()
 
 
 class End:
@@ -37,8 +48,8 @@ class End:
 
     Parameters
     ----------
-    connection : multiprocessing.connection.Connection
-        Its end for multiprocessing, which nobody uses but this.
+    connection : multiprocessing.connection.Connection or Socket
+        Used by this object only.
     """
 
     def __init__(self, connection: Any) -> None:
@@ -50,7 +61,7 @@ class End:
         Raises
         ------
         OSError
-            If nobody has the other end.
+            If no process has the other end.
         """
         if len(data) < _SHORT:
             self.connection.send_bytes(bytes((kind,)) + data)
@@ -65,8 +76,8 @@ class End:
         Raises
         ------
         EOFError, OSError
-            If nobody has the other end. On Linux it is a ConnectionResetError if the other end was closed before all
-            that was sent had been read there (``unix_release_sock`` in the kernel's net/unix/af_unix.c).
+            If no process has the other end. On Linux it is a ConnectionResetError if the other end was closed before
+            all data had been read there (``unix_release_sock`` in the kernel's net/unix/af_unix.c).
         """
         data: bytes = self.connection.recv_bytes()
         kind = data[0]
@@ -77,44 +88,51 @@ class End:
             size -= parts.write(self.connection.recv_bytes())
         return kind & ~_IN_PARTS, parts.getvalue()
 
+    def look_up(self, seconds: float) -> None:
+        """Let `receive` raise a BlockingIOError after `seconds` without a message, if the system supports this."""
+
     def poll(self, seconds: float | None = 0.0, *sentinels: Any) -> bool:
-        """Wait for so many seconds; return whether there is a message, or the end. A process's end ends the wait."""
+        """Wait up to `seconds` for a message or the pipe's end; return whether it came. A sentinel ends the wait."""
         return self.connection in wait([self.connection, *sentinels], seconds)
 
     def close(self) -> None:
-        """Close it here."""
-        # First, for its number may be another file's later: a process that is forked just then would close that.
+        """Close this end in this process."""
+        # Before the file closes: another file may get its number, and a process that is forked then would close that.
         _ends.pop(self, None)
         self.close_here()
 
     def close_here(self) -> None:
-        """Close it in this process, in a hook that forgets all of them."""
+        """Close this end without forgetting it, in a hook that forgets all ends."""
         self.connection.close()
 
 
 class PosixEnd(End):
-    """The same with fewer calls: multiprocessing reads a message's size, and then the message."""
+    """An end with fewer system calls: multiprocessing reads a message's size first, and then the message."""
 
     def __init__(self, connection: Any) -> None:
         super().__init__(connection)
         self._fd: int = connection.fileno()
-        # Not that of `socket`, which gevent and others replace.
-        self._socket = _socket.socket(fileno=self._fd)
-        self._socket.settimeout(None)  # for there is a default for all sockets
+        self._socket: Socket = connection
+        self._socket.settimeout(None)  # a program may set a default for all sockets
         if not _NO_SIGNAL:
             self._socket.setsockopt(_socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
-        self._rest = b""  # that has come with a message before
+        self._rest = b""  # data that came after the last message
 
     def send(self, kind: int, data: bytes) -> None:
         head = (kind << _KIND_SHIFT | len(data)).to_bytes(_HEAD, "little")
+        rest = [head, data]
         if len(data) < _SHORT:
             data = head + data
             sent = self._socket.send(data, _NO_SIGNAL)
-            if sent != len(data):
-                self._socket.sendall(memoryview(data)[sent:], _NO_SIGNAL)
-        else:
-            self._socket.sendall(head, _NO_SIGNAL)
-            self._socket.sendall(data, _NO_SIGNAL)
+            if sent == len(data):
+                return
+            rest = [data[sent:]]
+        try:
+            for each in rest:
+                self._socket.sendall(each, _NO_SIGNAL)
+        except BaseException:  # perhaps from a signal handler
+            self.close()  # otherwise the next message would be taken for the rest of this one
+            raise
 
     def receive(self) -> tuple[int, bytes]:
         data = self._rest or os.read(self._fd, _SHORT)
@@ -125,7 +143,7 @@ class PosixEnd(End):
         return self._receive(data)
 
     def _receive(self, data: bytes) -> tuple[int, bytes]:
-        """Return a message of which this is the start, or with which others have come."""
+        """Return the message that begins with `data`, which may be incomplete or contain further messages."""
         while len(data) < _HEAD:
             data += self._read(_SHORT)
         head = int.from_bytes(data[:_HEAD], "little")
@@ -141,35 +159,49 @@ class PosixEnd(End):
         return kind, message.getvalue()
 
     def _read(self, size: int) -> bytes:
-        data = os.read(self._fd, size)
-        if not data:
-            raise EOFError
-        return data
+        while True:
+            with contextlib.suppress(BlockingIOError):  # the rest of the message will come
+                data = os.read(self._fd, size)
+                if not data:
+                    raise EOFError
+                return data
+
+    def look_up(self, seconds: float) -> None:
+        interval = struct.pack("@ll", int(seconds), 0)  # struct timeval
+        self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, interval)
 
     def poll(self, seconds: float | None = 0.0, *sentinels: Any) -> bool:
-        return bool(self._rest) or super().poll(seconds, *sentinels)
-
-    def __del__(self) -> None:
-        self._socket.detach()  # the connection closes it
+        try:
+            if self._rest:
+                return True
+            if are_threads_green():  # multiprocessing's wait may block all green threads
+                return self.connection in select.select([self.connection, *sentinels], [], [], seconds)[0]
+            return super().poll(seconds, *sentinels)
+        except ValueError as error:  # the descriptor is closed
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from error
 
     def close_here(self) -> None:
-        self._fd = _CLOSED  # which is another file's from now on, perhaps
-        self._socket.detach()
+        self._fd = _CLOSED  # another file may get its number from now on
         super().close_here()
 
 
 def end_of(connection: Any) -> End:
-    """Return what sends and receives there."""
-    return PosixEnd(connection) if type(connection) is Connection else End(connection)
+    """Return the `End` of a connection."""
+    return PosixEnd(connection) if isinstance(connection, Socket) else End(connection)
 
 
-# All that are open, and whether they are closed in children. Without this, the garbage collector would close those of a
-# pool that is in a cycle, and then the pool would, when their numbers may be other files'.
+# All open ends, and whether children close them. Without these references, the garbage collector would close the ends
+# of a pool in a cycle, and then the pool would close them again, when other files may have their numbers.
 _ends: Final[dict[Any, bool]] = {}
 
 
+# Held from the opening of an end until it is in `_ends`: a process that is forked in between would keep a copy.
+opening: Final = threading.RLock()
+keep_through_forks(opening)
+
+
 class _Here(threading.local):
-    """What the process that this thread forks just now is to keep."""
+    """The ends that stay open in the process that this thread is forking."""
 
     kept: tuple[Any, ...] = ()
 
@@ -178,19 +210,19 @@ here: Final = _Here()
 
 
 def keep_from_children(end: Any) -> None:
-    """Close this end in every process that is forked from now on, but in the worker that it is for."""
+    """Close this end in each process that is forked from now on, except in the worker that it is for."""
     _close_in_children()
     _ends[end] = True
 
 
 def hold(end: Any) -> None:
-    """Have this end in all of them, until `close`."""
+    """Keep this end open in forked processes, until `close`."""
     _ends[end] = False
 
 
 def close(connection: Any) -> None:
-    """Close an end of a pipe that is multiprocessing's."""
-    _ends.pop(connection, None)  # first, as above
+    """Close an end of a pipe that is no `End`."""
+    _ends.pop(connection, None)  # first, as in `End.close`
     connection.close()
 
 

@@ -1,11 +1,9 @@
-"""What a thread of the pool does: it lets a worker run a task.
+"""The code of a pool's threads: each lets a worker run a task.
 
-It pickles the task, leases a worker, sends, waits for the answer, unpickles that, and carries out the verdict of
-`attempt` on whatever happens. Between a worker and its parent there is one pipe, so a worker that dies takes nothing
-with it that another needs, and the thread that waits for it knows whose task it was.
+A thread pickles the task, leases a worker, sends, waits, unpickles the answer, and carries out `attempt`'s verdict.
 
-Tasks and the threads that have run one hold the pool's owner: when the last of them has come to its end, and nobody has
-the executor any more, the owner goes, and with it the processes.
+Tasks, and threads that have run a task, refer to the pool's owner. When the last of them has ended, and no reference to
+the executor is left, the owner is deleted, which ends the processes.
 """
 
 import contextlib
@@ -16,28 +14,28 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from .._map.ordered import Chunk, Done, OrderedMap
+from .._originals import now
 from .attempt import Attempt, Exit, Phase, Verdict
-from .breakage import WorkerCrashError
+from .breakage import WorkerCrashError, log_retry
 from .chunk import run_chunk
 from .handle import TooLongError, Worker, WorkerLostError
+from .once import name_of
+from .owner import Owner
 from .packing import MapFunction
-from .pool import Owner, Pool
-from .task import StoppedError, Task, name_of
+from .pool import Pool
+from .task import StoppedError, Task, UnderWay
 from .transport.parent import Packed
 from .wire import StartError, ToParent
 
-# A call (the function, its arguments, and those with names), and the number of the task, as `Keeping` counts them.
-ToDo: TypeAlias = tuple[Any, int]
-
-# Seconds that a program has to cancel what waits after a Ctrl-C.
+# Seconds that a program has after a Ctrl-C to cancel its pending tasks.
 _TIME_TO_CANCEL: Final = 0.2
 
 
 class _Here(threading.local):
-    """What a thread of a pool has."""
+    """State of a thread of a pool."""
 
     owner: Owner | None = None
 
@@ -46,37 +44,52 @@ _here: Final = _Here()
 
 
 def runs_in(pool: Pool | None) -> bool:
-    """Return whether the calling thread is one of a pool."""
+    """Return whether the calling thread is a thread of this pool."""
     return _here.owner is not None and _here.owner.pool is pool
 
 
-def submit_to(
-    threads: ThreadPoolExecutor, owner: Owner, run: Callable[..., Any], to_do: Any, *args: Any
-) -> Future[Any]:
-    """Let a thread of the pool run something that takes it, and the owner, from a list."""
-    pool = owner.pool
-    pool.under_way.begin()
-    try:
-        pool.prepare()
-        future = threads.submit(run, [to_do, owner], *args)
-    except BaseException:
-        pool.under_way.end()
-        raise
-    future.add_done_callback(pool.under_way.end)
+def submit_task(threads: ThreadPoolExecutor, owner: Owner, call: Any, number: int, key: object) -> Future[Any]:
+    """Let a thread of the pool run a call; `number` is counted by `Keeping`, and `key` identifies the executor."""
+    task = Task(key, owner.pool.under_way)
+    task.call, task.number, task.owner = call, number, owner
+    future = _submit(threads, owner, (owner.pool.under_way,), run_owned, task)
+    future.add_done_callback(task)
     return future
 
 
-def run_owned(owned: list[Any], task: Task) -> Any:
-    """Let a worker run a task, in a thread that has the pool from now on.
+def submit_map(threads: ThreadPoolExecutor, owner: Owner, calls: OrderedMap[Any]) -> None:
+    """Let one more thread of the pool make calls of a map."""
+    counts = owner.pool.under_way, owner.pool.mapping
+    future = _submit(threads, owner, counts, run_map, [calls, owner], weakref.ref(threads))
+    for each in counts:
+        future.add_done_callback(each.end)
 
-    The task's `ToDo` and the pool's owner come in a list, and are taken from there: they are to be in no frame, for
-    these are in the tracebacks of errors, which anybody may keep.
+
+def _submit(
+    threads: ThreadPoolExecutor, owner: Owner, counts: tuple[UnderWay, ...], run: Callable[..., Any], *args: Any
+) -> Future[Any]:
+    for each in counts:
+        each.begin()
+    try:
+        owner.pool.prepare()
+        return threads.submit(run, *args)
+    except BaseException:
+        for each in counts:
+            each.end()
+        raise
+
+
+def run_owned(task: Task) -> Any:
+    """Let a worker run a task, in a thread that refers to the pool's owner from now on.
+
+    The call and the owner are taken out of the task, and no frame refers to them: frames are in the tracebacks of
+    errors, which the program may keep.
     """
-    is_first = _here.owner is not owned[-1]
-    _here.owner = owned.pop()
+    is_first = _here.owner is not task.owner
+    _here.owner, task.owner = task.owner, None
     if is_first:
         _here.owner.pool.plan.packing.enter()
-    return _run(_here.owner.pool, task, owned)
+    return _run(_here.owner.pool, task)
 
 
 class HowToMap(NamedTuple):
@@ -85,23 +98,20 @@ class HowToMap(NamedTuple):
     Attributes
     ----------
     function : MapFunction
-        What is called.
+        The function to call.
     options : dict
-        Of `run_chunk`.
-    number : int
-        When it was submitted, as `Keeping` counts.
+        Options of `run_chunk`.
     key : object
-        Stands for the executor.
+        Identifies the executor.
     """
 
     function: MapFunction
     options: dict[str, Any]
-    number: int
     key: object
 
 
 def run_map(owned: list[Any], reference: "weakref.ref[ThreadPoolExecutor]") -> None:
-    """Let workers make calls of a map for as long as there are any, as `run_owned`.
+    """Let workers make calls of a map until none is left, as `run_owned`.
 
     Parameters
     ----------
@@ -116,8 +126,8 @@ def run_map(owned: list[Any], reference: "weakref.ref[ThreadPoolExecutor]") -> N
     def spawn() -> None:
         threads = reference()
         if threads is not None:
-            with contextlib.suppress(RuntimeError):  # it takes nothing more: those that run do it
-                submit_to(threads, owner, run_map, calls, reference)
+            with contextlib.suppress(RuntimeError):  # after shutdown: the running threads make the calls
+                submit_map(threads, owner, calls)
 
     owner.pool.plan.packing.enter()
     while (chunk := calls.take()) is not None:
@@ -133,26 +143,26 @@ def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable
     run: _Run | None = None
     try:
         pool.breakage.raise_if_broken()
-        function = how.function.get(pool.plan.packing, how.number)
+        function = how.function.get(pool.plan.packing, chunk.number)
         is_single = len(chunk.calls) == 1
         call: Any = (function, chunk.calls[0], {}) if is_single else (run_chunk, (function, chunk.calls), how.options)
-        run = _Run(pool, Task(how.key), (call, how.number), hand_back)
-        began = time.perf_counter()
+        run = _Run(pool, Task(how.key), chunk.number, call, hand_back)
+        began = now()
         answer = run.run()
         if answer.kind == ToParent.RESULT:
-            done = Done([answer.value], None, 1, time.perf_counter() - began) if is_single else answer.value
+            done = Done([answer.value], None, 1, now() - began) if is_single else answer.value
             _give_time_to_cancel(done.error)
             calls.finish(chunk, done)
             return
         error = answer.value
         _give_time_to_cancel(error)
         has_begun = answer.kind != ToParent.UNREADABLE
-    except BaseException as reason:  # noqa: BLE001, who takes the results has it
-        error = reason.with_traceback(None)  # whose frames have the pool
+    except BaseException as reason:  # noqa: BLE001, the results raise it
+        error = reason.with_traceback(None)  # its frames refer to the pool
         error.__context__ = None
         has_begun = run is None or run.is_packed
     if not has_begun and calls.hand_back(chunk, (len(chunk.calls) + 1) // 2):
-        calls.again(chunk)  # one of the calls cannot be sent: the others can
+        calls.again(chunk)  # only one of the calls may be at fault
     else:
         calls.fail(chunk, error)
         if pool.breakage.text is not None or isinstance(error, StoppedError):
@@ -160,18 +170,18 @@ def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable
 
 
 def _give_time_to_cancel(error: BaseException | None) -> None:
-    """Wait after a Ctrl-C, which has reached who submitted, too: what waits is not to begin before it is cancelled."""
+    """Wait after a Ctrl-C, which the program gets, too, so that it can cancel pending tasks before they begin."""
     if isinstance(error, KeyboardInterrupt):
         time.sleep(_TIME_TO_CANCEL)
 
 
 class Parts:
-    """What each call of a chunk has returned, if that is told.
+    """Results that the worker has already reported for a chunk.
 
     Attributes
     ----------
     results : list
-        Until there is one that cannot be had.
+        Results before the first one that cannot be unpickled.
     """
 
     def __init__(self) -> None:
@@ -180,24 +190,24 @@ class Parts:
         self._unknown = 0
 
     def add(self, result: Any) -> None:
-        """Take one more."""
+        """Add a result."""
         if self._failure is None:
             self.results.append(result)
         else:
             self._unknown += 1
 
     def fail(self, reason: BaseException) -> None:
-        """One cannot be had."""
+        """Note that a result cannot be unpickled."""
         self._failure = self._failure or reason
         self._unknown += 1
 
     @property
     def has_failed(self) -> bool:
-        """Whether some cannot be had."""
+        """Whether a result cannot be unpickled."""
         return self._failure is not None
 
     def before(self, done: Done) -> Done:
-        """Return what a chunk has done altogether; these come first."""
+        """Return the outcome of the whole chunk, with these results first."""
         if not self.has_failed:
             return done.after(self.results)
         lost = self._unknown + done.made
@@ -205,34 +215,34 @@ class Parts:
 
 
 class _Answer(NamedTuple):
-    """What a worker has said to a task."""
+    """A worker's answer to a task."""
 
     kind: int
     value: Any
 
 
-def _run(pool: Pool, task: Task, owned: list[ToDo]) -> Any:
-    """Return or raise what a task does.
+def _run(pool: Pool, task: Task) -> Any:
+    """Return the result of a task, or raise its exception.
 
     Raises
     ------
     BrokenProcessPool
-        If its worker has died, or another before; or if something cannot be unpickled.
+        If the death of this or another worker has broken the pool, or if an object cannot be unpickled.
     WorkerCrashError
-        If its worker has died, and that is no more than an error of the task.
+        If its worker has died, and only this task fails.
     TimeoutError
         If the task has run for too long.
     StoppedError
-        If it was stopped.
+        If the task was stopped.
     """
     try:
         pool.breakage.raise_if_broken()
-        answer = _Run(pool, task, owned.pop()).run()
+        answer = _Run(pool, task, task.number, task.take_call()).run()
     except BaseException as error:
         if not task.settle():
             raise StoppedError from None
         if isinstance(error, WorkerCrashError | BrokenProcessPool | TimeoutError):
-            # Who keeps the error shall not keep the task, which is in the frames.
+            # A reference to the error must not keep the task, which is in the frames.
             error.__context__ = error.__traceback__ = None
         raise
     if answer.kind == ToParent.RESULT:
@@ -246,16 +256,19 @@ def _run(pool: Pool, task: Task, owned: list[ToDo]) -> Any:
 
 
 class _Run:
-    """One task, with one worker after the other."""
+    """One task, which is sent to one worker after the other."""
 
-    def __init__(self, pool: Pool, task: Task, to_do: ToDo, hand_back: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self, pool: Pool, task: Task, number: int, call: Any, hand_back: Callable[[int], None] | None = None
+    ) -> None:
         self._pool = pool
         self._task = task
         self._hand_back = hand_back
         self._first_sent = 0
         self.is_packed = False
-        self._call, self._number = to_do
+        self._call, self._number = call, number
         self._packed: Packed | None = None
+        self._version = 0  # of the `Names` that workers find
         self._attempt = Attempt(pool.plan.policy)
         self._parts: Parts | None = None
 
@@ -268,13 +281,14 @@ class _Run:
             return answer
         finally:
             self._end_packed()
-            self._call = None  # the traceback has this object
+            self._call = None  # a traceback may refer to this object
 
     def _pack(self) -> Packed:
         if self._packed is None:
             pool, (fn, args, kwargs) = self._pool, self._call
             first = self._attempt.first
             call = (fn, (args[0], args[1][first:]), kwargs) if first else self._call
+            self._version = pool.plan.packing.names.version
             self._packed = pool.plan.packing.pack(call, self._number)
             self._first_sent, self.is_packed = first, True
         return self._packed
@@ -285,22 +299,24 @@ class _Run:
             packed.needs.end()
 
     def _exchange(self, packed: Packed) -> _Answer | None:
-        """Return the answer of one worker; None: another one is to try."""
+        """Return the answer of one worker; None: another worker must try."""
         pool, task, attempt = self._pool, self._task, self._attempt
         worker = pool.lease(task)
         is_fit = is_dead = False
         try:
             try:
-                while worker.report is None:
-                    pool.hear(worker)
+                pool.wait_until_ready(worker)
                 attempt.ready()
-                worker.send(packed)
+                worker.send(packed, pool.plan.start.demands.priority)
                 attempt.sent()
                 kind, data = self._listen(worker)
                 worker.tasks += 1
                 is_fit = True  # for another task
-                answer: _Answer | None = self._load(kind, data)
-                attempt.answer()
+                loaded = self._load(kind, data)
+                is_final = kind != ToParent.UNREADABLE or not self._learns(loaded.value, self._version)
+                answer = loaded if is_final else None
+                if is_final:
+                    attempt.answer()
             except WorkerLostError as error:
                 is_dead = True
                 task.release()
@@ -317,7 +333,7 @@ class _Run:
         except BaseException:
             is_fit = is_fit and task.settle()
             if not (is_fit or is_dead or task.is_stopped):
-                worker.end()  # it would answer the next task with what it says of this one
+                worker.end()  # otherwise its answer would be taken for that to its next task
             raise
         finally:
             if is_fit and not task.is_stopped:
@@ -327,11 +343,14 @@ class _Run:
         return answer
 
     def _listen(self, worker: Worker) -> tuple[int, bytes]:
-        """Wait for the answer."""
+        """Wait for the answer, and handle other messages."""
         attempt, limit = self._attempt, self._pool.plan.task_timeout
         deadline: float | None = None
         while True:
             kind, data = worker.receive(deadline)
+            if self._pool.breakage.text is not None:  # the pool ends it, and its SIGTERM handler may have replied
+                worker.close()
+                raise WorkerLostError
             if kind >= ToParent.RESULT:
                 return kind, data
             if kind == ToParent.BEGUN:
@@ -347,12 +366,12 @@ class _Run:
             else:
                 self._pool.take_note(worker, data)
                 continue
-            deadline = None if limit is None else time.monotonic() + limit
+            deadline = None if limit is None else worker.clock() + limit
 
     def _take_part(self, parts: Parts, data: bytes) -> None:
         try:
             parts.add(self._pool.plan.packing.load(data))
-        except BaseException as error:  # noqa: BLE001, whatever is in it
+        except BaseException as error:  # noqa: BLE001, unpickling may raise anything
             parts.fail(_no_result(error))
 
     def _load(self, kind: int, data: bytes) -> _Answer:
@@ -366,21 +385,30 @@ class _Run:
             value = self._parts.before(value)
         return _Answer(kind, value)
 
-    # --- verdicts on what went wrong
+    def _learns(self, error: BaseException, version: int) -> bool:
+        """Return whether a new pickle may help a worker that has not found a name."""
+        if not self._pool.plan.packing.learn(error, version):
+            return False
+        self._end_packed()
+        return True
+
+    # --- verdicts after a failure
 
     def _lose(self, worker: Worker, error: WorkerLostError) -> _Answer | None:
-        """Carry out what becomes of the task; its worker has died."""
+        """Carry out the verdict on a task whose worker has died."""
         pool, attempt, call = self._pool, self._attempt, self._call
         worker.wait()
+        if error.failure is not None and self._learns(error.failure.error, worker.version):
+            return None
         how = worker.how(pool.kills) if error.failure is None else Exit.FAILED
-        if self._parts is not None and attempt.first == len(call[1][1]):  # it has died too late
+        if self._parts is not None and attempt.first == len(call[1][1]):  # all its calls had returned
             attempt.answer()
             return _Answer(ToParent.RESULT, self._parts.before(Done([])))
-        pool.breakage.raise_if_broken()  # who has broken it has ended this worker
+        pool.breakage.raise_if_broken()  # the thread that broke the pool has ended this worker
         return self._judge(worker, how, attempt.lost(how, unread=error.unread), error.failure)
 
     def _give_up(self, worker: Worker) -> _Answer | None:
-        """Carry out what becomes of the task; its worker took too long, and was ended."""
+        """Carry out the verdict on a task whose worker took too long and was ended."""
         if self._attempt.phase is Phase.STARTING:
             return self._judge(worker, Exit.SILENT, self._attempt.lost(Exit.SILENT))
         limit = self._pool.plan.task_timeout
@@ -393,9 +421,11 @@ class _Run:
             self._pool.break_for(worker, how, failure)
             self._pool.breakage.raise_if_broken()
         if verdict is Verdict.RESEND and not (self._parts is not None and self._parts.has_failed):
-            if self._attempt.first:
-                self._end_packed()  # some calls are done
-            self._pool.prepare()  # for all that have died: what keeps killing workers shall not find one alone
+            if self._call[0] is run_chunk:
+                self._end_packed()  # some calls are done, or other workers make them
+            if self._attempt.crashes:
+                log_retry(self._pool.crash_of(worker, name_of(self._call), how))
+            self._pool.prepare()  # replace all dead workers: a program that kills workers must not find one alone
             return None
         return self._fail(self._pool.crash_of(worker, name_of(self._call), how))
 

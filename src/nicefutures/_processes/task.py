@@ -1,61 +1,81 @@
-"""A task on its way through the pool, and who ends it: the first one that says so."""
+"""A task on its way through the pool. The first thread that sets its verdict decides how it ends."""
 
-import functools
 import threading
-from concurrent.futures import CancelledError, Future
-from typing import Any, Protocol
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import Any, Final, Protocol
 
-from .once import Once
+from .._forks import keep_through_forks
 
 
 class StoppedError(CancelledError):
     """The task was stopped while it ran."""
 
 
+# One lock for all tasks: it is held only briefly, and there may be many pending tasks.
+_lock: Final = threading.RLock()
+keep_through_forks(_lock)
+
+
 class Stoppable(Protocol):
-    """What has a task."""
+    """A worker that has a task."""
 
     def stop(self) -> None:
-        """End in the middle of it."""
+        """End during the task."""
 
 
 class Task:
-    """A call on its way: a future keeps this, as long as there is somebody who may stop it.
+    """A submitted call. Its future refers to it, so it exists as long as the program can stop it.
 
-    Its verdict is set once: by the thread that runs it, with `settle`, or by who stops it. Only then does that one end
-    its worker.
+    Its verdict is set once: by the thread that runs it, with `settle`, or by the thread that stops it. Only the thread
+    that sets it ends the worker.
 
     Parameters
     ----------
     executor : object
-        Stands for the executor, and does not keep it.
+        Identifies the executor, without a reference to it.
+    under_way : UnderWay, optional
+        Counts this task until its future is done or cancelled.
+
+    Attributes
+    ----------
+    call, number, owner : Any
+        Of a pending task: its call, its number as `Keeping` counts, and the pool's owner.
     """
 
-    __slots__ = ("_is_settled", "_is_stopped", "_lock", "_worker", "executor")
+    __slots__ = ("_is_settled", "_is_stopped", "_under_way", "_worker", "call", "executor", "number", "owner")
 
-    def __init__(self, executor: object) -> None:
+    def __init__(self, executor: object, under_way: "UnderWay | None" = None) -> None:
         self.executor = executor
-        self._lock = threading.Lock()
+        self.call: Any = None
+        self.number = 0
+        self.owner: Any = None
+        self._under_way = under_way
         self._worker: Stoppable | None = None
         self._is_stopped = self._is_settled = False
 
+    def take_call(self) -> Any:
+        """Return its call, and remove it from the task."""
+        call, self.call = self.call, None
+        return call
+
     def lease(self, worker: Stoppable) -> None:
-        """Let a worker have it from now on.
+        """Note the worker that has the task from now on.
 
         Raises
         ------
         StoppedError
-            If it has been stopped.
+            If the task has been stopped.
         """
-        with self._lock:
+        with _lock:
             if not self._is_stopped:
                 self._worker = worker
                 return
         raise StoppedError
 
     def release(self) -> None:
-        """Take it back from its worker, as `lease`: that one is ended if it was stopped."""
-        with self._lock:
+        """Take the task back from its worker; raise as `lease` if it was stopped, which has ended the worker."""
+        with _lock:
             self._worker = None
             if not self._is_stopped:
                 return
@@ -63,24 +83,24 @@ class Task:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether somebody else ends its worker."""
+        """Whether the task was stopped: another thread then ends its worker."""
         return self._is_stopped
 
     def settle(self) -> bool:
-        """Take it back for good; return False if it was stopped before."""
-        with self._lock:
+        """Take the task back permanently; return False if it was stopped before."""
+        with _lock:
             self._worker = None
             self._is_settled = True
             return not self._is_stopped
 
     def settle_or_raise(self) -> None:
-        """Take it back for good, or raise a StoppedError."""
+        """Take the task back permanently; raise a StoppedError if it was stopped before."""
         if not self.settle():
             raise StoppedError
 
     def stop(self) -> bool:
-        """End it, and what it has started; return False if it has its verdict."""
-        with self._lock:
+        """End the task and the processes that it has started; return False if it already has its verdict."""
+        with _lock:
             if self._is_settled and not self._is_stopped:
                 return False
             self._is_stopped = True
@@ -89,38 +109,77 @@ class Task:
             worker.stop()
         return True
 
+    def __call__(self, _: Future[Any]) -> None:
+        """Note the end of the future. This is its first callback."""
+        self.call = self.owner = None  # still set in a cancelled task
+        if self._under_way is not None:
+            self._under_way.end()
+
+
+class UnderWay:
+    """The number of unfinished tasks. Each future refers to this object, and none to the pool.
+
+    Parameters
+    ----------
+    at_rest : callable
+        Called when no task is left.
+    """
+
+    def __init__(self, at_rest: Callable[[], None]) -> None:
+        self.count = 0
+        self._at_rest = at_rest
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Count one more task."""
+        with self._lock:
+            self.count += 1
+
+    def end(self, _: object = None) -> None:
+        """Count one task less, which is done or was cancelled."""
+        with self._lock:
+            self.count -= 1
+            is_at_rest = not self.count
+        if is_at_rest:
+            self._at_rest()
+
 
 class TaskFuture(Future[Any]):
-    """A future that is cancelled, as any other, if its task is stopped."""
-
-    nicefutures_task: Task
+    """A future that counts as cancelled if its task is stopped."""
 
     def set_exception(self, exception: BaseException | None) -> None:
         if not isinstance(exception, StoppedError):
             super().set_exception(exception)
             return
-        # Private, and so since Python 3.2: a future that runs cannot be cancelled otherwise.
+        # Private, since Python 3.2: a running future cannot be cancelled in another way.
         self._state = "PENDING"
         self.cancel()
         self.set_running_or_notify_cancel()
 
 
-def name_of(call: Any) -> str:
-    """Return what the function of a task is called."""
-    fn: Any
-    fn, args, _ = call
-    while True:
-        if type(fn) is Once:
-            fn = fn.function
-        elif type(fn) is functools.partial:
-            fn, args = fn.func, (*fn.args, *args)
-        elif args and getattr(fn, "__module__", "").startswith("nicefutures."):  # what runs the user's
-            fn, args = args[0], args[1:]
-        else:
-            return f"{getattr(fn, '__module__', None)}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
+class _Queue:
+    """The queue of a ThreadPoolExecutor. It sets the class of each future before a thread can take it."""
+
+    def __init__(self, queue: Any) -> None:
+        self._put = queue.put
+        self.get, self.get_nowait = queue.get, queue.get_nowait
+
+    def put(self, item: Any) -> None:
+        if item is not None:
+            item.future.__class__ = TaskFuture
+        self._put(item)
+
+
+class Threads(ThreadPoolExecutor):
+    """A ThreadPoolExecutor whose futures are TaskFutures, even if a task is stopped before `submit` returns."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, "nicefutures-worker")
+        # Private, from Python 3.7 to 3.15, as is the future of an item.
+        self._work_queue: Any = _Queue(self._work_queue)
 
 
 def task_of(future: Any) -> Task | None:
-    """Return a future's task; None if it is no future, or none of ours."""
-    task: Task | None = getattr(future, "nicefutures_task", None)
-    return task
+    """Return a future's task; None if it is not a future, or not one of ours."""
+    # Private, from Python 3.2 to 3.15; a future that is done still has it.
+    return next((each for each in getattr(future, "_done_callbacks", ()) if type(each) is Task), None)

@@ -1,6 +1,6 @@
-"""What a worker and its parent say to each other: the kinds of message, and how an exception travels.
+"""The messages between a worker and its parent: their kinds, and how an exception is sent.
 
-Knows no worker and no pool. Large buffers are `transport`'s, frames are those of `pipes`.
+This module does not use workers or pools. `transport` carries large buffers, and `pipes` sends frames.
 """
 
 import pickle
@@ -13,118 +13,66 @@ from typing import Any, Final, NamedTuple
 
 from .transport.pickling import pickle_whole
 
-# An exception of so many bytes at most goes for itself, so that something says what it was if it cannot be unpickled.
-_MOST_BYTES: Final = 2**16
-
 
 class ToWorker(IntEnum):
-    """What a parent says.
+    """Messages of a parent."""
 
-    Attributes
-    ----------
-    TASK
-        A call.
-    FUNCTION
-        A token, and what tasks mean by it from now on.
-    FORGET
-        A token that no task means any more.
-    END
-        There are no more tasks.
-    """
-
-    TASK = 1
-    FUNCTION = 2
-    FORGET = 3
-    END = 4
+    TASK = 1  # a call
+    FUNCTION = 2  # a token, and the pickle of the function that it stands for from now on
+    FORGET = 3  # a token that no task uses any more
+    END = 4  # there are no more tasks
+    HELD = 5  # the task may enter its `no_pause` block, and does not stand still from now on
+    LEVEL = 6  # the number of the worker's new priority
 
 
 class ToParent(IntEnum):
-    """What a worker says.
+    """Messages of a worker."""
 
-    Attributes
-    ----------
-    ALIVE
-        It runs our code, and has run nobody else's.
-    READY
-        A `WorkerReport`: it takes tasks from now on.
-    FAILED
-        A `StartError`: it takes none, and ends.
-    NOTE
-        Of anything else: a shortfall, what was logged, a question, `Spent`.
-    BEGUN
-        The task has been unpickled; said if its time is limited or a crash is not its end.
-    PART
-        What a call of a chunk has returned; others follow.
-    REST
-        From which call of a chunk on others are to make them.
-    RESULT
-        What the task has returned.
-    PLAIN
-        The same, if it is plain data: to unpickle it runs nobody's code.
-    ERROR
-        What the task has raised, a `SentError`.
-    UNREADABLE
-        Why the task cannot be unpickled, a `SentError`: no call has begun.
-    """
-
-    ALIVE = 1
-    READY = 2
-    FAILED = 3
-    NOTE = 4
-    BEGUN = 5
-    PART = 6
-    REST = 7
-    RESULT = 8
-    PLAIN = 9
-    ERROR = 10
-    UNREADABLE = 11
+    ALIVE = 1  # it runs our code, and has run no code of the user so far
+    READY = 2  # a `WorkerReport`: it takes tasks from now on
+    FAILED = 3  # a `StartError`: it takes none, and ends
+    NOTE = 4  # anything else: a shortfall, a log record, a warning, a question, `Spent`, `Hold`
+    BEGUN = 5  # the task has been unpickled; sent if tasks have a time limit, or are tried again after a crash
+    PART = 6  # the result of a call of a chunk; other messages about the chunk follow
+    REST = 7  # the index of the first call of a chunk that other workers must make
+    RESULT = 8  # the result of the task
+    PLAIN = 9  # the same, if it is plain data: unpickling it runs no code of the user
+    ERROR = 10  # the exception of the task, a `SentError`
+    UNREADABLE = 11  # the error of unpickling the task, a `SentError`: no call has begun
 
 
 class WorkerReport(NamedTuple):
-    """What only a worker itself knows.
-
-    Attributes
-    ----------
-    blas_threads : int or None
-        How many threads its BLAS libraries use; None if it has none.
-    has_memory_limit : bool
-        Whether its tasks are limited, as was asked for.
-    """
+    """Facts that only a worker knows: how many threads its BLAS libraries use, and whether its memory is limited."""
 
     blas_threads: int | None
     has_memory_limit: bool
 
 
 class StartError(NamedTuple):
-    """Why a worker takes no tasks.
-
-    Attributes
-    ----------
-    what : str
-        What has failed: its initializer, or the import of the main module.
-    error : Any
-        A `SentError` until it is with the parent.
-    """
+    """Why a worker takes no tasks: its initializer, or the import of the main module, has failed with an error."""
 
     what: str
-    error: Any
+    error: Any  # a `SentError` until the parent unpickles it
 
 
 class Spent(NamedTuple):
-    """What comes before the answer to a task that has left too little of its worker for the next one."""
+    """Sent before an answer, if the task has left its worker with too little memory for another task."""
+
+
+class Hold(NamedTuple):
+    """Sent by a task before it enters a `no_pause` block, and at the end of the block."""
+
+    begins: bool
 
 
 class ParentGoneError(BaseException):
-    """In a worker: nobody has the other end of the pipe."""
+    """In a worker: no process has the other end of the pipe any more."""
 
 
 class SentError:
-    """An exception on its way to the parent, where it becomes one again, or one that says what it was.
+    """An exception on its way to the parent, which unpickles it, or else makes a BrokenProcessPool that names it.
 
-    Raises
-    ------
-    Exception
-        What pickling it raises.
+    The exception is pickled separately, so that only it is lost if it cannot be unpickled.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -134,24 +82,23 @@ class SentError:
         self._pickle = pickle_whole(self._with_traceback)
 
     def __reduce__(self) -> Any:
-        if len(self._pickle) > _MOST_BYTES:  # as it is, with what is large in it
-            return self._with_traceback.__reduce__()
         return _rebuild, (self._pickle, self._name, self._with_traceback.tb)
 
 
 def sendable(error: BaseException) -> SentError:
-    """Return how an exception goes to the parent, or one that says what it was if it cannot be pickled."""
+    """Return a `SentError` of an exception, or of a PicklingError that names it if it cannot be pickled."""
+    traceback = error.__traceback__  # `SentError` removes it
     try:
         return SentError(error)
-    except BaseException as reason:  # noqa: BLE001, whatever pickling it runs
+    except BaseException as reason:  # noqa: BLE001, pickling may raise anything
         msg = f"{type(error).__name__}: {error} (and this cannot be pickled: {type(reason).__name__}: {reason})"
-        return SentError(pickle.PicklingError(msg).with_traceback(error.__traceback__))
+        return SentError(pickle.PicklingError(msg).with_traceback(traceback))
 
 
 def _rebuild(pickled: bytes, name: str, traceback: Any) -> BaseException:
     try:
         error: BaseException = pickle.loads(pickled)  # noqa: S301, from ourselves
-    except BaseException as reason:  # noqa: BLE001, whatever the user's class does
+    except BaseException as reason:  # noqa: BLE001, the user's class may raise anything
         error = BrokenProcessPool(
             f"The task raised {name}, which could not be unpickled here: {type(reason).__name__}: {reason}. "
             "Python rebuilds an exception by calling its class with Exception.args: accept these arguments, or define "
@@ -162,7 +109,7 @@ def _rebuild(pickled: bytes, name: str, traceback: Any) -> BaseException:
 
 
 class _Here(threading.local):
-    """Of the worker that this thread is."""
+    """State of the worker that runs in this thread."""
 
     say: Callable[[ToParent, Any], None]
 
@@ -171,15 +118,15 @@ _here: Final = _Here()
 
 
 def tell_with(say: Callable[[ToParent, Any], None]) -> None:
-    """Let this thread tell its parent in this way."""
+    """Set the function with which this thread sends messages to its parent."""
     _here.say = say
 
 
 def teller() -> Callable[[ToParent, Any], None]:
-    """Return what another thread can tell the parent of this worker with."""
+    """Return the function with which another thread can send messages to the parent of this worker."""
     return _here.say
 
 
 def tell(kind: ToParent, something: Any = None) -> None:
-    """Tell the parent something during a task."""
+    """Send a message to the parent during a task."""
     _here.say(kind, something)

@@ -1,25 +1,29 @@
-"""What runs in a worker process: what it does first, how it runs a task, and how it answers."""
+"""The code of a worker process: its start, how it runs a task, and how it answers."""
 
 import contextlib
 import functools
 import logging
 import pickle
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from .._blas import ThreadCap, cap_process, find_libraries
 from .._failure import initialize, raise_if_refusing, settle
 from .._levels import ProcessPriority, Shortfall
+from .._pausing import hold_with
 from .._system import backend
 from .._system.common import Group
 from . import interrupts, naming, once
-from .chunk import forget_watch
 from .main_module import import_main
-from .pipes import end_of, keep_from_children
-from .transport.pickling import pickle_alone, pickle_plain, pickle_whole
-from .wire import ParentGoneError, StartError, ToParent, ToWorker, WorkerReport, sendable, tell_with
+from .pipes import end_of, hold, keep_from_children
+from .transport.pickling import pickle_plain, pickle_whole
+from .wire import Hold, ParentGoneError, StartError, ToParent, ToWorker, WorkerReport, sendable, tell_with
 
 if TYPE_CHECKING:
     from .memory import TaskMemory
@@ -30,32 +34,32 @@ _T = TypeVar("_T")
 
 
 class Demands(NamedTuple):
-    """What a worker process is asked to be content with.
+    """Settings of a worker process.
 
     Attributes
     ----------
     priority : ProcessPriority
-        Its level.
+        Its priority.
     blas_threads : ThreadCap or None
-        How many threads its BLAS libraries get; None leaves them alone.
+        Limit of the threads of its BLAS libraries; None: no limit.
     memory_limit : int or None
         Bytes that it may use while a task runs.
     forked : bool
-        Whether it starts with all that its parent has.
+        Whether it is forked, and so starts with its parent's memory.
     efficiency : bool
-        Whether it keeps to efficient cores and clocks.
+        Whether it uses efficient cores and clocks only.
     group : Group, Shortfall or None
-        Task group to move to; or why there is none; or None: it stays where it is.
+        Scheduling group to move to; or why there is none; or None: do not move.
     registry : Any
-        What it registers with the group's keeper with.
+        Needed to register with the keeper of the group.
     transport : WorkerEnd or None
-        What it sends and receives large buffers with.
+        Sends and receives large buffers.
     log_level : int or None
-        From which level on it sends to its parent what it logs; None: it sends nothing.
+        Level from which it sends log records to its parent; None: it sends none.
     tells_start : bool
         Whether it tells its parent when a task starts.
     is_main_known : bool
-        Whether it has the main module as its parent has it.
+        Whether it has the same main module as its parent.
     """
 
     priority: ProcessPriority
@@ -72,7 +76,7 @@ class Demands(NamedTuple):
 
 
 class _Here(threading.local):
-    """State of the worker that this thread is: tasks run in the thread that ran the initializer."""
+    """State of the worker in this thread: tasks run in the thread that ran the initializer."""
 
     memory: "TaskMemory | None" = None
 
@@ -81,32 +85,43 @@ _here = _Here()
 
 
 class OnStart:
-    """An initializer and its arguments: they travel as a task does, and are unpickled where an error is theirs."""
+    """An initializer and its arguments. They are pickled like a task, so that unpickling errors count as their errors.
+
+    Attributes
+    ----------
+    pickled : bytes
+        Their pickle, until it is unpickled.
+    """
 
     def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
         self._call = initializer, initargs
-        self._pickled = b""
+        self.pickled = b""
 
     def announce(self) -> None:
-        """Let what is in it be the same when it comes back from a forked worker."""
+        """Give tokens to the objects in it, so that they come back from a forked worker as the same."""
         if self._call[0] is not None:
-            with contextlib.suppress(Exception):  # a forked worker has what cannot be pickled as well
+            with contextlib.suppress(Exception):  # a forked worker inherits objects that cannot be pickled, too
                 pickle_whole(self._call)
 
     def __getstate__(self) -> Any:
-        return {"_pickled": pickle_whole(self._call)}
+        return {"pickled": pickle_whole(self._call)}
 
     def open(self) -> tuple[Callable[..., object] | None, tuple[Any, ...]]:
-        """Return them."""
-        if self._pickled:
-            self._call = pickle.loads(self._pickled)  # noqa: S301, from the parent
+        """Return the initializer and its arguments."""
+        if self.pickled:
+            self._call = pickle.loads(self.pickled)  # noqa: S301, from the parent
+            self.pickled = b""
         return self._call
+
+    def forget(self) -> None:
+        """Forget both: no worker starts any more, and the pool may be in a cycle that is collected much later."""
+        self._call = None, ()
 
 
 def import_before_fork(cap: ThreadCap | None) -> None:
-    """Import what each forked worker would import by itself."""
+    """Import the modules that otherwise each forked worker would import itself."""
     _ = backend.background
-    with contextlib.suppress(OSError):  # a sandbox forbids it: the workers say so
+    with contextlib.suppress(OSError):  # a sandbox forbids it: the workers will report this
         backend.priority.get_process()
     if cap is not None:
         find_libraries()
@@ -120,19 +135,22 @@ def start_process(
 ) -> None:
     """Initialize a worker process, which may have been forked by a worker."""
     _here.memory = None
-    forget_watch()
-    # The libraries first: an import is slow at a low level, and Windows has a lock on it that others wait for.
+    # The libraries first: an import is slow at a low priority, and on Windows it holds a lock that others wait for.
     blas_threads = cap_process(demands.blas_threads)
     settle(_steps(demands), on_denied)
     if demands.log_level is not None:
-        from .relay import relay  # for those who ask for it
+        from .relay import relay  # only imported with `forward_logs`
 
         relay(report, demands.log_level)
     if demands.transport is not None:
         demands.transport.connect(report)
-    naming.here.is_main_known = demands.is_main_known
+    naming.here.names = naming.Names(sys.modules.get(naming.MAIN) if demands.is_main_known else None)
     naming.here.sent = None
-    initialize(*on_start.open())
+    initializer, initargs = on_start.open()
+    if initializer is not None:
+        from .tokens import keep_globals
+
+        keep_globals(lambda: initialize(initializer, initargs))
     report(WorkerReport(blas_threads, has_memory_limit=_here.memory is not None))  # it is ready
 
 
@@ -145,25 +163,29 @@ def serve(
     on_start: OnStart,
     main: dict[str, str] | None,
 ) -> None:
-    """Be a worker: do one task after the other, until the parent says that there is none, or has gone.
+    """Run as a worker: do one task after the other, until the parent has no more tasks or has ended.
 
     Parameters
     ----------
-    pipe : multiprocessing.connection.Connection
+    pipe : multiprocessing.connection.Connection or Socket
         To the parent.
     lifeline : multiprocessing.connection.Connection
-        Of a pipe whose other end only the parent has.
+        One end of a pipe whose other end only the parent has.
     is_held_back : bool
-        Whether Ctrl-C is, until now.
+        Whether Ctrl-C has been held back until now.
     demands, on_start
         As for `start_process`.
     on_denied : callable or None
-        As well; None: tell the parent.
+        As for `start_process`; None: tell the parent.
     main : dict or None
-        What to import as the main module, as for `import_main`.
+        As for `import_main`.
     """
     interrupts.heed(is_held_back=is_held_back)
     worker = _Worker(pipe, demands)
+    parent: Any = parent_process()
+    if type(lifeline) is Connection and parent is not None:
+        hold(lifeline)
+        parent._sentinel = lifeline.fileno()  # noqa: SLF001, the parent has closed multiprocessing's own
     backend.background.end_with(lifeline)
     with contextlib.suppress(ParentGoneError):
         worker.say(ToParent.ALIVE)
@@ -173,44 +195,59 @@ def serve(
 
 
 class _Worker:
-    """What sends and receives."""
+    """The worker's messages and tasks."""
 
     def __init__(self, pipe: Any, demands: Demands) -> None:
         self._end = end_of(pipe)
-        keep_from_children(self._end)  # else the parent would not see this worker's end before theirs
+        keep_from_children(self._end)  # otherwise children of this worker would keep the pipe open
         self._demands = demands
         self._transport = demands.transport
-        self._lock = threading.Lock()  # any thread may log
+        # Any thread may log, also in a signal handler or `__del__` while it is sending.
+        self._lock = threading.RLock()
+        self._outbox: deque[tuple[ToParent, bytes]] = deque()
+        self._is_sending = False
         self._is_closed = False
+        self._on_denied: Callable[[Shortfall], None] = self.note
+        self._holding = threading.Lock()
+        self._has_task = False
+        self._blocks: set[object] = set()
 
     def close(self) -> None:
         with self._lock:
             self._is_closed = True
             self._end.close()
 
-    # --- what it says
+    # --- messages to the parent
 
     def say(self, kind: ToParent, something: object = None) -> None:
-        """Tell the parent something that is no answer to a task."""
+        """Send the parent a message that is not the answer to a task."""
         if kind == ToParent.PART:
             data = self._pack(something)
         else:
             data = b"" if something is None else pickle.dumps(something, pickle.HIGHEST_PROTOCOL)
-        with interrupts.put_off():  # half a message would take the next one for its end
+        with interrupts.put_off():  # otherwise the next message could be taken for the rest of this one
             self._send(kind, data)
 
     def note(self, something: object) -> None:
-        """Tell the parent something that has nothing to do with a task."""
+        """Send the parent a message that has nothing to do with a task."""
         try:
             self.say(ToParent.READY if type(something) is WorkerReport else ToParent.NOTE, something)
         except ParentGoneError:
-            if not self._is_closed:  # a thread or an exit function logs when the worker has come to its end
+            if not self._is_closed:  # a thread or an exit function may log after the worker has closed
                 raise
 
     def _send(self, kind: ToParent, data: bytes) -> None:
+        self._outbox.append((kind, data))
         try:
             with self._lock:
-                self._end.send(kind, data)
+                if self._is_sending:  # this thread, which continues with this message when it has sent the other one
+                    return
+                self._is_sending = True
+                try:
+                    while self._outbox:
+                        self._end.send(*self._outbox.popleft())
+                finally:
+                    self._is_sending = False
         except OSError as error:
             raise ParentGoneError from error
 
@@ -220,30 +257,47 @@ class _Worker:
         except (EOFError, OSError) as error:
             raise ParentGoneError from error
 
-    # --- what it does
+    def hold(self, block: object, begins: bool) -> None:
+        """Begin or end a `no_pause` block, in any thread of the task. In the block, the task does not stand still."""
+        with interrupts.put_off(), self._holding:
+            if begins and not self._has_task:
+                msg = "no_pause() can be used while a task runs, not by a thread that has outlived its task"
+                raise RuntimeError(msg)
+            if not begins and block not in self._blocks:  # its task is over, or it has not begun
+                return
+            self._blocks ^= {block}
+            if len(self._blocks) == begins:  # the first block begins, or the last one ends
+                self.say(ToParent.NOTE, Hold(begins))
+                if begins and self._receive()[0] != ToWorker.HELD:
+                    raise ParentGoneError
+
+    # --- tasks
 
     def start(
         self, main: dict[str, str] | None, on_denied: Callable[[Shortfall], None] | None, on_start: OnStart
     ) -> bool:
-        """Get ready for tasks; return whether it is."""
+        """Prepare for tasks; return whether the worker is ready."""
+        self._on_denied = on_denied or self.note
         what = "import of the main module"
         try:
             import_main(main)
             what = "initializer"
-            start_process(self._demands, self.note, on_denied or self.note, on_start)
+            start_process(self._demands, self.note, self._on_denied, on_start)
         except ParentGoneError:
             raise
         except BaseException as error:
-            logging.getLogger("concurrent.futures").critical("Exception in %s:", what, exc_info=True)
-            # With everything in it: no buffer outlives this.
-            self._send(ToParent.FAILED, pickle_alone(StartError(what, sendable(error))))
+            if what != "initializer" or not on_start.pickled:  # otherwise another worker may be able to unpickle it
+                logging.getLogger("concurrent.futures").critical("Exception in %s:", what, exc_info=True)
+            # With all buffers in the pickle: no shared buffer outlives this worker.
+            self._send(ToParent.FAILED, pickle_whole(StartError(what, sendable(error))))
             return False
         tell_with(self.say)
+        hold_with(self.hold)
         return True
 
     def serve(self) -> None:
-        """Do tasks."""
-        # No name keeps a task or its result while the next one is waited for.
+        """Do tasks until the parent sends the end."""
+        # While the worker waits for the next task, no name refers to a task or a result.
         while True:
             kind, data = self._receive()
             if kind == ToWorker.TASK:
@@ -255,18 +309,23 @@ class _Worker:
                 once.take(data, self._load)
             elif kind == ToWorker.FORGET:
                 once.drop(data)
+            elif kind == ToWorker.LEVEL:
+                self._set_level(ProcessPriority(int.from_bytes(data)))
             else:
                 return
 
+    def _set_level(self, level: ProcessPriority) -> None:
+        """Set a new priority completely: the parent can set only a part of it."""
+        settle(_levels(level), self._on_denied)
+
     def _answer(self, task: bytes) -> tuple[ToParent, bytes]:
-        """Run a task, and return what to send. What it had is let go by then."""
+        """Run a task, and return the answer to send. By then the objects of the task are released."""
         try:
             fn, args, kwargs = self._load(task)
-        except BaseException as reason:  # noqa: BLE001, whatever is in it
+        except BaseException as reason:  # noqa: BLE001, unpickling may raise anything
             error = BrokenProcessPool(
                 f"The task could not be unpickled in its worker: {type(reason).__name__}: {reason}. "
-                "The worker must be able to import what the task uses: define it in a module, and not below "
-                'if __name__ == "__main__":. The pool continues.'
+                "Define what the task uses in a module that the worker can import. The pool continues."
             )
             error.__cause__ = reason
             return ToParent.UNREADABLE, self._pack(sendable(error))
@@ -275,22 +334,26 @@ class _Worker:
             self.say(ToParent.BEGUN)
         try:
             try:
-                interrupts.state.is_in_task = True
+                interrupts.state.is_in_task = self._has_task = True
                 value = fn(*args, **kwargs)
             finally:
                 interrupts.state.is_in_task = False
+                with self._holding:
+                    self._has_task = False
+                    self._blocks.clear()
         except BaseException as error:  # noqa: BLE001, as the stdlib's worker
             return ToParent.ERROR, self._pack(sendable(error))
         try:
             plain = pickle_plain(value)
             return (ToParent.RESULT, self._pack(value)) if plain is None else (ToParent.PLAIN, plain)
-        except BaseException as error:  # noqa: BLE001, as the stdlib's worker
+        except BaseException as failure:  # noqa: BLE001, as the stdlib's worker
             from .chunk import rescue
 
-            rescued = rescue(value, error)
-            if rescued is None:
-                return ToParent.ERROR, self._pack(sendable(error))
-            return ToParent.RESULT, self._pack(rescued)
+            done, cause = rescue(value, failure)
+            cause.add_note(f"when serializing the result of {once.name_of((fn, args, kwargs))}")
+            if done is None:
+                return ToParent.ERROR, self._pack(sendable(cause))
+            return ToParent.RESULT, self._pack(done._replace(error=sendable(cause)))
 
     def _load(self, task: bytes) -> Any:
         here = naming.here
@@ -303,22 +366,25 @@ class _Worker:
             here.is_task_coming = False
 
     def _pack(self, answer: Any) -> bytes:
-        plain = pickle_plain(answer)
-        if plain is not None:
-            return plain
-        return pickle_alone(answer) if self._transport is None else self._transport.pack(answer)
+        return pickle_whole(answer) if self._transport is None else self._transport.pack(answer)
 
 
 def _steps(demands: Demands) -> Iterator[Callable[[], Shortfall | None]]:
-    """Yield what is left to do, each of which returns what is missing."""
+    """Yield the remaining steps of the start, each of which returns a shortfall or None."""
     if demands.group is not None:
         yield functools.partial(_join, demands.group, demands.registry)
     if demands.memory_limit is not None:
         yield functools.partial(_limit_memory, demands.memory_limit, demands.forked)
     if demands.efficiency:
         yield backend.background.set_efficiency
-    yield functools.partial(backend.background.set_background, demands.priority)
-    yield functools.partial(backend.priority.set_process, demands.priority)
+    yield from _levels(demands.priority)
+
+
+def _levels(level: ProcessPriority) -> Iterator[Callable[[], Shortfall | None]]:
+    yield functools.partial(backend.background.set_background, level)
+    is_low = level < ProcessPriority.NORMAL  # as root, the other call could raise a worker to `level`
+    lower = backend.priority.cap_process if is_low else backend.priority.set_process
+    yield functools.partial(lower, level)
 
 
 def _join(group: Group | Shortfall, registry: Any) -> Shortfall | None:
@@ -326,21 +392,21 @@ def _join(group: Group | Shortfall, registry: Any) -> Shortfall | None:
 
 
 def _limit_memory(limit: int, forked: bool) -> Shortfall | None:
-    from .memory import limit_tasks  # for those who ask for a limit
+    from .memory import limit_tasks  # only imported for a limit
 
     _here.memory, shortfall = limit_tasks(limit, forked=forked)
     return shortfall
 
 
 def run_task(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Run a task on a worker that is at its level, within the worker's memory limit.
+    """Run a task on a worker that is at its priority, within the worker's memory limit.
 
     Raises
     ------
     PriorityError
-        If the worker is not.
+        If the worker refuses tasks because it is not at its priority.
     MemoryError
-        If the task goes over the limit.
+        If the task exceeds the limit.
     """
     raise_if_refusing()
     if _here.memory is not None:

@@ -1,67 +1,114 @@
-"""The operating system: the only room that asks which one it is.
+"""The operating system. Only this package asks which system the program runs on.
 
-Each system is a package with the same modules, one a topic:
+Each system is a package with one module for each topic that it supports. All other topics, and single functions that a
+system does not support, come from ``unknown``, which makes no assumptions about the system.
 
-* ``priority``: the level of a process and of the calling thread; ``threads``: that of any thread of this process;
-  ``background``: what else a low level brings with it, such as I/O.
-* ``accounting``: CPUs, and what threads do with them; ``memory``: how much there is, and its limits.
-* ``groups``: task groups, in which a level counts; ``sharing``: shared memory.
-* ``command``: running a program at a level; ``survey``: what the machine says of itself.
+* ``priority``: the priority of a process and of the calling thread; ``threads``: that of any thread of this process;
+  ``background``: other settings of a low-priority process, such as its I/O priority.
+* ``accounting``: the number of CPUs, and the CPU time of threads; ``memory``: the amount of memory, and its limits.
+* ``groups``: task groups, within which a priority counts; ``sharing``: shared memory.
+* ``guard``: continues or ends stopped processes when this process ends.
+* ``command``: runs a program at a priority; ``survey``: describes the machine.
+* ``activity``: the use of the machine by users and other programs, and its power supply.
 
-The functions of a topic are those of its protocol in ``protocols``. Each system is reached through one object,
-``seam.system``. What a system has nothing of it takes from ``unknown``, a system of which nothing is known. ``common``,
-``limit`` and ``mapping`` are what several systems need.
+``protocols`` lists the functions of each topic. All calls to a system go through one object, ``seam.system``.
+Several systems share ``common``, ``limit`` and ``mapping``.
 
 `backend` is the system that this process runs on: ``backend.priority.set_process(...)``.
-
-What ``nicefutures run`` imports, this package and ``command``, does without `typing`, `enum` and what else takes as
-long as a Python's start.
 """
 
 import os
 import sys
 
-if sys.platform == "win32":
-    from . import windows as _this
-elif sys.platform == "linux":
-    from . import linux as _this
-elif sys.platform == "darwin":
-    from . import macos as _this
-elif os.name == "posix":
-    from . import posix as _this
-else:
-    from . import unknown as _this
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any, Final
 
     from . import protocols
 
+TOPICS: "Final" = "accounting activity background command groups guard memory priority sharing survey threads".split()  # noqa: SIM905
+# The topics that each system supports, by package.
+PLACES: "Final[dict[str, dict[str, str]]]" = {
+    "linux": {
+        "linux": "accounting activity background command groups memory priority sharing survey threads",
+        "posix": "guard",
+    },
+    "windows": {"windows": "accounting activity background command guard memory priority sharing survey threads"},
+    "macos": {"macos": "accounting activity background priority", "posix": "command guard"},
+    "posix": {"posix": "activity command guard memory priority"},
+    "unknown": {},
+}
+
+# The same for a type checker.
+if sys.platform == "win32":
+    _this = "windows"
+    if TYPE_CHECKING:
+        from . import unknown as groups
+        from .windows import (
+            accounting,
+            activity,
+            background,
+            command,
+            guard,
+            memory,
+            priority,
+            sharing,
+            survey,
+            threads,
+        )
+elif sys.platform == "linux":
+    _this = "linux"
+    if TYPE_CHECKING:
+        from .linux import accounting, activity, background, command, groups, memory, priority, sharing, survey, threads
+        from .posix import guard
+elif sys.platform == "darwin":
+    _this = "macos"
+    if TYPE_CHECKING:
+        from . import unknown as groups
+        from . import unknown as memory
+        from . import unknown as sharing
+        from . import unknown as survey
+        from . import unknown as threads
+        from .macos import accounting, activity, background, priority
+        from .posix import command, guard
+else:
+    _this = "posix" if os.name == "posix" else "unknown"
+
+
+def find(system: str, topic: str) -> "ModuleType":
+    """Import the module that a system has for a topic."""
+    name = f"{__name__}.unknown"
+    for package, topics in PLACES[system].items():
+        if topic in topics.split():
+            name = f"{__name__}.{package}.{topic}"
+    __import__(name)
+    # Not the package's attribute: another thread that imports the module sets the attribute slightly later.
+    return sys.modules[name]
+
 
 class Backend:
-    """All topics of a system. Each is imported when it is first asked for: a worker pays for what it uses."""
+    """All topics of a system. Each is imported at its first use, so a worker does not import topics without need."""
 
-    if TYPE_CHECKING:  # this is where a type checker compares each module with its protocol
-        accounting: protocols.Accounting = _this.accounting
-        background: protocols.Background = _this.background
-        command: protocols.Command = _this.command
-        groups: protocols.Groups = _this.groups
-        memory: protocols.Memory = _this.memory
-        priority: protocols.Priority = _this.priority
-        sharing: protocols.Sharing = _this.sharing
-        survey: protocols.Survey = _this.survey
-        threads: protocols.Threads = _this.threads
+    if TYPE_CHECKING:  # here a type checker compares each module with its protocol
+        accounting: protocols.Accounting = accounting
+        activity: protocols.Activity = activity
+        background: protocols.Background = background
+        command: protocols.Command = command
+        groups: protocols.Groups = groups
+        guard: protocols.Guard = guard
+        memory: protocols.Memory = memory
+        priority: protocols.Priority = priority
+        sharing: protocols.Sharing = sharing
+        survey: protocols.Survey = survey
+        threads: protocols.Threads = threads
     else:
 
         def __getattr__(self, topic: str) -> "Any":
-            if topic not in _this.__all__:
+            if topic not in TOPICS:
                 msg = f"no such topic: {topic!r}"
                 raise AttributeError(msg)
-            name = f"{_this.__name__}.{topic}"
-            __import__(name)
-            # Not the package's attribute, which another thread that imports it sets a moment later.
-            module = sys.modules[name]
+            module = find(_this, topic)
             setattr(self, topic, module)
             return module
 

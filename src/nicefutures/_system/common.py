@@ -1,5 +1,6 @@
-"""What several systems need; nothing of any one of them."""
+"""Types and functions that several systems share."""
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
@@ -11,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class ProcessDescription(NamedTuple):
-    """What the operating system says of one process.
+    """The scheduling of one process, as the operating system reports it.
 
     Attributes
     ----------
     level : ProcessPriority
-        The nearest level.
+        The nearest priority.
     threads : dict of ThreadPriority to int, or None
-        How many threads are at which level; None where the system does not tell.
+        The number of threads at each priority; None if the system does not tell.
     policy : str or None
         Scheduling policy of the main thread, on Linux.
     nice : int or None
@@ -58,9 +59,9 @@ class Group(NamedTuple):
     kind : str
         `SCOPE`, `CGROUP` or `AUTOGROUP`.
     directory : str
-        Of the control group to be made.
+        Directory of the new control group.
     home : str
-        Directory of the control group that the parent is in.
+        Directory of the parent's control group.
     """
 
     kind: str
@@ -69,10 +70,11 @@ class Group(NamedTuple):
 
 
 _Level = TypeVar("_Level")
+_T = TypeVar("_T")
 
 
 def nearest(levels: Mapping[int, _Level], value: int) -> _Level:
-    """Return the level whose number is nearest to `value`; between two, the one that is further from zero.
+    """Return the level whose number is nearest to `value`; of two equally near ones, the one further from zero.
 
     Examples
     --------
@@ -96,7 +98,7 @@ def no_such_process(requested: str, pid: int | None) -> NoSuchProcessError:
 
 
 class ProcessEndedError(NoSuchProcessError):
-    """Nothing is left of the process but its exit status."""
+    """The process has ended, and only its exit status remains."""
 
 
 def process_ended(requested: str, pid: int | None) -> ProcessEndedError:
@@ -106,7 +108,7 @@ def process_ended(requested: str, pid: int | None) -> ProcessEndedError:
 
 
 class Popen(Protocol):
-    """Starts a process that has been decided on, with a few more of the options of `subprocess.Popen`."""
+    """Starts a given program, with additional options of `subprocess.Popen`."""
 
     def __call__(self, *, creationflags: int = 0) -> "subprocess.Popen[Any]": ...
 
@@ -116,7 +118,7 @@ def start_and_set(
     set_process: Callable[[int], Shortfall | None],
     tell: Callable[[Shortfall], None],
 ) -> None:
-    """Start a process, and set its level from outside."""
+    """Start a process, and then set its priority from this process."""
     process = popen()
     try:
         shortfall = set_process(process.pid)
@@ -129,5 +131,66 @@ def start_and_set(
 
 
 def count_cpus() -> int:
-    """Return the number of CPUs that Python says this process may use; from 3.13 on it knows the affinity."""
-    return getattr(os, "process_cpu_count", os.cpu_count)() or 1
+    """Return the number of CPUs that this process may use, by Python; from 3.13 on Python respects the affinity."""
+    with contextlib.suppress(OSError):  # a sandbox forbids sched_getaffinity
+        return getattr(os, "process_cpu_count", os.cpu_count)() or 1
+    return os.cpu_count() or 1
+
+
+class CannotTellError(Exception):
+    """A question that this system cannot answer.
+
+    Parameters
+    ----------
+    reason, remedy : str
+        The reason, and how to solve the problem; for a message.
+    """
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason, remedy)
+        self.reason = reason
+        self.remedy = remedy
+
+
+def answering(ask: Callable[[], _T], reason: str, remedy: str) -> Callable[[], _T]:
+    """Return `ask`, if this system can answer it.
+
+    Raises
+    ------
+    CannotTellError
+        If it cannot.
+    """
+    try:
+        ask()
+    except (OSError, AttributeError, LookupError, ValueError) as error:  # no such file or function, or another format
+        reason += f" ({error})"
+        raise CannotTellError(reason, remedy) from error
+    return ask
+
+
+class Usage(NamedTuple):
+    """CPU time of a process or a thread.
+
+    Attributes
+    ----------
+    key : float
+        Its start time, in a unit of the system: it differs between two processes that had the same id, and no process
+        has a lower one than the process that started it.
+    parent : int
+        Id of the process that started it.
+    seconds : float
+        CPU time that it has used.
+    of_children : float
+        CPU time of its ended children and their ended children; 0 if the system does not tell.
+    threads : int
+        Number of its threads.
+    counts : bool
+        Whether it is a program at a priority that is not low; False for the kernel's own threads.
+    """
+
+    key: float
+    parent: int
+    seconds: float
+    of_children: float
+    threads: int
+    counts: bool

@@ -1,20 +1,20 @@
-"""A limit that POSIX has for a process: ``getrlimit``, ``setrlimit``."""
+"""A resource limit of a POSIX process: ``getrlimit``, ``setrlimit``."""
 
 import threading
 from collections.abc import Callable
 from typing import Final
 
-_USUAL_STACK: Final = 8 * 2**20  # where there is no limit
-_HUGE: Final = 2**40  # RLIM_INFINITY is -1 on some systems, else huge
+_USUAL_STACK: Final = 8 * 2**20  # if there is no limit
+_HUGE: Final = 2**40  # RLIM_INFINITY is -1 on some systems, and huge on others
 
 
 def default_stack_size(limit: int) -> int:
-    """Return how many bytes a new thread's stack has at most, by RLIMIT_STACK."""
+    """Return the largest size of a new thread's stack in bytes, by RLIMIT_STACK."""
     return threading.stack_size() or (limit if 0 < limit < _HUGE else _USUAL_STACK)
 
 
 class ResourceLimit:
-    """A soft limit of this process. One that is there meanwhile counts if it is stricter, and is put back by `lift`.
+    """A soft limit of this process. If a stricter one is already set, it stays; `lift` restores the earlier limit.
 
     Parameters
     ----------

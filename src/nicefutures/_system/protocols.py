@@ -1,6 +1,6 @@
-"""What each topic of a system offers, in words: one protocol a topic, and the protocols of what they hand out.
+"""The functions of each topic of a system: one protocol for each topic, and protocols of the objects that they return.
 
-For type checkers and readers; nothing here runs.
+This module is for type checkers and readers. Nothing in it runs.
 """
 
 import contextlib
@@ -10,288 +10,291 @@ from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._levels import ProcessPriority, Shortfall, ThreadPriority
-from .common import Group, Popen, ProcessDescription
+from .common import Group, Popen, ProcessDescription, Usage
 
 if TYPE_CHECKING:
     import subprocess
 
 
 class Priority(Protocol):
-    """The level of a process and of the calling thread. A `pid` of None is the calling process."""
+    """The priority of a process and of the calling thread. A `pid` of None is the calling process."""
 
     def set_process(self, priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
-        """Put every thread of the process at `priority`.
+        """Set the priority of every thread of the process.
 
-        Returns None if that level is now in force, or if it is one below NORMAL and a lower one has been in force that
-        cannot be left; or what is missing if a lower level than before, though not the one asked for, is in force.
-        Raises PriorityError if the process did not get there.
+        Returns None if the process now has `priority`, or if `priority` is below NORMAL and the process stays at a
+        lower priority that it cannot leave. Returns a Shortfall if only a substitute, or only the main thread's
+        priority, was set. Raises PriorityError otherwise.
         """
 
     def start(self, priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], None]) -> None:
-        """Start a process at `priority`: from its beginning, where the system has a way to do that.
+        """Start a process at `priority`, which it has from its beginning if the system can do that.
 
-        `tell` is called with what is missing, before the process starts if that is known by then.
+        `tell` is called with a Shortfall, if there is one: before the process starts, if it is known by then.
         """
 
     def cap_process(self, priority: ProcessPriority, pid: int | None = None) -> Shortfall | None:
-        """Put every thread of the process that is above `priority` there, and leave the others where they are.
+        """Lower every thread of the process that is above `priority` to it, and leave the others as they are.
 
-        Returns and raises as `set_process`. Nothing is raised: neither a thread, nor its I/O priority.
+        Returns and raises as `set_process`. It never raises a thread's priority or I/O priority.
         """
 
     def get_process(self, pid: int | None = None) -> ProcessPriority:
-        """Return the level that is nearest to what is in force for the process."""
+        """Return the level nearest to the current priority of the process."""
 
     def save_process(self) -> Any:
-        """Return what `restore_process` needs to put this process back, exactly."""
+        """Return the data that `restore_process` needs to restore this process exactly."""
 
     def restore_process(self, saved: Any) -> Shortfall | None:
-        """Put this process back; returns what could not be."""
+        """Restore the priority of this process; return a Shortfall if that failed."""
 
     def set_thread(self, priority: ThreadPriority) -> Shortfall | None:
-        """Put the calling thread at `priority`; returns and raises as `set_process`."""
+        """Set the priority of the calling thread; return and raise as `set_process`."""
 
     def get_thread(self, thread: threading.Thread | None = None) -> ThreadPriority:
-        """Return the level that is nearest to what is in force for a thread of this process, or the calling one."""
+        """Return the level nearest to the current priority of a thread of this process, by default the calling one."""
 
     def save_thread(self) -> Any:
-        """Return what `restore_thread` needs to put the calling thread back, exactly."""
+        """Return the data that `restore_thread` needs to restore the calling thread exactly."""
 
     def restore_thread(self, saved: Any) -> Shortfall | None:
-        """Put the calling thread back; returns what could not be."""
+        """Restore the priority of the calling thread; return a Shortfall if that failed."""
 
     @property
     def release_thread(self) -> Callable[[], None] | None:
-        """What prepares the calling thread for its end; None if nothing has to."""
+        """A function that prepares the calling thread for its end; None if no preparation is necessary."""
 
     def describe(self, pid: int | None = None) -> ProcessDescription:
-        """Return all that is known of the process's scheduling; raises ProcessEndedError for a zombie that is seen."""
+        """Return the scheduling of the process; raise ProcessEndedError if the system shows that it is a zombie."""
 
 
 class Threads(Protocol):
-    """The levels of any threads of this process, by thread id."""
+    """The priorities of any threads of this process, by thread id."""
 
     def of_libraries(self) -> list[int]:
-        """Return the threads that libraries have started to compute with; empty where not known."""
+        """Return the threads that libraries have started for computation; empty if not known."""
 
     def get_levels(self, tids: Iterable[int]) -> dict[int, ThreadPriority]:
-        """Return the level of each of these threads that there is."""
+        """Return the priority of each of these threads that exists."""
 
     def save_levels(self, tids: Iterable[int]) -> dict[int, Any]:
-        """Return what `restore_levels` needs to put these threads back, exactly."""
+        """Return the data that `restore_levels` needs to restore these threads exactly."""
 
     def set_levels(self, tids: Iterable[int], priority: ThreadPriority) -> None:
-        """Put threads at `priority`, as far as the system lets one thread do that to another."""
+        """Set the priority of threads, as far as the system lets one thread set another's."""
 
     def restore_levels(self, saved: dict[int, Any]) -> Shortfall | None:
-        """Put threads back; returns what could not be."""
+        """Restore the priorities of threads; return a Shortfall if that failed."""
 
 
 class Background(Protocol):
-    """What a worker sets for itself besides its level."""
+    """Settings that a worker makes for itself in addition to its priority."""
 
     def set_background(self, priority: ProcessPriority) -> Shortfall | None:
-        """Set what goes with a level besides the CPU: I/O, and whose memory the system takes first.
+        """Set the I/O priority and the memory priority (or OOM score) that go with a priority.
 
-        What the system does not have is no shortfall: the level alone was asked for.
+        A setting that the system does not have is no shortfall, because only the priority was requested.
         """
 
     def start_child(self, priority: ProcessPriority, popen: Callable[[], "subprocess.Popen[Any]"]) -> Shortfall | None:
-        """Start a child that is to be at `priority`, without what this process has set for itself."""
+        """Start a child that will have `priority`, without the settings that this process has made for itself."""
 
     def set_efficiency(self) -> Shortfall | None:
-        """Keep this process to efficient cores and clocks, where the system has an interface for that."""
+        """Keep this process on efficient cores and clocks, if the system has an interface for that."""
 
     def end_with(self, lifeline: Any) -> None:
-        """Let the system end this process with its parent, at once and whatever it does, if it has a way.
+        """Let the system end this process as soon as its parent ends, also during a task, if the system can do that.
 
-        `lifeline` is the reading end of a pipe whose other end only the parent has. Where there is no way, who reads
-        from a pipe to the parent finds its end.
+        `lifeline` is the reading end of a pipe whose other end only the parent has. On other systems, a worker finds
+        the end of its pipe when it next reads a message from the parent.
         """
 
 
 class Accounting(Protocol):
-    """What CPUs there are, and what threads do with them."""
+    """The CPUs of the machine, and their use by threads."""
 
     def usable_cpus(self) -> float:
-        """Return how many CPUs' time this process may use: its affinity and quotas count."""
+        """Return the number of CPUs that this process may use, by its affinity and its CPU quotas."""
 
     def count_ready(self) -> int | None:
-        """Return how many threads of the whole machine run or wait for a CPU; None where that is not known."""
+        """Return how many threads of the whole machine run or wait for a CPU; None if not known."""
 
     def cpu_delay(self) -> contextlib.AbstractContextManager[Callable[[], int]]:
-        """Give a function that tells how long, in ns, the calling thread has been ready to run and had no CPU so far.
+        """Yield a function that returns how long, in ns, the calling thread has been ready to run without a CPU so far.
 
-        It tells always the same where the system does not know.
+        The function always returns the same number if the system does not tell.
         """
 
     def thread_cpu_time(self, tid: int) -> int | None:
         """Return the CPU time in ns that a thread of this process has used.
 
-        None if the system does not tell, or if there is no such thread any more.
+        None if the system does not tell, or if the thread has ended.
         """
 
     def thread_cpu_delay(self, tid: int) -> int:
-        """Return how long, in ns, a thread of this process has been ready to run and had no CPU; 0 if not known."""
+        """Return how long, in ns, a thread of this process has been ready to run without a CPU; 0 if not known."""
 
     def thread_waits(self) -> int | None:
-        """Return how often the calling thread has gone to wait for something so far; None where that is not known."""
+        """Return how often the calling thread has begun to wait so far (voluntary switches); None if not known."""
 
     def pause(self, stop: threading.Lock, seconds: float) -> bool:
-        """Wait for exactly `seconds`, or less if `stop` can be acquired meanwhile; return whether it was."""
+        """Wait for exactly `seconds`, or less if `stop` can be acquired before; return whether it was acquired."""
 
 
 class MemoryLimit(Protocol):
-    """A limit of this process's memory, that can be put up and taken away; each raises OSError if it is refused."""
+    """A limit of this process's memory. Each method raises OSError if the system refuses the call."""
 
     def hold(self, limit: int) -> None:
-        """Put it in force, in bytes, unless a stricter one is."""
+        """Set the limit, in bytes, unless a stricter one is set."""
 
     def lift(self) -> None:
-        """Put back what was in force before."""
+        """Restore the limit from before `hold`."""
 
     def in_force(self) -> bool:
-        """Return whether the system says that what was put up last is."""
+        """Return whether the system reports the limit that `hold` has set last."""
 
 
 class ExitTrap(Protocol):
     """Ends this process at once if compiled code calls the C library's ``exit`` while a task runs.
 
-    Its handlers are for the end of a process: in the midst of one they may wait for ever.
+    The handlers of ``exit`` are meant for the end of a process. During a task they may wait forever.
     """
 
     def lay(self) -> None:
-        """Come before all handlers that there are so far."""
+        """Register the trap before all exit handlers that are registered so far."""
 
     def set(self) -> None:
-        """Do so from now on; the calling thread is the main thread."""
+        """Set the trap. Only the main thread calls this."""
 
     def unset(self) -> None:
-        """Let it come to its end as usual."""
+        """Let the process exit as usual."""
 
 
 class Memory(Protocol):
-    """How much memory there is, who has it, and how it is limited."""
+    """The amount of memory, its use, and its limits."""
 
     def total(self) -> int:
-        """Return how many bytes of memory this process may use at all, those of others included."""
+        """Return the bytes of memory that this process could use at most, including memory that others use now."""
 
     def limit_of_groups(self) -> int | None:
-        """Return how many of them the control groups of this process leave it; None: all that the machine has."""
+        """Return the memory limit of this process's control groups in bytes; None if they have no limit."""
 
     def in_use(self) -> int:
-        """Return how many bytes this process has, as a `MemoryLimit` counts them."""
+        """Return how many bytes this process uses, as a `MemoryLimit` counts them."""
 
     def unused(self) -> int:
-        """Return how many of these bytes this process has reserved and not touched."""
+        """Return how many of these bytes this process has reserved but not touched."""
 
     def stack_size(self) -> int:
-        """Return how many bytes the stack of a new thread has, as a `MemoryLimit` counts it before it is touched."""
+        """Return the size of a new thread's stack in bytes, as a `MemoryLimit` counts it before it is touched."""
 
     def open_exit_trap(self) -> ExitTrap:
-        """Make a trap for this process."""
+        """Create a trap for this process."""
 
     def is_trapped(self, exitcode: int) -> bool:
         """Return whether a process has ended in such a trap, by :attr:`multiprocessing.Process.exitcode`."""
 
     def open_limit(self) -> MemoryLimit:
-        """Make a limit for this process; OSError where the system has none."""
+        """Create a limit for this process; raise OSError if the system has none."""
 
     def count_oom_kills(self) -> int | None:
-        """Return how many processes the system has killed so far for want of memory; None where that is not known."""
+        """Return how many processes the system has killed so far for lack of memory; None if not known."""
 
     def loaded_libraries(self, pid: int) -> set[str]:
-        """Return the file names of what a process has mapped; empty where that is not known."""
+        """Return the names of the files that a process has mapped; empty if not known."""
 
 
 class Keeper(Protocol):
-    """Looks after a group and its workers."""
+    """Manages a group and its workers."""
 
     @property
     def registry(self) -> Any:
-        """What a worker needs to register. It can be pickled while the process starts."""
+        """The object by which a worker registers. It can be pickled while the worker's process starts."""
 
     def start(self) -> None:
-        """Make the group, before the first worker starts, and later do nothing."""
+        """Create the group before the first worker starts; later calls do nothing."""
 
     def close(self) -> None:
         """Remove the group, after the last worker has ended."""
 
 
 class Groups(Protocol):
-    """Task groups: where a low level counts."""
+    """Task groups, within which a low priority counts."""
 
     def find(self) -> Group | Shortfall | None:
-        """Return where a low level counts against all programs; or why there is no such place; or None: everywhere."""
+        """Return a group in which a low priority counts against all programs, or a Shortfall; None: everywhere."""
 
     def join(self, group: Group, registry: Any) -> Shortfall | None:
         """Move this worker to a group, and register it with the group's keeper."""
 
     def enter(self) -> Shortfall | None:
-        """Move this process where a low level counts, for good and with no keeper, unless that is everywhere."""
+        """Move this process permanently, and without a keeper, to such a group, if the system has groups."""
+
+    def members(self, pid: int) -> list[int]:
+        """Return the processes of the group to which `join` has moved a worker; none if it is in no such group."""
 
     def open_keeper(self, context: BaseContext, group: Group) -> Keeper:
-        """Make the keeper of a group that `find` has found."""
+        """Create the keeper of a group that `find` has returned."""
 
 
 class Segment(Protocol):
-    """Memory that can be mapped. Whoever made or opened one closes it, at the latest by forgetting it."""
+    """Memory that can be mapped. The process that created or opened it closes it, at the latest when it is deleted."""
 
     @property
     def address(self) -> Any:
-        """What other processes open it by, while it is open here; it can be pickled."""
+        """The address by which other processes open the segment while it is open here; it can be pickled."""
 
     def write(self, data: memoryview, offset: int) -> None:
-        """Copy bytes there, without the GIL; an OSError says that there is no memory for them."""
+        """Copy bytes into the segment, without the GIL; raise OSError if there is no memory for them."""
 
     def read_into(self, target: memoryview, offset: int) -> None:
-        """Copy bytes from there, without the GIL."""
+        """Copy bytes out of the segment, without the GIL."""
 
     def view(self, start: int, stop: int) -> memoryview:
-        """Map a part: writable, and what is written stays here. The memory goes with the last view of it."""
+        """Map a part, writable; changes stay in this process. The part is unmapped with its last view."""
 
     def close(self) -> None:
-        """Let it go; views of it stay."""
+        """Close the segment; its views stay valid."""
 
 
 class Sender(Protocol):
     """A worker's end of an `Exchange`. It can be pickled while a process starts."""
 
     def send(self, segment: Any) -> Any:
-        """Hand a segment over, and return the ticket that the parent gets it by. It is closed here.
+        """Send a segment to the parent, close it here, and return the ticket by which the parent takes it.
 
-        OSError if that cannot be done now, a ConnectionError if never again.
+        Raises OSError if sending is not possible now, ConnectionError if it will never be possible again.
         """
 
     def ask(self, address: Any, put: Callable[[Any, Any], None]) -> "Segment":
-        """Get from the parent what cannot be opened here; OSError if that gives nothing.
+        """Request from the parent a segment that cannot be opened here; raise OSError if it does not come.
 
-        `put` sends it the address, and what its `Exchange.answer` is to be called with.
+        `put` sends the parent the arguments of `Exchange.answer`.
         """
 
 
 class Exchange(Protocol):
-    """Where the workers of one pool hand over to their parent: a segment belongs to one of them at any time."""
+    """The parent's end, to which the workers of one pool send segments. A segment has one owner at any time."""
 
     @property
     def sender(self) -> Sender:
         """The workers' end."""
 
     def take(self, ticket: Any) -> Segment:
-        """Return what a worker has handed over."""
+        """Return a segment that a worker has sent."""
 
     def answer(self, address: Any, reply_to: Any) -> None:
-        """Let a worker have what it asks for, if it still exists."""
+        """Send a worker the segment that it requests, if the segment still exists."""
 
     def close(self) -> None:
-        """Let go whatever nobody has taken."""
+        """Release the segments that were not taken."""
 
 
 class SharedMemory(Protocol):
-    """What a system offers to hand large buffers over."""
+    """The shared memory of a system, for large buffers."""
 
     def create(self, size: int) -> Segment:
-        """Return a new segment of so many bytes; OSError if there is none to be had."""
+        """Return a new segment of `size` bytes; raise OSError if the system refuses it."""
 
     def open(self, address: Any) -> Segment:
         """Return a segment of another process."""
@@ -304,34 +307,109 @@ class Sharing(Protocol):
     """Memory that one process fills and another one maps."""
 
     def find_shared_memory(self) -> SharedMemory | None:
-        """Return what this system offers to hand large buffers over; None: nothing that leaves nothing behind."""
+        """Return this system's shared memory; None if it has none that is always freed with its processes."""
+
+
+class Program(Protocol):
+    """A program that its parent, this process, can pause."""
+
+    def begin(self, pid: int) -> None:
+        """Start watching the program, whose process id is `pid`."""
+
+    def is_paused(self) -> bool:
+        """Return whether the program should be paused."""
+
+    def recheck(self) -> None:
+        """Stop the program again if it should be paused, because another process may have continued it."""
+
+    def release(self) -> None:
+        """Continue the program until there is a new reason to pause."""
+
+    def end(self) -> None:
+        """Stop watching the program, which has ended."""
 
 
 class Command(Protocol):
-    """Running a command at a level, which is given by its name in lower case."""
+    """Running a command at a priority."""
 
     def is_program(self, path: str) -> bool:
-        """Return whether the system runs a file by itself, as opposed to Python's scripts."""
+        """Return whether the system runs the file itself, unlike a Python script."""
 
-    def lower_early(self, level: str) -> bool:
-        """Put this process at a level without importing much, while it has one thread and nothing of it is lower.
+    def become(
+        self, command: list[str], priority: ProcessPriority, *, efficiency: bool, program: Program | None = None
+    ) -> int:
+        """Run `command` in place of this process, which is at `priority`; return its exit status if it ran as a child.
 
-        Returns whether the level is in force, I/O included. Otherwise `Priority.set_process` is to set it, or to say
-        why it cannot be had.
+        `program` is told about the child, if there is one. Raises OSError if the command cannot be run, PriorityError
+        if it cannot be run this way.
         """
 
-    def become(self, command: list[str], level: str, *, efficiency: bool) -> int:
-        """Run `command` in place of this process, which is at `level`; return its exit status where that returns.
+    def attend(self, start: Callable[[Program | None], int], program: Program) -> int:
+        """Stay as the parent of a program, pass on all signals, and return its exit status, or end by its signal.
 
-        OSError if it cannot be run, PriorityError if it may not be run this way.
+        `start` calls `become` last, and passes its argument on. If the system can replace processes, `start` is called
+        in the program's process. If this process is killed, the system kills the program too, if it can do that.
         """
+
+
+class StoppedGuard(Protocol):
+    """Continues or ends processes that this process has stopped, if this process ends."""
+
+    @property
+    def end(self) -> object:
+        """The end of a pipe that no child may have, and that the caller closes after `close`; or None."""
+
+    def add(self, pid: int) -> None:
+        """Guard a process: if this process ends before `close`, that process is continued or ended."""
+
+    def remove(self, pid: int) -> None:
+        """Guard a process no longer, because it has been continued, if the system can do that."""
+
+    def close(self) -> None:
+        """End the guard. The guarded processes stay as they are."""
+
+
+class Guard(Protocol):
+    """The treatment of stopped processes when this process ends in any way."""
+
+    @property
+    def SUSPENDS_COUNT(self) -> bool:  # noqa: N802, a constant
+        """Whether a process must be resumed as often as it was suspended, and may look running while suspended."""
+
+    def Guard(self) -> StoppedGuard:  # noqa: N802, a class
+        """Return a guard without processes."""
 
 
 class Survey(Protocol):
-    """What a machine says of itself, for ``nicefutures doctor``."""
+    """A description of the machine, for ``nicefutures doctor``."""
 
     def sessions_are_groups(self) -> bool:
-        """Return whether a level may count inside a process's own session only."""
+        """Return whether a priority may count only within the process's own session."""
 
     def describe_machine(self) -> dict[str, Any]:
-        """Return what the machine offers, None for what it does not tell; it never raises."""
+        """Return properties of the machine, None for unknown ones; never raise."""
+
+
+class Activity(Protocol):
+    """Use of this machine by users and other programs, and its power. Functions raise CannotTellError if not known.
+
+    An opened function is for one thread. It may raise OSError or CannotTellError later, if the answers stop.
+    """
+
+    def open_idle_clock(self) -> Callable[[], float]:
+        """Return a function that returns how many seconds ago the keyboard or the mouse was last used."""
+
+    def open_battery(self) -> Callable[[], bool]:
+        """Return a function that returns whether this machine runs on its battery; False if it has none."""
+
+    def open_memory(self) -> Callable[[], bool]:
+        """Return a function that returns whether the system reports a shortage of memory."""
+
+    def busy_seconds(self) -> float:
+        """Return the CPU time in seconds that all programs of this machine have used."""
+
+    def list_usage(self, pids: Iterable[int] | None = None) -> dict[int, Usage]:
+        """Return the usage of these processes, or of all visible processes, by process id."""
+
+    def list_threads(self, pid: int) -> dict[int, Usage]:
+        """Return the usage of each thread of a process; empty if the system does not tell."""

@@ -1,7 +1,7 @@
 """Watches all pools of the process with one thread, which measures waits for the GIL and CPU times of threads.
 
-The thread sleeps while no task runs. It may also wake up late because it has no CPU: Linux tells how long a thread was
-ready to run and did not, and that is subtracted.
+Each measurement is a beat. The thread sleeps while no task runs. It may also wake up late because it has no CPU: Linux
+tells how long a thread was ready to run and had no CPU, and this time is subtracted.
 """
 
 import _thread
@@ -15,6 +15,7 @@ import time
 from collections import deque
 from typing import Final, NamedTuple
 
+from .._originals import now_ns
 from .._system import backend
 from . import cpu_time
 from .blame import Blame, Wait
@@ -22,20 +23,20 @@ from .gil import SwitchInterval
 from .regulator import PERIOD_S, Beat, Regulator
 
 _PERIOD_NS: Final = round(PERIOD_S * 1e9)
-# What share of a core this thread may use. A beat costs 0.1 to 0.3 ms, more where there are hundreds of threads; then
-# the beats are further apart, but not so far that they say nothing of the present.
+# Share of a core that this thread may use. A beat costs 0.1 to 0.3 ms, and more with hundreds of threads. Then the
+# beats are further apart, up to the longest period: with longer ones, they would not describe the present.
 _OWN_SHARE: Final = 0.02
 _LONGEST_PERIOD_NS: Final = 5 * _PERIOD_NS
-# Seconds without a task after which this thread sleeps, and for which it stays when the last pool has gone: the next
-# one may come soon, for example where each call has its own.
+# Seconds without a task after which this thread sleeps, and seconds that it stays after the end of the last pool: the
+# next pool may come soon, for example if each call has its own.
 _PATIENCE_S: Final = 0.1
 _LINGER_S: Final = 0.25
-# How many of the last beats the statistics are of: about 5 s.
+# Number of the last beats in the statistics: about 5 s.
 _REMEMBERED_BEATS: Final = 500
 
 
 class _Counters(NamedTuple):
-    """What the counters of this thread told at a time: the waits that it began, and its CPU time in ns."""
+    """The counters of this thread at a time: the waits that it began, and its CPU time in ns."""
 
     at: int
     waits: int | None
@@ -46,11 +47,11 @@ def _read_counters() -> _Counters:
     # Windows counts `thread_time_ns` in ticks of 15.6 ms.
     used = backend.accounting.thread_cpu_time(threading.get_native_id())
     waits = backend.accounting.thread_waits()
-    return _Counters(time.perf_counter_ns(), waits, time.thread_time_ns() if used is None else used)
+    return _Counters(now_ns(), waits, time.thread_time_ns() if used is None else used)
 
 
 class Watcher:
-    """The thread that watches. `threading` does not know it: a program finds as many threads as with the stdlib's pool.
+    """The watching thread. `threading` does not list it: a program finds as many threads as with the stdlib's pool.
 
     Attributes
     ----------
@@ -61,40 +62,41 @@ class Watcher:
     def __init__(self, controller: "Controller") -> None:
         self.tid: int | None = None
         self._controller = controller
-        # Locks that are released to say something: no object of `threading`'s, which take a lock themselves to do so.
+        # Locks that signal by their release. An event or condition of `threading` would take a lock itself to signal.
         self._work, self._stopping, self._ended = (threading.Lock() for _ in range(3))
         for lock in (self._work, self._stopping, self._ended):
             lock.acquire()
-        self._random = random.Random()  # noqa: S311, and not the one whose state is the program's
+        self._random = random.Random()  # noqa: S311, not the program's own generator
         self._woken_at = 0
-        self._soonest_ns = 0  # of all beats: so late they are by themselves
+        self._soonest_ns = 0  # the shortest delay of a beat: timers are that late
         self._used: dict[int, int] = {}
-        self._blame = Blame(controller)
+        self._used_by_all = 0
+        self._blame = Blame(controller.regulators)
 
     def start(self) -> None:
-        """Start it. It inherits the level of the caller, which should be no worker.
+        """Start the thread. It inherits the priority of the caller, which should not be a worker.
 
         Raises
         ------
         RuntimeError
-            If the system or the interpreter does not give another thread.
+            If the system or the interpreter cannot start another thread.
         """
         _thread.start_new_thread(self._run, ())
 
     def wake(self) -> None:
-        """Let the thread look, from what the threads have done so far: the task that begins now may take the GIL."""
-        self._woken_at = time.perf_counter_ns()
-        self._used = cpu_time.read_all()
+        """Wake the thread, after a record of all CPU times: the task that begins now may take the GIL."""
+        self._woken_at = now_ns()
+        self._used, self._used_by_all = cpu_time.read_all(), time.process_time_ns()
         self._blame.begin(self._used)
         self.reconsider()
 
     def reconsider(self) -> None:
-        """Let the thread see whether there are pools left."""
-        with contextlib.suppress(RuntimeError):  # it has been told already
+        """Let the thread check whether there are pools left."""
+        with contextlib.suppress(RuntimeError):  # it has been signalled already
             self._work.release()
 
     def stop(self) -> None:
-        """End the thread, and wait for that."""
+        """End the thread, and wait for its end."""
         self._stopping.release()
         self.reconsider()
         self._ended.acquire()
@@ -121,24 +123,24 @@ class Watcher:
                 self._controller.rest()
 
     def _watch(self, before: _Counters) -> None:
-        """Beat until no task has run for a while. `before` is from when this thread went to sleep."""
+        """Measure until no task has run for a while. `before` has the counters from when this thread went to sleep."""
         quiet_s, period, cost = 0.0, 0, 0
         with backend.accounting.cpu_delay() as delay:
-            # The first beat is due at once: the task that woke this thread may have taken the GIL before it got there.
+            # The first beat is due at once: the task that woke this thread may have taken the GIL before this line.
             before, delayed = before._replace(at=self._woken_at), delay()
             while quiet_s < _PATIENCE_S:
-                # From the last beat on, whatever this thread has done since, so that no stall falls in between.
+                # Counted from the last beat, and not from now, so that no stall falls in between.
                 due = before.at + period
-                if backend.accounting.pause(self._stopping, max(due - time.perf_counter_ns(), 0) / 1e9):
+                if backend.accounting.pause(self._stopping, max(due - now_ns(), 0) / 1e9):
                     self._stopping.release()
                     return
                 now = _read_counters()
                 waited = max(now.at - due, 0)
-                # Beside Python code it waits for an interval at least. Timers are late by themselves.
+                # While Python code runs, this thread waits for at least one interval. Timers have a delay of their own.
                 half = round(max(sys.getswitchinterval(), 0.001) * 5e8)
                 self._soonest_ns = min(self._soonest_ns or half, waited, half)
                 free = waited - self._soonest_ns < half
-                # That this thread had no CPU is not the fault of the thread that has the GIL.
+                # The thread that has the GIL is not to blame for the time in which this thread had no CPU.
                 delayed, since = delay(), delayed
                 waited = max(waited - (delayed - since), 0)
                 tried = None if now.waits is None or before.waits is None else now.waits - before.waits
@@ -152,42 +154,44 @@ class Watcher:
                 period = round(period * self._random.uniform(0.7, 1.3))
 
     def _beat(self, wait: Wait, elapsed_s: float, found_free: bool) -> list[Regulator]:
-        """Take note of a wait for the GIL; return the pools that are at work."""
+        """Process a wait for the GIL; return the regulators of the pools that have work."""
         regulators = list(self._controller.regulators)
         stalled = any(wait.seconds >= regulator.stalls.shortest_s for regulator in regulators)
         if stalled:
             self._blame.find_culprit(wait)
         before, self._used = self._used, cpu_time.read_all()
+        before_by_all, self._used_by_all = self._used_by_all, time.process_time_ns()
         busy = [regulator for regulator in regulators if regulator.gate.running or not regulator.gate.empty()]
         if busy:
             used_s = {tid: (used - before.get(tid, used)) / 1e9 for tid, used in self._used.items()}
             if used_s:
                 used_s[self.tid or 0] = wait.own_ns / 1e9
             self._controller.waits_s.append(wait.seconds)
-            beat = Beat(elapsed_s, found_free, used_s)
+            others_s = (self._used_by_all - before_by_all) / 1e9 - sum(used_s.values()) if used_s else 0.0
+            beat = Beat(elapsed_s, found_free, used_s, others_s)
             for regulator in busy:
                 regulator.beat(beat)
-            # After a stall its task is still where the next one like it may be.
+            # After a stall, places are not remembered: the next stall of its task may end at the same place.
             (self._blame.begin if stalled else self._blame.remember)(self._used)
             self._controller.set_interval(busy)
         return busy
 
 
 class Controller:
-    """Has one thread that watches for all pools of the process, from the first task to some time after the last pool.
+    """Owns the thread that watches all pools of the process, from the first task to some time after the last pool.
 
     Attributes
     ----------
     awake : bool
-        Whether a task that begins is noticed. If not, `wake` has to be called when one has been submitted.
+        Whether the thread notices new tasks. If not, `wake` must be called after a submit.
     interval : SwitchInterval
-        The interpreter's.
+        The interpreter's switch interval.
     waits_s : deque of float
-        How long the last beats had to wait for the GIL, in s.
+        Waits of the last beats for the GIL, in s.
     regulators : list of Regulator
-        Those of the pools that have workers.
+        Regulators of the pools that have workers.
     watcher : Watcher or None
-        That thread.
+        The watching thread.
     """
 
     def __init__(self) -> None:
@@ -205,7 +209,7 @@ class Controller:
 
     @property
     def gil_wait_percentiles(self) -> tuple[float | None, float | None]:
-        """The p50 and p99 of how long the last beats had to wait for the GIL, in s."""
+        """The p50 and p99 of the last beats' waits for the GIL, in s."""
         waits = sorted(self.waits_s)
         p50, p99 = (waits[round(share * (len(waits) - 1))] if waits else None for share in (0.5, 0.99))
         return p50, p99
@@ -213,7 +217,7 @@ class Controller:
     # --- for the thread that submits a task
 
     def wake(self) -> None:
-        """Look, because there is a task. No lock of ours is taken except to start the thread: callers may hold one."""
+        """Wake the thread, because there is a task. It takes a lock only to start it: callers may hold locks."""
         self.awake = True
         try:
             watcher = self.watcher or self._start()
@@ -228,7 +232,7 @@ class Controller:
     # --- for the workers
 
     def add(self, regulator: Regulator) -> None:
-        """Watch for a pool. A worker calls this; it must not start the thread, which would inherit its level."""
+        """Watch a pool. A worker calls this; it must not start the thread, which would inherit its priority."""
         with self._lock:
             self.regulators.append(regulator)
         if self.watcher is None:
@@ -237,7 +241,7 @@ class Controller:
             self.wake()
 
     def remove(self, regulator: Regulator) -> None:
-        """Watch no more for a pool; after the last one, the switch interval is what it was."""
+        """Stop watching a pool; after the last one, restore the switch interval."""
         with self._lock:
             self.regulators.remove(regulator)
             if not self.regulators:
@@ -248,7 +252,7 @@ class Controller:
     # --- for the watching thread
 
     def rest(self) -> None:
-        """Let tasks that begin call `wake`, and the switch interval be what it was."""
+        """Require `wake` for the next task, restore the switch interval, and reset the regulators."""
         with self._lock:
             self.awake = False
             self.interval.put_back()
@@ -260,20 +264,20 @@ class Controller:
             self.wake()
 
     def gone(self, watcher: Watcher) -> bool:
-        """Let the thread end if there is nothing to watch."""
+        """Return whether the thread must end: it is being stopped, or there is nothing to watch."""
         with self._lock:
             if self.watcher is not watcher:
                 return True  # it is being stopped
             if not self.awake:
                 self.interval.put_back()
             self.watcher = None
-            # A caller of `wake` either set `awake` before that line, or finds no watcher and waits for this lock.
+            # A caller of `wake` either set `awake` before the line above, or finds no watcher and waits for this lock.
             if self.regulators or self.awake or self.interval.recheck_s is not None:
                 self.watcher = watcher
             return self.watcher is None
 
     def lose(self, watcher: Watcher) -> None:
-        """Let all workers of all pools in if the thread ends without having been told to: nothing watches them."""
+        """Let in all workers of all pools if the thread ends without a request, because nothing watches them."""
         with self._lock:
             if self.watcher is watcher:
                 self.watcher, self.awake = None, False
@@ -281,7 +285,7 @@ class Controller:
                     regulator.open()
 
     def set_interval(self, busy: list[Regulator]) -> None:
-        """Make the switch interval as short as the most demanding of the pools at work needs it."""
+        """Set the switch interval to the shortest one that a pool with work needs."""
         with self._lock:
             if self.regulators:
                 self.interval.shorten(min(regulator.interval_s for regulator in busy))
@@ -289,10 +293,10 @@ class Controller:
     # --- the life of the thread
 
     def _start(self) -> Watcher | None:
-        """Start it unless it is there, and return it if it is."""
+        """Return the watcher, started if there was none; None if it cannot start."""
         try:
             threading.Thread(daemon=True)
-        except RuntimeError:  # a subinterpreter, in which no thread may be left over
+        except RuntimeError:  # a subinterpreter: it must not end while it has threads
             return None
         new = Watcher(self)
         with self._lock:
@@ -323,12 +327,12 @@ class Controller:
             watcher.stop()
 
     def _before_fork(self) -> None:
-        """Without a pool there is no other thread: a fork must not warn of one, and the child must not lack it."""
+        """Stop the thread if no pool has workers: then a fork does not warn of threads, and the child lacks none."""
         if self.watcher is not None and threading.get_native_id() != self.watcher.tid:
             self._stop(unless_needed=True)
 
     def _after_fork(self) -> None:
-        """In the child there is neither a worker nor a thread that watches."""
+        """Reset the controller: the child has neither workers nor the watching thread."""
         regulators = self.regulators
         self.interval.put_back()
         self._reset()

@@ -11,15 +11,15 @@ TOLD: Final = backend.accounting.thread_cpu_time(threading.get_native_id()) is n
 
 
 def read_all() -> dict[int, int]:
-    """Return the CPU time of each Python thread, by native id; nothing if the system does not tell.
+    """Return the CPU time of each Python thread, by native id; empty if the system does not tell.
 
-    The thread that watches is not among them.
+    The watching thread is not among them.
     """
     return read_each(thread.native_id for thread in threading.enumerate())
 
 
 def read_each(tids: Iterable[int | None]) -> dict[int, int]:
-    """Return the CPU time of each of these threads, without those of which it is not known."""
+    """Return the CPU time of each of these threads for which it is known."""
     if not TOLD:
         return {}
     times = {tid: backend.accounting.thread_cpu_time(tid) for tid in tids if tid is not None}

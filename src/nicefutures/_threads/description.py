@@ -1,4 +1,4 @@
-"""What the operating system says of worker threads."""
+"""Describes worker threads, with data of the operating system."""
 
 import contextlib
 import os
@@ -21,6 +21,7 @@ def describe_threads(threads: Iterable[threading.Thread]) -> list[WorkerInfo]:
     for thread in threads:
         with contextlib.suppress(OSError):  # it has ended
             if thread.is_alive():
+                used = backend.accounting.thread_cpu_time(thread.native_id or 0)
                 info = WorkerInfo(
                     pid=os.getpid(),
                     tid=thread.native_id,
@@ -29,6 +30,7 @@ def describe_threads(threads: Iterable[threading.Thread]) -> list[WorkerInfo]:
                     blas_threads=blas_threads,
                     rss=rss,
                     io_class=description.io_class,
+                    cpu_time=None if used is None else used / 1e9,
                 )
                 found.append(info)
     return found

@@ -2,35 +2,36 @@
 
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal
 
-from .._arguments import check_chunksize, check_initializer, check_latency_target, check_max_workers, parse_blas_threads
+from .._arguments import (
+    Condition,
+    check_idle_after,
+    check_initializer,
+    check_latency_target,
+    check_max_workers,
+    parse_blas_threads,
+    parse_pause_when,
+)
 from .._blas import shared_cap
-from .._failure import WarnOnce, ignore, refuse
-from .._levels import OnDenied, Shortfall, ThreadPriority, parse_on_denied, parse_priority
-from .._map.buffered import MAP_NOTE, map_buffered
-from .._map.results import count_items, with_size
+from .._failure import refuse
+from .._levels import OnDenied, ThreadPriority
+from .._originals import are_threads_green
 from .._public import public
-from .._system import backend
 from .._system.common import count_cpus
 from .controller import controller
-from .gate import Gate, are_green, drain, put_before, take_back
+from .gate import Gate, put_before
 from .gil import has_gil
+from .levelled import LevelledThreads
 from .regulator import Regulator
 from .stats import PoolStats, Stall
-from .tasks import count_running
 from .worker import lift_thread, start_green_thread, start_thread
-
-if TYPE_CHECKING:
-    from .._workers import WorkerInfo
-
-_T = TypeVar("_T")
 
 
 @public
-class PriorityThreadPoolExecutor(ThreadPoolExecutor):
+class PriorityThreadPoolExecutor(LevelledThreads):
     """A :class:`concurrent.futures.ThreadPoolExecutor` whose threads have an operating-system priority.
 
     The priority is that of the threads, not an order of tasks: tasks start in the order in which you submit them.
@@ -59,6 +60,12 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         **the whole process**, including the main thread, because a BLAS library has one number. "auto": CPUs /
         workers, at least 1. Libraries that are loaded when the executor is created, or when a worker starts, are
         limited; OpenMP's own threads only in the workers. With several executors, the lowest limit applies.
+    pause_when : list of str or callable, optional
+        Conditions that pause the executor, as `pause` does: "user_active" (keyboard or mouse), "on_battery", "cpu_busy"
+        (other programs use more than half a CPU), "memory_low" (one task runs at a time), or functions without
+        arguments that return a bool. One PriorityWarning names each condition that this system cannot detect.
+    idle_after : float, default 60.0
+        Time in s without a condition after which the executor continues.
 
     Raises
     ------
@@ -85,7 +92,7 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
 
     **The GIL ignores priorities.** A thread that runs Python code holds the GIL. At a low priority it gets less of the
     CPU, so it holds the GIL for *longer* while other programs are busy, and every other Python thread waits for it.
-    This priority inversion takes seconds beside four busy processes on two cores. Use ``IDLE`` and ``LOWEST`` only for
+    With four busy processes on two cores, this priority inversion takes seconds. Use ``IDLE`` and ``LOWEST`` only for
     tasks that release the GIL nearly all the time, such as large NumPy and SciPy calls. With a latency target, and if
     the system allows it (Windows, macOS, Linux with CAP_SYS_NICE), workers with these priorities run at BELOW_NORMAL
     while their tasks hold the GIL; `stats` says so. For Python code and for many small NumPy calls use BELOW_NORMAL,
@@ -115,35 +122,31 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         on_denied: OnDenied = "warn",
         latency_target: float | None = None,
         blas_threads: int | Literal["auto"] | None = None,
+        pause_when: Iterable[Condition] = (),
+        idle_after: float = 60.0,
     ) -> None:
-        self._level = level = parse_priority(ThreadPriority, priority)
-        parse_on_denied(on_denied)
+        on_shortfall = self._take_level(priority, on_denied)
+        level = self._level
         max_workers = check_max_workers(max_workers)
         target = check_latency_target(latency_target)
         target = target if has_gil() else None
         initargs = check_initializer(initializer, initargs)
+        conditions, idle_after = parse_pause_when(pause_when), check_idle_after(idle_after)
 
-        self._failure_warning: WarnOnce | None = None
-        on_shortfall: Callable[[Shortfall], None] = refuse if on_denied == "raise" else ignore
-        if on_denied == "warn":
-            on_shortfall = self._failure_warning = WarnOnce(depth=1)
-        self._gate: Gate | None = None
         self._regulator: Regulator | None = None
-        self._submitted = self._ends = 0
         self._release_cap: Callable[[], object] | None = None
-        # As many workers as the stdlib has by default.
+        # The stdlib's default for the number of workers.
         cap = parse_blas_threads(blas_threads, max(1, max_workers or min(32, count_cpus() + 4)))
-        # Other pools keep the stdlib's queue: none of their tasks has to wait or to fail, none of their workers to be
-        # seen off.
-        gate = Gate() if target is not None or cap is not None or on_shortfall is refuse else None
-        if are_green():
+        # Other pools keep the stdlib's queue, because none of their tasks has to wait or to fail, and none of their
+        # workers has a last step. With conditions, running tasks must be counted also beside other interpreters.
+        gate = Gate() if target is not None or cap is not None or conditions or on_shortfall is refuse else None
+        if are_threads_green():
             initargs = (level, on_shortfall, initializer, initargs)
             super().__init__(max_workers, thread_name_prefix, start_green_thread, initargs)
         else:
-            set_level = functools.partial(backend.priority.set_thread, level)
             hold_cap = None if cap is None else functools.partial(shared_cap.hold, cap, openmp=True)
             enroll = None if gate is None else gate.enroll
-            initargs = (set_level, on_shortfall, enroll, hold_cap, initializer, initargs)
+            initargs = (level, on_shortfall, enroll, hold_cap, initializer, initargs)
             super().__init__(max_workers, thread_name_prefix, start_thread, initargs)
         if cap is not None:
             self._release_cap = finalizer = weakref.finalize(self, shared_cap.hold(cap, openmp=False))
@@ -151,82 +154,36 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         if gate is not None and put_before(self, gate):
             self._gate = gate
             if target is not None:
-                self._regulator = Regulator(gate, target, controller)
-                if level < ThreadPriority.BELOW_NORMAL:
-                    gate.lift = functools.partial(lift_thread, level)
+                self._regulator = Regulator(gate, target)
+                gate.begin = functools.partial(controller.add, self._regulator)
+                gate.end = functools.partial(controller.remove, self._regulator)
+                self._heed_level()
+        self._pause_when(conditions, idle_after)
 
-    # --- what a submit does: here, because overriding `submit` costs a tenth of its time
+    def _heed_level(self) -> None:
+        if self._gate is not None and self._regulator is not None:
+            is_low = self._level.value < ThreadPriority.BELOW_NORMAL
+            self._gate.lift = functools.partial(lift_thread, self._level) if is_low else None
 
     def _adjust_thread_count(self) -> None:
-        """Start a thread if none is idle, for a task that is in the queue; the stdlib's `submit` calls this."""
-        self._submitted += 1
-        warning = self._failure_warning
-        if warning is not None:
-            if not self._threads:
-                warning.heed_filters()
-            elif warning.is_pending:
-                take_back()
-                self._submitted -= 1
-                warning.raise_pending()
-        # First, in this thread: a worker that started the one that watches would hand its level on.
+        # First, and in this thread: a worker that starts the watching thread would pass its priority on.
         if not controller.awake and self._regulator is not None:
             controller.wake()
         super()._adjust_thread_count()
 
-    # ---
-
-    def map(
-        self,
-        fn: Callable[..., _T],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | Literal["auto"] = 1,
-        buffersize: int | None = None,
-        return_exceptions: bool = False,
-    ) -> Iterator[_T]:
-        check_chunksize(chunksize)
-        count = count_items(iterables)  # before they are used
-        if buffersize is None and not return_exceptions:  # threads have no chunks
-            results = super().map(fn, *iterables, timeout=timeout)
-        else:
-            results = map_buffered(
-                self, fn, iterables, timeout=timeout, buffersize=buffersize, return_exceptions=return_exceptions
-            )
-        return with_size(results, count)
-
-    map.__doc__ = f"{ThreadPoolExecutor.map.__doc__}{MAP_NOTE}"  # noqa: A003, named as what it overrides
-
-    def workers(self) -> "list[WorkerInfo]":
-        """Return what the operating system reports for each current worker.
-
-        Returns
-        -------
-        list of WorkerInfo
-            Workers start when they are needed, so there are fewer than `max_workers` at first, and none after the
-            shutdown.
-        """
-        from .description import describe_threads
-
-        return describe_threads(list(getattr(self, "_threads", ())))
+    def _start_threads(self, tasks: int) -> None:
+        if self._regulator is not None:
+            controller.wake()
+        super()._start_threads(tasks)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        if cancel_futures:
-            super().shutdown(wait=False)
-            self._submitted -= drain(self)
-            self._ends = 0
-        self._ends += 1  # which is put into the queue for the workers
-        super().shutdown(wait)
-        if self._release_cap is not None:
-            self._release_cap()  # the workers that are left still hold it
-        if wait and self._failure_warning is not None:
-            self._failure_warning.raise_pending()
+        try:
+            super().shutdown(wait, cancel_futures=cancel_futures)
+        finally:
+            if self._release_cap is not None:
+                self._release_cap()  # remaining workers still hold theirs
 
     shutdown.__doc__ = ThreadPoolExecutor.shutdown.__doc__
-
-    def __repr__(self) -> str:
-        from .._workers import describe_executor
-
-        return describe_executor(self, self._level, self._max_workers, is_open=not self._shutdown)
 
     def stats(self) -> PoolStats:
         """Return how many workers run, how many tasks are done, and how long another thread waits for the GIL.
@@ -236,13 +193,8 @@ class PriorityThreadPoolExecutor(ThreadPoolExecutor):
         PoolStats
             The waits are None without a `latency_target`.
         """
-        # The queue has a None for each `shutdown` so far, upon which the workers end.
-        pending = max(self._work_queue.qsize() - self._ends, 0) if hasattr(self, "_work_queue") else 0
-        if self._gate is not None:
-            running, limit, lifted = len(self._gate.running), self._gate.limit, self._gate.lifted
-        else:
-            running = count_running(thread.ident for thread in list(getattr(self, "_threads", ())))
-            limit, lifted = self._max_workers, False
+        pending, running = self._count_tasks()
+        limit, lifted = (self._max_workers, False) if self._gate is None else (self._gate.limit, self._gate.lifted)
         p50, p99 = (None, None) if self._regulator is None else controller.gil_wait_percentiles
         return PoolStats(limit, running, p50, p99, max(self._submitted - pending - running, 0), lifted)
 

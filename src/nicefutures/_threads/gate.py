@@ -1,8 +1,8 @@
 """The work queue of a thread pool that limits how many of its workers run tasks at a time.
 
 The stdlib's executor, its futures and its worker loop stay as they are; its queue is replaced by a :class:`Gate`. A
-worker that is one too many waits before it takes a task, never with a task in its hands. So tasks start in the order of
-submission, and no result is held back. The workers inside the gate take one task after the other without a change of
+worker above the limit waits before it takes a task, and never while it has one. So tasks start in the order of
+submission, and no result is delayed. The workers inside the gate take one task after the other without a change of
 threads.
 """
 
@@ -11,20 +11,15 @@ import functools
 import queue
 import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from types import FrameType
+from typing import Any, Final
 
 from .._levels import PriorityError, Shortfall
+from .._originals import SimpleQueue, now_ns
 
-try:  # not the class that gevent and eventlet put into `queue`: their threads must not wait in C
-    from _queue import SimpleQueue
-except ImportError:
-    from queue import SimpleQueue
-
-
-# In the queue: the worker that takes it is to ask again whether it may be inside.
+# An item in the queue: the worker that takes it must ask again whether it may be inside.
 _COME_BACK: Final = object()
 
 
@@ -34,11 +29,11 @@ class Worker:
     Attributes
     ----------
     ident, native_id : int
-        The thread's, for Python and for the system.
+        The thread's ids for Python and for the system.
     lifted : bool
-        Whether it is at a higher level than its own.
+        Whether it is raised above its own priority.
     refusal : Shortfall or None
-        Why its tasks fail: it is not at its level.
+        Why its tasks fail: its priority could not be set.
     at_end : callable or None
         Called in its thread when it is told to end.
     """
@@ -53,16 +48,6 @@ class Worker:
         self.lifted = False
 
 
-class Watch(Protocol):
-    """Is told whether there are workers."""
-
-    def begin(self) -> None:
-        """Take notice of the first worker."""
-
-    def end(self) -> None:
-        """Take notice that the last worker has gone."""
-
-
 class Gate(SimpleQueue[Any]):
     """A work queue that limits the workers enrolled with it; for other threads it is a plain queue.
 
@@ -72,21 +57,22 @@ class Gate(SimpleQueue[Any]):
         How many workers the pool may have.
     limit : int
         How many workers may be inside the gate: running a task, or waiting for one.
-    regulator : Watch or None
-        Is told of the first worker and of the last.
+    begin, end : callable or None
+        Called when the first worker begins and when the last one ends.
     taken_at : int
-        When a task was taken last, in ns of `time.perf_counter_ns`.
+        Time at which the last task was taken, in ns of `now_ns`.
     lifted : bool
-        Whether workers should be at a higher level than their own, from their next task on.
+        Whether workers should be raised above their own priority, from their next task on.
     lift : callable or None
-        Puts the calling worker there, or back; returns False if it cannot.
+        Raises the calling worker, or lowers it again; returns False if it cannot.
     """
 
-    # Here, because a pool that a `__del__` shuts down at the interpreter's end no longer finds names of modules.
+    # Kept here, because a `__del__` that shuts down a pool at the interpreter's end finds no names of modules.
     _get_ident: Final = staticmethod(threading.get_ident)
 
     width = limit = taken_at = 0
-    regulator: Watch | None = None
+    begin: Callable[[], object] | None = None
+    end: Callable[[], object] | None = None
     lifted = False
     lift: Callable[[bool], bool] | None = None
 
@@ -94,7 +80,7 @@ class Gate(SimpleQueue[Any]):
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """Begin without workers, and with all of them allowed in."""
+        """Begin without workers and without a limit."""
         self.limit, self.lifted = self.width, False
         # Reentrant, because the garbage collector may end a pool, also this one, at any point.
         self._lock = threading.RLock()
@@ -106,7 +92,7 @@ class Gate(SimpleQueue[Any]):
     # --- for the workers
 
     def enroll(self, refusal: Shortfall | None, at_end: Callable[[], None] | None) -> None:
-        """Let the calling thread be a worker, once it asks for its first task.
+        """Make the calling thread a worker as soon as it asks for its first task.
 
         Parameters
         ----------
@@ -126,9 +112,9 @@ class Gate(SimpleQueue[Any]):
                 return self._take(worker, item)
 
     def get_nowait(self) -> Any:
-        """Return the next item, or raise `queue.Empty`. A worker for which there is an item waits until it may take it.
+        """Return the next item, or raise `queue.Empty`. If there is an item, a worker waits until it may take one.
 
-        The stdlib's worker that finds nothing here counts as idle, and no thread is started for the next task. A worker
+        The stdlib counts a worker that finds nothing here as idle, and starts no thread for the next task. A worker
         that has to wait for its turn is not idle.
         """
         while True:
@@ -138,7 +124,7 @@ class Gate(SimpleQueue[Any]):
                 return self._take(worker, item)
 
     def _come_back(self, parks: bool) -> Worker | None:
-        """Return the worker that this thread is, once there is room for it; None for a thread that is not limited."""
+        """Return the worker of this thread as soon as there is room for it; None if the thread is not limited."""
         ident = self._get_ident()
         worker = self._workers.get(ident) or self._begin(ident)
         if worker is not None:
@@ -153,8 +139,8 @@ class Gate(SimpleQueue[Any]):
             with self._lock:
                 first = not self._workers
                 self._workers[ident] = worker
-            if first and self.regulator is not None:
-                self.regulator.begin()
+            if first and self.begin is not None:
+                self.begin()
         return worker
 
     def _park(self) -> None:
@@ -172,22 +158,22 @@ class Gate(SimpleQueue[Any]):
         if item is None:
             self._leave(worker)
             return None
-        self.taken_at = time.perf_counter_ns()
+        self.taken_at = now_ns()
         self._running[worker.ident] = worker
         if worker.lifted is not self.lifted:
             self._lift(worker)
         return item if worker.refusal is None else _RefusedItem(item.future, worker.refusal)
 
     def _leave(self, worker: Worker) -> None:
-        """Let a worker go that has been told to end, and another one in, which is to end as well."""
+        """Remove a worker that must end, and let in another one, which must end as well."""
         with self._lock:
             self._workers.pop(worker.ident, None)
             last = not self._workers
             self._admit()
         if worker.at_end is not None:
             worker.at_end()
-        if last and self.regulator is not None:
-            self.regulator.end()
+        if last and self.end is not None:
+            self.end()
 
     def _lift(self, worker: Worker) -> None:
         lifted = self.lifted
@@ -211,20 +197,20 @@ class Gate(SimpleQueue[Any]):
 
     @property
     def is_holding_back(self) -> bool:
-        """Whether a worker waits outside the gate, and a task behind it."""
+        """Whether both a worker outside the gate and a task are waiting."""
         return bool(self._parked) and not self.empty()
 
     def set_limit(self, limit: int) -> None:
-        """Let in up to `limit` workers: more of them now, fewer of them when they come back for their next task."""
+        """Let in up to `limit` workers. A higher limit applies at once, a lower one at the workers' next tasks."""
         with self._lock:
             self.limit = limit
             self._admit()
-            # Those that wait inside for a task are to wait outside, so that they do not all take the next ones.
+            # Workers that wait inside for a task must wait outside, or all of them would take the next tasks.
             for _ in range(self._inside - max(limit, len(self._running)) if self.empty() else 0):
                 self.put(_COME_BACK)
 
     def let_in(self) -> None:
-        """Let all workers in that wait now. The limit stays: it counts when they come back."""
+        """Let in all workers that wait now. The limit stays, and applies when they come for their next task."""
         with self._lock:
             while self._parked:
                 self._parked.pop().release()
@@ -233,7 +219,7 @@ class Gate(SimpleQueue[Any]):
 
     def _admit(self) -> None:
         while self._parked and self._inside < self.limit:
-            self._parked.pop().release()  # the one that came last: its data are still in the caches
+            self._parked.pop().release()  # the last one: its data are still in the caches
 
     @property
     def _inside(self) -> int:
@@ -241,28 +227,23 @@ class Gate(SimpleQueue[Any]):
 
 
 class _RefusedItem:
-    """A task that ends at once, because its worker is not at its level."""
+    """A task that fails at once, because its worker's priority could not be set."""
 
     def __init__(self, future: Future[Any], refusal: Shortfall) -> None:
         self._future = future
         self._refusal = refusal
 
     def run(self, *_: object) -> None:
-        """Run it, as the stdlib's worker does with its items."""
+        """Fail the task; the stdlib's worker calls this."""
         if self._future.set_running_or_notify_cancel():
             self._future.set_exception(PriorityError(self._refusal))
 
 
-# --- what is private in concurrent.futures, under the same names from Python 3.11 to 3.15
-
-
-def are_green() -> bool:
-    """Return whether gevent or eventlet has replaced Python's threads by its own, which the system does not know."""
-    return queue.SimpleQueue is not SimpleQueue
+# --- private names of concurrent.futures, the same from Python 3.11 to 3.15
 
 
 def put_before(executor: ThreadPoolExecutor, gate: Gate) -> bool:
-    """Make `gate` the executor's work queue, before it has any thread; return False if it has no queue to replace."""
+    """Make `gate` the executor's work queue, before any thread starts; return False if there is no queue to replace."""
     gate.width = gate.limit = executor._max_workers  # noqa: SLF001
     if type(getattr(executor, "_work_queue", None)) is not SimpleQueue:
         return False
@@ -271,22 +252,35 @@ def put_before(executor: ThreadPoolExecutor, gate: Gate) -> bool:
 
 
 def take_back() -> None:
-    """Cancel the task of the `submit` whose caller is the caller of this function, unless a worker has begun it."""
-    future = sys._getframe(2).f_locals.get("f")  # noqa: SLF001, nothing else tells which one it is
+    """Cancel the task of the calling `submit`, unless a worker has begun the task."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001, nothing else tells which task it is
+    while frame is not None and frame.f_code.co_name != "submit":
+        frame = frame.f_back
+    future = None if frame is None else frame.f_locals.get("f")
     if isinstance(future, Future):
         future.cancel()
 
 
-def drain(executor: ThreadPoolExecutor) -> int:
-    """Cancel all tasks in an executor's work queue; return how many. The executor has been shut down."""
-    work_queue: Any = executor._work_queue  # noqa: SLF001
-    # Not a gate's own method: to it, a worker that shuts its pool down comes for its next task.
+def take_tasks(work_queue: Any, give_back: Callable[[Any], object] | None = None) -> list[Any]:
+    """Remove all tasks from a work queue and return them; `give_back` gets the other items, by default the queue."""
+    # Not a gate's own method: it would treat a worker that shuts its pool down as one that wants its next task.
     simple = isinstance(work_queue, SimpleQueue)
     take = functools.partial(SimpleQueue.get_nowait, work_queue) if simple else work_queue.get_nowait
-    cancelled = 0
+    tasks: list[Any] = []
+    others: list[Any] = []
     with contextlib.suppress(queue.Empty):
         while True:
             item = take()
-            if item is not None and item is not _COME_BACK:
-                cancelled += item.future.cancel()
-    return cancelled
+            (tasks if hasattr(item, "future") else others).append(item)
+    for item in others:
+        (give_back or work_queue.put)(item)
+    return tasks
+
+
+def end_tasks(tasks: Iterable[Any], error: BaseException | None = None) -> None:
+    """Cancel tasks, or let them end with an error. This calls the callbacks of their futures."""
+    for task in tasks:
+        if error is None:
+            task.future.cancel()
+        if task.future.set_running_or_notify_cancel():
+            task.future.set_exception(error)

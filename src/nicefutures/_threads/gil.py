@@ -1,9 +1,9 @@
-"""The GIL of this interpreter: whether there is one, and how soon it is handed over."""
+"""The GIL of this interpreter: whether there is one, and its switch interval."""
 
 import sys
 from typing import Final
 
-# Seconds from one look at another library's switch interval to the next, at first and at most.
+# Seconds between two checks of a switch interval that other code has set, at first and at most.
 _FIRST_RECHECK_S: Final = 0.25
 _LONGEST_RECHECK_S: Final = 60.0
 
@@ -14,15 +14,15 @@ def has_gil() -> bool:
 
 
 class SwitchInterval:
-    """The interpreter's switch interval, shorter for a while.
+    """The interpreter's switch interval, which is shortened for a while.
 
-    A value that the program sets meanwhile is left alone. It may have come to stay, or a library may set it for a call
-    and put our short one back afterwards. So as long as it stands, what the interval was before is not forgotten.
+    A value that the program sets meanwhile is left alone. It may be permanent, or a library may set it for one call and
+    then restore our short interval. So the original interval is remembered as long as that value is set.
 
     Attributes
     ----------
     recheck_s : float or None
-        In how many seconds `put_back` is to be called again; None if there is nothing left to put back.
+        Seconds after which `put_back` must be called again; None if there is nothing left to restore.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class SwitchInterval:
         self._wanted = self._ours = 0.0
 
     def shorten(self, seconds: float) -> None:
-        """Make it `seconds` unless it is shorter already."""
+        """Set the interval to `seconds` unless it is shorter already."""
         now = sys.getswitchinterval()
         if self._before is None or now == self._before:
             if now <= seconds:
@@ -45,7 +45,7 @@ class SwitchInterval:
         self.recheck_s = None
 
     def put_back(self) -> None:
-        """Make it what it was, unless the program has set it meanwhile; then look again later."""
+        """Restore the interval. If the program has set it meanwhile, leave it, and set `recheck_s`."""
         now = sys.getswitchinterval()
         if self._before is None or now == self._before:
             self._before = self.recheck_s = None

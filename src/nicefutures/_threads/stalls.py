@@ -6,10 +6,10 @@ from typing import Final
 
 from .stats import Stall
 
-# A stall worth naming, in targets, and how many functions are kept.
+# The shortest stall that is recorded, in multiples of the target; and the number of functions that are kept.
 _TARGETS: Final = 10
 _KEPT: Final = 10
-# The wait for the GIL begins later than the stall, by up to the time from one beat of the watching thread to the next.
+# The wait for the GIL begins later than the stall, by up to the time between two beats of the watching thread.
 _LATER_S: Final = 0.020
 
 
@@ -24,7 +24,7 @@ class Stalls:
     Attributes
     ----------
     shortest_s : float
-        How long a wait for the GIL has to be to count, in s.
+        The shortest wait for the GIL that counts, in s.
     """
 
     def __init__(self, target: float) -> None:
@@ -32,7 +32,7 @@ class Stalls:
         self._worst: Mapping[str, Stall] = types.MappingProxyType({})
 
     def add(self, name: str, seconds: float) -> bool:
-        """Take note of a function that stalled the interpreter; return whether it is new."""
+        """Record a function that stalled the interpreter; return whether it is new."""
         known = self._worst.get(name)
         times, longest = (known.times, known.seconds) if known else (0, 0.0)
         stalls = {**self._worst, name: Stall(name, max(seconds, longest), times + 1)}
@@ -41,5 +41,5 @@ class Stalls:
 
     @property
     def worst(self) -> list[Stall]:
-        """The functions, the worst one first."""
+        """The functions, the longest stall first."""
         return list(self._worst.values())

@@ -1,4 +1,4 @@
-"""The tasks of threads, seen from their stacks."""
+"""Finds the tasks of threads on their stacks."""
 
 import concurrent.futures.thread
 import contextlib
@@ -9,26 +9,26 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-# What is private in concurrent.futures, under the same names from Python 3.11 to 3.15. A worker's stack begins with the
-# second; in a task, the first is on it.
+# Private names of concurrent.futures, the same from Python 3.11 to 3.15. A worker's stack begins with the second one;
+# during a task, the first one is on the stack.
 _RUN: Final = concurrent.futures.thread._WorkItem.run.__code__  # noqa: SLF001
 _WORKER: Final = concurrent.futures.thread._worker.__code__  # noqa: SLF001
 
-# Libraries whose functions run others': what they were given is the name that helps.
+# Libraries whose functions run other libraries' functions: the name of the inner function is the useful one.
 _CARRIERS: Final = frozenset(
     {"asyncio", "concurrent", "contextvars", "dask", "distributed", "functools", "nicefutures"}
 )
 
 Frames = dict[int, types.FrameType]
-# Where in its code a thread is: its innermost frame, and the instruction there.
+# The position of a thread in its code: its innermost frame, and the instruction there.
 Place = tuple[int, int]
 
 
 def current_frames() -> Frames:
-    """Return the innermost frame of each thread; none beside other interpreters.
+    """Return the innermost frame of each thread; nothing if there are other interpreters.
 
-    They keep alive what is in them: let them go soon. Python looks at the threads of all interpreters, and those with a
-    GIL of their own go on meanwhile: 3.13.0 crashes (``Python/pystate.c``, ``_PyThread_CurrentFrames``).
+    Frames keep their objects alive, so release them soon. Python looks at the threads of all interpreters, and threads
+    with a GIL of their own run meanwhile: 3.13.0 crashes (``Python/pystate.c``, ``_PyThread_CurrentFrames``).
     """
     list_all = _list_interpreters()
     if list_all is not None and len(list_all()) > 1:
@@ -38,7 +38,7 @@ def current_frames() -> Frames:
 
 @functools.cache
 def _list_interpreters() -> Callable[[], list[Any]] | None:
-    """Return what lists the interpreters of this process; up to Python 3.11 they share the GIL."""
+    """Return the function that lists all interpreters; None up to Python 3.11, where they share the GIL."""
     for name in ("_interpreters", "_xxsubinterpreters") if sys.version_info >= (3, 12) else ():
         with contextlib.suppress(ImportError):
             list_all: Callable[[], list[Any]] = importlib.import_module(name).list_all
@@ -47,14 +47,17 @@ def _list_interpreters() -> Callable[[], list[Any]] | None:
 
 
 def place_of(frame: types.FrameType | None) -> Place | None:
-    """Return where in its code a thread is, from its innermost frame."""
+    """Return the position of a thread in its code, from its innermost frame."""
     return None if frame is None else (id(frame), frame.f_lasti)
 
 
 def count_running(idents: Iterable[int | None]) -> int:
     """Return how many of these workers have a task."""
     frames = current_frames()
-    return sum(is_in_task(frames.get(ident)) for ident in idents if ident is not None)
+    try:
+        return sum(is_in_task(frames.get(ident)) for ident in idents if ident is not None)
+    finally:
+        frames.clear()  # this frame is one of them, and would keep itself and its callers alive
 
 
 def is_in_task(frame: types.FrameType | None) -> bool:
@@ -70,7 +73,7 @@ def name_task(frame: types.FrameType | None) -> str:
     """Return the qualified name of the function that a worker runs for its user, from its innermost frame."""
     try:
         return _name_task(frame)
-    except Exception:  # noqa: BLE001, a callable of the user's may do anything when it is looked at
+    except Exception:  # noqa: BLE001, a user's callable may run any code when it is inspected
         return "unknown"
 
 
@@ -97,11 +100,11 @@ def _function_of(item: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def unwrap(function: Any, args: tuple[Any, ...] = ()) -> Any:
-    """Return the user's function inside what was submitted.
+    """Return the user's function inside a submitted callable.
 
-    Seen through: partials, `contextvars.Context.run` (`asyncio.to_thread` submits that),
-    `functools.wraps`, and a local function that takes whatever comes and has one callable from outside: so do libraries
-    wrap what is submitted that trace it (OpenTelemetry, Sentry).
+    The callable may be a partial, `contextvars.Context.run` (`asyncio.to_thread` submits that), a function made with
+    `functools.wraps`, or a local function that takes any arguments and has one callable from outside. Libraries that
+    trace tasks (OpenTelemetry, Sentry) wrap them in the last way.
     """
     for _ in range(100):  # it may wrap itself
         if isinstance(function, functools.partial):
@@ -126,7 +129,7 @@ def _is_context_run(function: Any) -> bool:
 
 
 def _passed_on(function: Any) -> Any:
-    """Return the one callable that a local function of ``*args`` and ``**kwargs`` has from outside, or None."""
+    """Return the only callable in the closure of a local function of ``*args`` and ``**kwargs``, or None."""
     if not isinstance(function, types.FunctionType) or function.__closure__ is None:
         return None
     code = function.__code__

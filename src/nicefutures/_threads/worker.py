@@ -1,4 +1,4 @@
-"""What runs in a worker thread: what it does first and last."""
+"""The first and the last steps of a worker thread."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ from .._system import backend
 
 
 class _Here(threading.local):
-    """State of the worker that this thread is."""
+    """State of the worker that runs in this thread."""
 
     release: "_Release | None" = None
 
@@ -20,10 +20,10 @@ _here = _Here()
 
 
 class _Release:
-    """Prepares a thread for its end when the thread's own data are dropped, which Python does in that thread.
+    """Runs the last steps of a thread when Python drops the thread's local data, which happens in that thread.
 
-    In a forked child Python drops those of all threads of the parent, one of which may have held the lock that is
-    needed here. There it does nothing.
+    In a forked child, Python drops the data of all threads of the parent. One of these threads may have held a lock
+    that the steps need, so the child does not run them.
     """
 
     def __init__(self, steps: Iterable[Callable[[], None]]) -> None:
@@ -36,6 +36,20 @@ class _Release:
                 step()
 
 
+class Level:
+    """The priority of a pool's workers, which may change while they start; a worker calls it to set its own."""
+
+    def __init__(self, value: ThreadPriority) -> None:
+        self.value = value
+
+    def __call__(self) -> Shortfall | None:
+        while True:
+            value = self.value
+            shortfall = backend.priority.set_thread(value)
+            if value is self.value:
+                return shortfall
+
+
 def start_thread(
     set_level: Callable[[], Shortfall | None],
     on_denied: Callable[[Shortfall], None],
@@ -46,9 +60,9 @@ def start_thread(
 ) -> None:
     """Initialize a worker thread.
 
-    `hold_cap` limits BLAS threads until the function that it returns is called, when the thread ends. `enroll`, called
-    last, gets that function, and the shortfall if `on_denied` is :func:`nicefutures._failure.refuse` and something is
-    missing; then the initializer does not run.
+    `hold_cap` limits BLAS threads, and returns the function that ends this limit when the thread ends. `enroll` is
+    called last, with that function. If `on_denied` is :func:`nicefutures._failure.refuse` and the priority could not be
+    set, `enroll` also gets the shortfall, and the initializer does not run.
     """
     release = backend.priority.release_thread
     steps = [] if release is None else [release]
@@ -68,12 +82,12 @@ def start_thread(
 
 
 def start_green_thread(
-    priority: ThreadPriority,
+    level: Level,
     on_denied: Callable[[Shortfall], None],
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
 ) -> None:
-    """Initialize a worker that is no thread of the system's, and has no level: its thread's is the program's.
+    """Initialize a worker that is a greenlet, and has no priority of its own: one thread runs all greenlets.
 
     Raises
     ------
@@ -81,7 +95,7 @@ def start_green_thread(
         If `on_denied` is :func:`nicefutures._failure.refuse`.
     """
     shortfall = Shortfall(
-        f"thread priority {priority.name}",
+        f"thread priority {level.value.name}",
         "the level of the thread that runs all of them",
         "gevent or eventlet has replaced the threads of this program by its own, which have no priority",
         "Use LowPriorityProcessPoolExecutor, or the thread pool of gevent or eventlet.",
@@ -93,9 +107,9 @@ def start_green_thread(
         initializer(*initargs)
 
 
-def lift_thread(own: ThreadPriority, lifted: bool) -> bool:
-    """Put this worker at BELOW_NORMAL, or back at its own level, which is lower; return whether the system let it."""
+def lift_thread(own: Level, lifted: bool) -> bool:
+    """Raise this worker to BELOW_NORMAL, or lower it to its own priority; return whether the system allowed it."""
     try:
-        return backend.priority.set_thread(ThreadPriority.BELOW_NORMAL if lifted else own) is None
+        return backend.priority.set_thread(ThreadPriority.BELOW_NORMAL if lifted else own.value) is None
     except OSError:  # a PriorityError is one, too
         return False

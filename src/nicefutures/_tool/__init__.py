@@ -1,1 +1,1 @@
-"""The command line ``nicefutures``: `cli` runs, sets and shows, the `doctor` judges what `measure` has measured."""
+"""The command line ``nicefutures``: `cli` parses it, and the `doctor` judges the measurements of `measure`."""

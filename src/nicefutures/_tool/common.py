@@ -1,19 +1,20 @@
-"""What the commands have in common: their exit statuses, and what they write."""
+"""Exit statuses and output, which all commands share."""
 
 import contextlib
 import errno
+import json
 import os
 import sys
 from typing import Any, Final, TextIO
 
 USAGE_ERROR: Final = 2
 CANNOT_WRITE: Final = 2
-# That of a program which SIGPIPE ends, as the shell tells it; Windows has no such signal.
+# As a shell reports it for a program that SIGPIPE ends; Windows has no such signal.
 READER_GONE: Final = 128 + 13
 
 
 def say(message: object, program: str = "nicefutures") -> None:
-    """Write one line to standard error, if that takes it."""
+    """Write one line to standard error, if possible."""
     if sys.stderr is None:  # was closed when Python started
         return
     try:
@@ -23,7 +24,7 @@ def say(message: object, program: str = "nicefutures") -> None:
 
 
 def put(text: str) -> int:
-    """Write to standard output; return the exit status: 0, `READER_GONE`, or `CANNOT_WRITE`, having said why."""
+    """Write to standard output; return the exit status: 0, `READER_GONE`, or `CANNOT_WRITE` after a message."""
     try:
         if sys.stdout is None:  # was closed when Python started
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # noqa: TRY301, the system would say the same
@@ -32,7 +33,7 @@ def put(text: str) -> int:
     except OSError as error:
         if sys.stdout is not None:
             _discard(sys.stdout)
-        if error.errno in (errno.EPIPE, errno.EINVAL):  # the second is Windows' word for it
+        if error.errno in (errno.EPIPE, errno.EINVAL):  # Windows reports the second one
             return READER_GONE
         say(f"write error: {error.strerror or error}")
         return CANNOT_WRITE
@@ -40,14 +41,12 @@ def put(text: str) -> int:
 
 
 def put_json(document: Any) -> int:
-    """Write a document to standard output, in ASCII; return the exit status as `put`."""
-    import json  # here, because `run` does without
-
+    """Write a document to standard output, in ASCII; return the exit status, as `put` does."""
     return put(json.dumps(document, indent=2))
 
 
 def fill_standard_files() -> None:
-    """Open those that are closed on nothing, or the next pipe gets the number of one, and what is written there."""
+    """Open closed standard files on the null device: otherwise a pipe may get the number of one, and its output."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -56,7 +55,7 @@ def fill_standard_files() -> None:
 
 
 def printable(text: str) -> str:
-    r"""Escape, as `repr` does, what a terminal would obey: control characters, newlines, marks of direction.
+    r"""Escape, as `repr` does, characters that a terminal would obey: controls, newlines, marks of direction.
 
     Examples
     --------
@@ -67,6 +66,6 @@ def printable(text: str) -> str:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let go what could not be written: the interpreter would try again when it ends, and fail aloud."""
+    """Discard output that could not be written: at its exit, the interpreter would try again and print an error."""
     with contextlib.suppress(OSError), open(os.devnull, "wb") as null:
         os.dup2(null.fileno(), stream.fileno())

@@ -1,4 +1,4 @@
-"""``nicefutures doctor``: whether low priorities work on this machine, and what to do if not."""
+"""``nicefutures doctor``: whether low priorities and `pause_when` work on this machine, and what to do if not."""
 
 import contextlib
 import json
@@ -13,20 +13,22 @@ import warnings
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from .._levels import PriorityWarning
+from .._arguments import CONDITIONS
+from .._levels import PriorityWarning, Shortfall
 from .._system import backend
 from .common import fill_standard_files, printable, put, put_json, say
 from .measure import FAILURES, Measurement, measure
+from .program import Program
 
 _NO_EFFECT: Final = 1
 _CANNOT_MEASURE: Final = 2
 _INTERRUPTED: Final = 128 + signal.SIGINT
 
-# Of the speed that the foreground has alone: less than that is no loss, and lowering has an effect if it gives back
-# that part of it.
+# A smaller loss of the foreground's speed does not count; lowering has an effect if it restores at least the second
+# fraction of the loss.
 _WORTH_IT: Final = 0.1
 _ENOUGH: Final = 0.5
-# A round that much slower than another one, with nothing of ours beside it, had something else beside it.
+# If the slowest round without a pool is below this fraction of the fastest one, another program was busy.
 _STEADY: Final = 0.75
 
 _POOLS: Final = {
@@ -54,18 +56,18 @@ else:
 
 
 class Verdict(NamedTuple):
-    """What the measurements say of one way to lower.
+    """The result of the measurements for one way to lower.
 
     Parameters
     ----------
     session, pool : str
-        Against programs of which session, and whether with ``isolate=True``; see :class:`Measurement`.
+        The session of the other programs, and whether the pool has ``isolate=True``; see :class:`Measurement`.
     outcome : {"works", "no effect", "nothing to win"}
-        What it does.
+        The effect.
     counts : bool
         Whether the exit status depends on it.
     text : str
-        All of it in plain words.
+        The result in words.
     """
 
     session: str
@@ -76,44 +78,54 @@ class Verdict(NamedTuple):
 
 
 def run(*, isolate: bool, as_json: bool, seconds: float, verbose: bool = False) -> int:
-    """Look, measure for about `seconds` all in all, and print.
+    """Examine the machine, measure for about `seconds` in total, and print the report.
 
     Returns
     -------
     int
-        Exit status: 0 if lowering works or there is nothing to be won, 1 if it has no effect, 2 if that cannot be
-        measured, or the report not be written.
+        Exit status: 1 if lowering has no effect, 2 if the measurement failed or the report could not be written, and
+        130 after Ctrl-C. Otherwise 0: lowering works, is not needed, or the machine was too busy to tell.
     """
     fill_standard_files()
     try:
         machine, measurements, said = _examine(isolate=isolate, seconds=seconds)
+        conditions = survey_conditions()
     except KeyboardInterrupt:
         return _INTERRUPTED
     verdicts = judge(measurements)
-    works = not _failures(verdicts) if measurements else None
-    status = {True: 0, False: _NO_EFFECT, None: _CANNOT_MEASURE}[works]
-    if works is None:
+    fails = bool(_failures(verdicts))
+    works = None if not measurements or (fails and _was_busy(measurements)) else not fails
+    status = _NO_EFFECT if works is False else 0 if measurements else _CANNOT_MEASURE
+    if not measurements:
         say(said[0])
     if as_json:
         report = {
             "machine": machine,
             "measurements": [measurement._asdict() for measurement in measurements],
             "verdicts": [verdict._asdict() for verdict in verdicts],
+            "conditions": conditions,
             "warnings": said,
             "works": works,
         }
         return put_json(report) or status
-    if works is None:
+    if not measurements:
         return status
-    # A control group's name may have any character.
-    return put("\n".join(map(printable, _report(machine if verbose else {}, measurements, said, verdicts)))) or status
+    # The name of a control group may contain any character.
+    return (
+        put(
+            "\n".join(
+                map(printable, _report(machine if verbose else {}, measurements, said, verdicts, conditions, works))
+            )
+        )
+        or status
+    )
 
 
 def _examine(*, isolate: bool, seconds: float) -> tuple[dict[str, Any], list[Measurement], list[str]]:
-    """Return what the machine offers, what was measured, nothing if that cannot be, and what is to be said about it."""
+    """Return a description of the machine, the measurements (none if they failed), and warnings about them."""
     begin = time.monotonic()
     progress = _Progress()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is to be left behind
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves no process behind
     try:
         machine = survey()
         cpus = max(1, math.ceil(machine["usable_cpus"]))
@@ -129,14 +141,17 @@ def _examine(*, isolate: bool, seconds: float) -> tuple[dict[str, Any], list[Mea
     finally:
         progress.clear()
         signal.signal(signal.SIGTERM, before)
-    return machine, measurements, [*_unique(entry.message for entry in log), *_doubts(measurements)]
+    said = _unique(entry.message for entry in log)
+    if _was_busy(measurements):
+        said.append("Another program was busy during the measurement, so the result may be wrong. Repeat it.")
+    return machine, measurements, said
 
 
 # --- the machine
 
 
 def survey() -> dict[str, Any]:
-    """Return what this machine offers; None is what it does not tell."""
+    """Return a description of this machine; unknown values are None."""
     gil_enabled = getattr(sys, "_is_gil_enabled", lambda: True)
     return {
         "python": platform.python_version(),
@@ -148,8 +163,19 @@ def survey() -> dict[str, Any]:
     }
 
 
+def survey_conditions() -> list[dict[str, Any]]:
+    """Return which conditions of `pause_when` can be detected here, and why the others cannot."""
+    conditions = []
+    for name in CONDITIONS:
+        missing: list[Shortfall] = []
+        Program("", [name], None, missing.append).end()
+        reason, remedy = (missing[0].reason, missing[0].remedy) if missing else (None, None)
+        conditions.append({"condition": name, "detected": not missing, "reason": reason, "remedy": remedy})
+    return conditions
+
+
 def _blas() -> list[dict[str, Any]] | None:
-    """Return the BLAS libraries that NumPy brings, as threadpoolctl has them; None without NumPy."""
+    """Return NumPy's BLAS libraries, as threadpoolctl reports them; None without NumPy or threadpoolctl."""
     try:
         asked = subprocess.run([sys.executable, "-c", _BLAS], capture_output=True, text=True, timeout=30, check=False)
         found: list[dict[str, Any]] | None = json.loads(asked.stdout)
@@ -161,8 +187,8 @@ def _blas() -> list[dict[str, Any]] | None:
 # --- the verdict
 
 
-def judge(measurements: Iterable[Measurement]) -> list[Verdict]:
-    """Return what the measurements say of lowering against each session, without and with isolation."""
+def judge(measurements: list[Measurement]) -> list[Verdict]:
+    """Return the verdicts for each session, without and with isolation. On a busy machine they have no advice."""
     cells = {(each.session, each.pool): each for each in measurements}
     outcomes = {
         (session, pool): _outcome(cells[session, "stdlib"], ours)
@@ -173,7 +199,7 @@ def judge(measurements: Iterable[Measurement]) -> list[Verdict]:
     verdicts = []
     for (session, pool), outcome in outcomes.items():
         text = _words(outcome, cells[session, "stdlib"], cells[session, pool])
-        if outcome == "no effect":
+        if outcome == "no effect" and not _was_busy(measurements):
             text += _advice(session, pool, isolation)
         counts = isolation is None or (session, pool) != ("other", "low")
         verdicts.append(Verdict(session, pool, outcome, counts, text))
@@ -189,9 +215,9 @@ def _outcome(stdlib: Measurement, ours: Measurement) -> str:
 
 def _words(outcome: str, stdlib: Measurement, ours: Measurement) -> str:
     where, beside_stdlib = _WHERE[ours.session], f"{stdlib.share:.0%}"
-    if outcome == "nothing to win":
-        return f"Low priority is not needed {where}: they keep {beside_stdlib} of their speed beside an ordinary pool."
     how = "Low priority with isolate=True" if ours.pool == "isolated" else "Low priority"
+    if outcome == "nothing to win":
+        return f"{how} is not needed {where}: they keep {beside_stdlib} of their speed beside an ordinary pool."
     does = "works" if outcome == "works" else "has no effect"
     return (
         f"{how} {does} {where}: they keep {ours.share:.0%} of their speed instead of {beside_stdlib}, and their "
@@ -213,13 +239,13 @@ def _advice(session: str, pool: str, isolation: str | None) -> str:
 
 
 def _failures(verdicts: list[Verdict]) -> list[Verdict]:
-    """Return those of the sessions against which nothing has an effect."""
+    """Return the verdicts of the sessions for which no way to lower has an effect."""
     works = {verdict.session for verdict in verdicts if verdict.outcome != "no effect"}
     return [verdict for verdict in verdicts if verdict.counts and verdict.session not in works]
 
 
 def _unique(messages: Iterable[Warning | str]) -> list[str]:
-    """Return the texts, without those that say of another process what has been said of one."""
+    """Return the texts; of warnings that differ only in the process, return one."""
     texts: dict[str, str] = {}
     for message in messages:
         key = message.reason if isinstance(message, PriorityWarning) else str(message)
@@ -227,27 +253,33 @@ def _unique(messages: Iterable[Warning | str]) -> list[str]:
     return list(texts.values())
 
 
-def _doubts(measurements: Iterable[Measurement]) -> list[str]:
-    if any(each.pool == "nothing" and each.spread < _STEADY for each in measurements):
-        return ["Another program was busy during the measurement, so the result may be wrong. Repeat it."]
-    return []
+def _was_busy(measurements: Iterable[Measurement]) -> bool:
+    return any(each.pool == "nothing" and each.spread < _STEADY for each in measurements)
 
 
 # --- the report
 
 
 def _report(
-    machine: dict[str, Any], measurements: Iterable[Measurement], said: Iterable[str], verdicts: list[Verdict]
+    machine: dict[str, Any],
+    measurements: Iterable[Measurement],
+    said: Iterable[str],
+    verdicts: list[Verdict],
+    conditions: Iterable[dict[str, Any]],
+    works: bool | None,
 ) -> Iterable[str]:
-    failures = _failures(verdicts)
-    if failures:
+    failures, is_busy = _failures(verdicts), _was_busy(measurements)
+    low_priority = "Not certain: low priority" if is_busy else "Low priority"
+    if works is None:
+        yield "The machine was too busy to tell whether low priority works."
+    elif failures:
         yield f"Low priority has no effect {' nor '.join(_WHERE[verdict.session] for verdict in failures)}."
     elif all(verdict.outcome == "nothing to win" for verdict in verdicts):
-        yield "Low priority is not needed on this machine."
-    elif any(verdict.outcome == "no effect" for verdict in verdicts):
+        yield f"{low_priority} is not needed on this machine."
+    elif not is_busy and any(verdict.outcome == "no effect" for verdict in verdicts):
         yield "Low priority works on this machine. For programs in other sessions, use isolate=True."
     else:
-        yield "Low priority works on this machine."
+        yield f"{low_priority} works on this machine."
     for text in said:
         yield f"Warning: {text}"
     yield ""
@@ -257,6 +289,11 @@ def _report(
     for each in measurements:
         beside = f"  beside {_POOLS[each.pool]}, {each.session} session"
         yield f"{beside:<71}{each.frames_per_second:>8.0f}{each.p95_ms:>8.1f}"
+    yield ""
+    yield "Conditions of pause_when"
+    for condition in conditions:
+        answer = "can be detected" if condition["detected"] else "no: {reason}. {remedy}".format_map(condition)
+        yield f"  {condition['condition']:<22}{answer}"
     if machine:
         yield ""
         yield "This machine"
@@ -280,21 +317,21 @@ def _cell(name: str, value: Any) -> str:
 
 
 class _Progress:
-    """A bar on stderr, if that is a terminal."""
+    """A progress bar on stderr, if that is a terminal."""
 
     _WIDTH: Final = 40
 
     def show(self, fraction: float) -> None:
-        """Draw it."""
+        """Draw the bar."""
         done = round(min(fraction, 1) * self._WIDTH)
         self._write(f"\r[{'#' * done:<{self._WIDTH}}]")
 
     def clear(self) -> None:
-        """Take it away."""
+        """Remove the bar."""
         self._write(f"\r{'':{self._WIDTH + 2}}\r")
 
     def _write(self, text: str) -> None:
-        # A dumb terminal does not go back to the beginning of a line.
+        # A dumb terminal cannot go back to the beginning of a line.
         if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             with contextlib.suppress(OSError):  # the terminal is gone
                 print(text, end="", file=sys.stderr, flush=True)

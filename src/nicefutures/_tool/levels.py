@@ -1,8 +1,9 @@
-"""``nicefutures set`` and ``nicefutures show``: the levels of running processes."""
+"""``nicefutures set`` and ``nicefutures show``: the priorities of running processes."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
@@ -11,13 +12,16 @@ from .._system import backend
 from .._system.common import ProcessDescription, ProcessEndedError
 from .common import USAGE_ERROR, printable, put, put_json, say
 
+# The command line of ``nicefutures run --pause-when``; NUL separates its words.
+_PAUSES: Final = re.compile(r"(?:^|[/\\\0])nicefutures(?:\.exe)?\0run\0(?:.*\0)?--pause-when[\0=]([^\0]+)", re.DOTALL)
+
 
 def set_level(priority: ProcessPriority, pids: Sequence[int], *, at_most: bool, tree: bool) -> int:
-    """Put processes at a level, or only what of them is above it; return the exit status."""
+    """Set the priority of processes, or only lower the threads that are above it; return the exit status."""
     put_at = backend.priority.cap_process if at_most else backend.priority.set_process
     status = 0
     for root in pids:
-        for pid in _growing_tree(root) if tree else [root]:
+        for pid in growing_tree(root) if tree else [root]:
             try:
                 shortfall = put_at(priority, pid)
             except PriorityError as error:
@@ -32,7 +36,7 @@ def set_level(priority: ProcessPriority, pids: Sequence[int], *, at_most: bool, 
 
 
 def show(pids: Sequence[int], *, as_json: bool, tree: bool) -> int:
-    """Show what processes have; return the exit status."""
+    """Show the priorities of processes; return the exit status."""
     status = 0
     rows: dict[int, dict[str, Any]] = {}
     depths = {}
@@ -58,21 +62,21 @@ def show(pids: Sequence[int], *, as_json: bool, tree: bool) -> int:
 # --- trees
 
 
-def _growing_tree(root: int) -> Iterator[int]:
-    """Yield a process and its descendants, parents first, until none has come up since the others were yielded.
+def growing_tree(root: int) -> Iterator[int]:
+    """Yield a process and its descendants, parents first, until no new one has started since the last was yielded.
 
-    Who deals with each as it comes has dealt with all in the end, for a new process has the level of its parent.
+    A caller that sets the priority of each one sets that of all, because a new process has its parent's priority.
     """
     yield root
     seen: set[psutil.Process] = set()
     while fresh := [process for process in _descendants(root) if process not in seen]:
-        # Its id may be somebody else's by now.
+        # Another process may have its id by now.
         yield from (process.pid for process in fresh if process.is_running())
         seen.update(fresh)
 
 
 def _tree(root: int) -> Iterator[tuple[int, int]]:
-    """Yield a process and its descendants in the order of their tree, and how deep in it each is."""
+    """Yield a process and its descendants in the order of their tree, each with its depth."""
     parents = {}
     for process in _descendants(root):
         try:
@@ -101,31 +105,43 @@ def _descendants(pid: int) -> list[psutil.Process]:
 
 def _row(pid: int) -> dict[str, Any]:
     name = _ask(pid, "name")
-    # Not every reader of JSON takes surrogates.
+    # Not every reader of JSON accepts surrogates.
     name = name and name.encode("utf-8", "backslashreplace").decode()
     row = {"pid": pid, "ppid": _ask(pid, "ppid"), "name": name}
     try:
         description = backend.priority.describe(pid)
     except ProcessEndedError:
-        return {**row, **dict.fromkeys(ProcessDescription._fields), "state": "zombie"}
+        return {**row, **dict.fromkeys(ProcessDescription._fields), "state": "zombie", "paused_by": None}
     threads = description.threads
+    is_stopped = _ask(pid, "status") == psutil.STATUS_STOPPED
     return {
         **row,
         **description._asdict(),
         "level": description.level.name.lower(),
         "threads": threads and {level.name.lower(): count for level, count in threads.items()},
+        "state": "stopped" if is_stopped else description.state,
+        "paused_by": _find_run(pid) if is_stopped else None,
     }
+
+
+def _find_run(pid: int) -> str | None:
+    """Return the ``nicefutures run --pause-when`` that has started a stopped process, and its conditions."""
+    for parent in _ask(pid, "parents") or ():
+        found = _PAUSES.search("\0".join(_ask(parent.pid, "cmdline") or ()))
+        if found and _ask(parent.pid, "status") != psutil.STATUS_STOPPED:
+            return f"nicefutures run (PID {parent.pid}): {found[1]}"
+    return None
 
 
 def _ask(pid: int, what: str) -> Any:
     try:
         return getattr(psutil.Process(pid), what)()
-    except (psutil.Error, OSError):  # gone, not ours to look at, or a system without the call
+    except (psutil.Error, OSError):  # gone, not permitted, or a system without the call
         return None
 
 
 def _table(rows: list[dict[str, Any]], depths: list[int]) -> str:
-    """Lay out the columns that this system has, and names by their depth in a tree."""
+    """Format the columns that this system has; indent names by their depth in a tree."""
     columns = [key for key in rows[0] if key != "ppid" and any(row[key] is not None for row in rows)]
     if any(depths) and "name" not in columns:
         columns.insert(1, "name")

@@ -1,7 +1,7 @@
-"""How much a pool takes away from a program that computes beside it: the measurement behind ``nicefutures doctor``.
+"""How much speed a program loses while a pool computes: the measurement behind ``nicefutures doctor``.
 
-The foreground is one process for each CPU: a single one would lose nothing to a pool in another session, which
-gets no more than its half of the machine. The processes share a session, for each session gets a share of its own.
+The foreground has one process for each CPU. A single process would lose nothing to a pool in another session, which
+gets at most half of the machine. The processes share one session, because each session gets its own share.
 """
 
 import contextlib
@@ -10,42 +10,43 @@ import os
 import signal
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, wait
 from typing import Any, Final, NamedTuple
 
 from .._processes.executor import LowPriorityProcessPoolExecutor
+from .._processes.interrupts import held_back
 
-# What starting processes and talking to them may end with; the last two where a system lacks semaphores.
+# Errors of starting processes and communicating with them; the last two where a system lacks semaphores.
 FAILURES: Final = (OSError, EOFError, BrokenExecutor, ImportError, NotImplementedError)
 
-# Short ones, and many: a cell is compared with what came right before it, in spite of what else begins and ends.
+# Many short rounds: a cell is compared with one of the same round, so other programs that begin or end matter less.
 ROUNDS: Final = 6
-_FRAME_NS: Final = 2e6  # of work, while nothing else runs
-_SETTLE: Final = 0.2  # seconds at the beginning of a window in which the scheduler still spreads the load
+_FRAME_NS: Final = 2e6  # of work, on an idle machine
+_SETTLE: Final = 0.2  # seconds at the beginning of a window in which the scheduler still distributes the load
 _SHORTEST_WINDOW: Final = 0.05
-_LEAD: Final = 0.03  # seconds that a window's order has to reach the processes
+_LEAD: Final = 0.03  # seconds for the order of a window to reach the processes
 _MOST_WORKERS: Final = 61  # of a pool, on Windows
 _PATIENCE: Final = 20.0  # seconds that a pool has to start all its workers
 
 _spawn: Final = multiprocessing.get_context("spawn")
-# A terminal's Ctrl-C reaches every process; the doctor is the one to end them.
+# A terminal's Ctrl-C reaches every process. The processes ignore it, because the doctor ends them.
 _DEAF: Final = (signal.signal, (signal.SIGINT, signal.SIG_IGN))
 
 
 class Measurement(NamedTuple):
-    """How the foreground fared.
+    """The speed of the foreground next to one pool.
 
     Parameters
     ----------
     session : {"same", "other"}
         Whether the foreground is in the session of the pool.
     pool : {"nothing", "stdlib", "low", "isolated"}
-        What computes beside it.
+        The pool that computes at the same time.
     frames_per_second : float
-        Of all its processes together; the median of the rounds.
+        Sum over the processes of the foreground; the median of the rounds.
     share : float
-        Of the speed that it has with nothing beside it, in the same round; the median of the rounds.
+        Fraction of the speed that the foreground has without a pool in the same round; the median of the rounds.
     spread : float
         The slowest round's speed over the fastest one's.
     p95_ms : float
@@ -63,7 +64,7 @@ class Measurement(NamedTuple):
 def measure(
     cpus: int, seconds: float, *, sessions: bool, isolate: bool, progress: Callable[[float], None]
 ) -> list[Measurement]:
-    """Measure every cell, interleaved, for `seconds` all together or a little longer.
+    """Measure every cell, interleaved, for `seconds` in total or a little longer.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def measure(
     """
     begin = time.monotonic()
     with contextlib.ExitStack() as stack:
-        with _interrupt_later():
+        with held_back("spawn"):  # where the system can, permanently from processes that start here
             foregrounds, pools = _start(stack, cpus, sessions=sessions, isolate=isolate)
         cells = [(session, pool) for session in foregrounds for pool in ("nothing", *pools)]
         cells = [cell for cell in cells if cell != ("same", "isolated")]
@@ -86,25 +87,10 @@ def measure(
     return [_summarize(*cell, frames[cell], frames[cell[0], "nothing"], measured) for cell in cells]
 
 
-@contextlib.contextmanager
-def _interrupt_later() -> Iterator[None]:
-    """Hold Ctrl-C back, if the system can, from this process and from those that start meanwhile, for good."""
-    masks: Any = signal  # a type checker's Windows has none
-    if not hasattr(masks, "pthread_sigmask"):
-        yield
-        return
-    _spawn.Lock()  # starts multiprocessing's resource tracker, which would let it through afterwards
-    before = masks.pthread_sigmask(masks.SIG_BLOCK, (signal.SIGINT,))
-    try:
-        yield
-    finally:
-        masks.pthread_sigmask(masks.SIG_SETMASK, before)
-
-
 def _start(
     stack: contextlib.ExitStack, cpus: int, *, sessions: bool, isolate: bool
 ) -> tuple[dict[str, "_Foreground"], dict[str, Executor]]:
-    """Start all processes there will be: those that have nothing to do sleep."""
+    """Start all processes; those without work sleep."""
     turns = _calibrate()
     foregrounds = {}
     for session in ("same", "other") if sessions else ("same",):
@@ -126,7 +112,7 @@ def _count_workers(cpus: int) -> int:
 
 
 def _wake(pool: Executor, workers: int) -> None:
-    """Have the pool start its workers, and wait until they have all answered; isolation lets them come one by one."""
+    """Start the pool's workers, and wait until all have answered; with isolation they come one by one."""
     awake: set[int] = set()
     deadline = time.monotonic() + _PATIENCE
     while len(awake) < workers and time.monotonic() < deadline:
@@ -134,7 +120,7 @@ def _wake(pool: Executor, workers: int) -> None:
 
 
 def _run(foreground: "_Foreground", pool: Executor | None, cpus: int, window: float) -> list[int]:
-    """Let the foreground run beside the pool; return how long each of its frames took, in ns."""
+    """Run the foreground while the pool computes; return the duration of each frame in ns."""
     begin = time.monotonic() + _LEAD
     end = begin + window
     tasks = [pool.submit(_spin, end) for _ in range(_count_workers(cpus))] if pool is not None else []
@@ -151,7 +137,7 @@ def _settling(window: float) -> float:
 
 def _summarize(session: str, pool: str, rounds: list[list[int]], alone: list[list[int]], seconds: float) -> Measurement:
     speeds = [len(frames) / seconds for frames in rounds]
-    # A window without a whole frame in it: the frame took longer than that.
+    # Without a complete frame in the window, the frame took longer than the window.
     durations = sorted(frame for frames in rounds for frame in frames or [int(seconds * 1e9)])
     return Measurement(
         session,
@@ -163,11 +149,11 @@ def _summarize(session: str, pool: str, rounds: list[list[int]], alone: list[lis
     )
 
 
-# --- what the processes do
+# --- code of the processes
 
 
 class _Foreground:
-    """Processes that compute in equal frames, in this session or together in one of their own."""
+    """Processes that compute equal frames, in this session or together in another one."""
 
     def __init__(self, processes: int, turns: int, *, other_session: bool) -> None:
         self._connection, theirs = _spawn.Pipe()
@@ -181,12 +167,12 @@ class _Foreground:
             raise
 
     def run(self, begin: float, end: float) -> list[int]:
-        """Compute until `end`; return how long each frame took, in ns, that began after `begin` and is complete."""
+        """Compute until `end`; return the duration in ns of each complete frame that began after `begin`."""
         self._connection.send((begin, end))
         return self._receive()
 
     def close(self) -> None:
-        """Let the processes end."""
+        """End the processes."""
         self._connection.close()
         if self._process.pid is not None:
             self._process.join()
@@ -199,7 +185,7 @@ class _Foreground:
 
 
 def _serve(connection: Any, processes: int, turns: int, other_session: bool) -> None:
-    """Be a foreground until the other end of `connection` is closed."""
+    """Serve as a foreground until the other end of `connection` is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if other_session and hasattr(os, "setsid"):
         os.setsid()
@@ -218,7 +204,7 @@ def _serve(connection: Any, processes: int, turns: int, other_session: bool) -> 
 
 
 def _answer(seconds: float) -> int:
-    time.sleep(seconds)  # so that the others get their share of the calls
+    time.sleep(seconds)  # so that the other workers get calls, too
     return os.getpid()
 
 

@@ -1,1 +1,1 @@
-"""The same levels in other engines; each module needs the extra of its name, and is imported when asked for."""
+"""The same priorities in other libraries. Each module needs the extra of its name, and is imported on demand."""

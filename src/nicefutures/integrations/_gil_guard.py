@@ -1,8 +1,8 @@
-"""Keeps tasks at a low level from starving the event loop that shares the GIL with them.
+"""Prevents low-priority tasks from starving the event loop that shares the GIL with them.
 
-A thread that holds the GIL and gets no CPU keeps the event loop waiting, for seconds at SCHED_IDLE beside busy programs
-on Linux: priority inversion. Nobody can help the loop while it waits. So tasks that keep the GIL run at BELOW_NORMAL,
-and what they are like is told by how long the loop has to wait for the GIL while they run.
+If a thread holds the GIL and gets no CPU, the event loop waits (priority inversion): for seconds at SCHED_IDLE on
+Linux, if other programs are busy. While the loop waits, it cannot react. So tasks that hold the GIL run at
+BELOW_NORMAL. The guard recognizes them by the time that the loop waits for the GIL while they run.
 """
 
 import contextlib
@@ -17,34 +17,34 @@ from tornado.ioloop import IOLoop
 
 from .._system import backend
 
-# From one look to the next, in s.
+# Seconds between two looks.
 _PERIOD_S: Final = 0.05
-# Looks that a judgement is made of: 2 s.
+# Number of looks for one decision: 2 s.
 _LOOKS: Final = 40
-# A wait of so many seconds, in which this process used so little of one CPU: who has the GIL has no CPU.
+# If the loop waits for so long while the process uses less than this share of a CPU, the GIL's holder gets no CPU.
 _STARVED_S: Final = 0.1
 _STARVED_SHARE: Final = 0.5
-# Mean waits in switch intervals. Beside a thread that runs Python code it is 1 or more; a timer is late by itself.
+# Mean waits in switch intervals: at least 1 while a thread runs Python code. A timer is always a little late.
 _KEPT: Final = 0.5
 _RELEASED: Final = 0.3
 
 
 class GilGuard:
-    """Watches, in an event loop's thread, how long the loop waits for the GIL.
+    """Measures, in an event loop's thread, how long the loop waits for the GIL.
 
     Parameters
     ----------
     loop : IOLoop
         The loop.
     is_busy : callable
-        Tells whether tasks run.
+        Returns whether tasks run.
     at_change : callable
-        Called with what `lifted` has become.
+        Called with each new value of `lifted`.
 
     Attributes
     ----------
     lifted : bool
-        Whether tasks shall run at BELOW_NORMAL: they keep the GIL, or nothing is known of them on a full machine.
+        Whether tasks should run at BELOW_NORMAL: they hold the GIL, or that is unknown and all CPUs are busy.
     """
 
     def __init__(self, loop: IOLoop, is_busy: Callable[[], object], at_change: Callable[[bool], None]) -> None:
@@ -53,7 +53,7 @@ class GilGuard:
         self._is_busy = is_busy
         self._at_change = at_change
         self._waits: deque[float] = deque(maxlen=_LOOKS)
-        # How many threads of others wanted a CPU while no task ran.
+        # Number of other threads that wanted a CPU while no task ran.
         self._others: deque[int] = deque(maxlen=_LOOKS)
         self._resources = contextlib.ExitStack()
         self._delay = self._resources.enter_context(backend.accounting.cpu_delay())
@@ -61,7 +61,7 @@ class GilGuard:
         self._plan()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._loop.remove_timeout(self._next)
         self._resources.close()
 
@@ -73,7 +73,7 @@ class GilGuard:
 
     def _look(self) -> None:
         late = time.perf_counter() - self._due
-        # What the loop did itself, and that it had no CPU, is no wait for the GIL.
+        # Time in which the loop computed or had no CPU is not a wait for the GIL.
         wait = max(late - (time.thread_time_ns() + self._delay() - self._used_ns) / 1e9, 0.0)
         if self._is_busy():
             self._others.clear()
@@ -85,7 +85,7 @@ class GilGuard:
 
     def _judge(self, wait: float, *, starved: bool) -> None:
         if starved:
-            self._set(lifted=True)  # for as long as it takes to find out what the tasks are like
+            self._set(lifted=True)  # until it is known whether the tasks hold the GIL
             return
         self._waits.append(wait)
         if len(self._waits) == _LOOKS:
@@ -96,7 +96,7 @@ class GilGuard:
                 self._set(lifted=False)
 
     def _look_at_others(self) -> None:
-        """Without tasks: be careful with the next ones if others keep the machine full."""
+        """While no task runs: lift the next tasks if other programs keep all CPUs busy."""
         ready = backend.accounting.count_ready()
         self._others.append(ready - 1 if ready is not None else 0)  # this thread is one of them
         if len(self._others) == _LOOKS:

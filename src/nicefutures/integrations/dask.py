@@ -3,9 +3,8 @@
 import asyncio
 import functools
 import logging
-import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +14,6 @@ from .._system import backend
 from .._threads.executor import PriorityThreadPoolExecutor
 from .._threads.gil import has_gil
 from .._threads.worker import start_thread
-from ._library_threads import library_threads
 
 try:
     import dask.config
@@ -33,31 +31,33 @@ __all__ = ["LowPriorityWorkers", "WorkerLevels", "worker_levels"]
 
 # Below the logger whose records `Client.get_worker_logs` returns.
 _LOGGER: Final = logging.getLogger("distributed.worker.nicefutures")
-# The executor of Dask's that reads and writes messages.
+# Dask's executor that reads and writes messages.
 _COMMUNICATES: Final = "offload"
-# Seconds between two looks for new threads of libraries while tasks run: libraries start some in the middle of a task.
+# Seconds between two looks for new threads of libraries, which may start during a task.
 _LOOK_EVERY_S: Final = 1.0
-# Seconds between two looks at a pool that is to end with its last task.
+# Seconds between two looks at a pool that ends with its last task.
 _LINGER_S: Final = 0.5
+# Priorities that the workers of this process want for threads of libraries, which belong to the whole process.
+_held: Final[list[ThreadPriority]] = []
 
 
 class WorkerLevels(NamedTuple):
-    """What the operating system says of a Dask worker.
+    """Priorities of a Dask worker, as reported by the operating system.
 
     Attributes
     ----------
     requested : ThreadPriority
-        The level that was asked for.
+        The requested priority.
     event_loop : ThreadPriority
-        That of the thread that communicates.
+        Priority of the thread that communicates.
     task_threads : dict of int to ThreadPriority
-        Those of the threads that have run a task, by thread id.
+        Priorities of the threads that have run a task, by thread id.
     lifted : bool
-        Whether tasks run at BELOW_NORMAL now, because they keep the GIL.
+        Whether tasks run at BELOW_NORMAL now, because they hold the GIL.
     library_threads : dict of int to ThreadPriority
-        Those of the threads that BLAS and OpenMP libraries have started; empty where the system does not tell.
+        Priorities of the threads of BLAS and OpenMP libraries, by thread id; empty where the system reports none.
     shortfalls : tuple of str
-        What could not be set, why, and how to solve it.
+        Settings that failed, with the reason and the solution.
     """
 
     requested: ThreadPriority
@@ -118,43 +118,141 @@ class LowPriorityWorkers(WorkerPlugin):
 
     def __init__(self, priority: ThreadPriority | ProcessPriority | str = ThreadPriority.IDLE) -> None:
         if isinstance(priority, ProcessPriority):
-            priority = "highest" if priority is ProcessPriority.HIGH else priority.name  # which is refused below
+            priority = "highest" if priority is ProcessPriority.HIGH else priority.name  # refused below
         self.priority: ThreadPriority = parse_priority(ThreadPriority, priority)
         if self.priority > ThreadPriority.NORMAL:
             msg = f"priority must be 'normal' or lower, not {priority!r}: this plugin only lowers"
             raise ValueError(msg)
-        self._lowered: _LoweredWorker | None = None
+        self._worker: Worker | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.priority,)
 
     async def setup(self, worker: Worker) -> None:
-        """Lower the threads; called by Dask, in the worker's event loop."""
-        self._lowered = _LoweredWorker(worker, self.priority)
-        await self._lowered.start()
+        """Lower the threads, also those that run tasks. Dask calls this in the worker's event loop."""
+        self._worker = worker
+        self._loop_thread = threading.current_thread()
+        self._shortfalls: list[str] = []
+        # Current pools by name, and pools that end with their last task.
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._ending: list[ThreadPoolExecutor] = []
+        self._guard = None
+        if self.priority < ThreadPriority.BELOW_NORMAL and has_gil():
+            self._guard = GilGuard(worker.loop, lambda: worker.active_threads, self._lift)
+        _held.append(self.priority)
+        _lower_libraries()
+        for name, executor in worker.executors.items():
+            if type(executor) is ThreadPoolExecutor and executor is not worker.executors[_COMMUNICATES]:
+                self._pools[name] = executor
+            elif name != _COMMUNICATES:
+                self._check_foreign(name, executor, worker)
+        self._run_at(self.priority)
+        # So a priority that cannot be set is reported before the first task comes.
+        await asyncio.gather(*(asyncio.wrap_future(pool.submit(int)) for pool in self._pools.values()))
+        self._look = PeriodicCallback(_lower_libraries, _LOOK_EVERY_S * 1e3)
+        self._look.start()
 
-    async def teardown(self, worker: Worker) -> None:  # noqa: ARG002, Dask calls it so
-        """Restore them; called by Dask when the plugin is removed, or the worker closes."""
-        if self._lowered is not None:
-            self._lowered.stop()
-            self._lowered = None
+    async def teardown(self, worker: Worker) -> None:
+        """Give the worker new threads, unless it ends. Dask also calls this when the plugin is removed."""
+        if self._worker is None:
+            return
+        self._look.stop()
+        if self._guard is not None:
+            self._guard.stop()
+        lowered = self._threads()
+        if worker.status in WORKER_ANY_RUNNING:
+            for name, pool in self._pools.items():
+                size, prefix = _size_of(pool)
+                self._replace(name, ThreadPoolExecutor(size, thread_name_prefix=prefix))
+        # Where the system refuses this, the threads stay lowered until they end with their tasks.
+        _raise(thread.native_id for thread in lowered)
+        _held.remove(self.priority)
+        _lower_libraries()
+        shortfall = None if _held else _raise(backend.threads.of_libraries())
+        if shortfall is not None:
+            self._note(shortfall._replace(remedy="client.restart() starts new workers, at the normal level."))
+        self._worker = None
 
     def levels(self) -> WorkerLevels:
-        """Return what the operating system reports for the worker on which this plugin is set up.
+        """Return the priorities of the worker on which this plugin is set up, as the operating system reports them.
 
         Raises
         ------
         RuntimeError
-            If it is not set up on a worker.
+            If the plugin is not set up on a worker.
         """
-        if self._lowered is None:
+        if self._worker is None:
             msg = "this plugin is not set up on a worker: ask with client.run(worker_levels)"
             raise RuntimeError(msg)
-        return self._lowered.levels()
+        return WorkerLevels(
+            self.priority,
+            backend.priority.get_thread(self._loop_thread),
+            {
+                thread.native_id: backend.priority.get_thread(thread)
+                for thread in self._threads()
+                if thread.native_id is not None
+            },
+            self._guard is not None and self._guard.lifted,
+            backend.threads.get_levels(backend.threads.of_libraries()),
+            tuple(self._shortfalls),
+        )
+
+    def _lift(self, lifted: bool) -> None:
+        self._run_at(ThreadPriority.BELOW_NORMAL if lifted else self.priority)
+
+    def _run_at(self, level: ThreadPriority) -> None:
+        """Set the priority of running tasks, where the system allows it. New tasks get new threads."""
+        tids = [thread.native_id for thread in self._threads() if thread.native_id is not None]
+        _raise(tids)  # if allowed: values between two levels, such as the nice value of SCHED_IDLE on Linux, must go
+        backend.threads.set_levels(tids, level)
+        for name, pool in self._pools.items():
+            self._pools[name] = _LoweredThreadPoolExecutor(*_size_of(pool), level, self._note)
+            self._replace(name, self._pools[name])
+
+    def _threads(self) -> list[threading.Thread]:
+        """Return the threads of all current pools, and of replaced pools that have not ended."""
+        return [thread for pool in (*self._ending, *self._pools.values()) for thread in _threads_of(pool)]
+
+    def _replace(self, name: str, pool: ThreadPoolExecutor) -> None:
+        """Send tasks to another pool from now on, and end the pool that it replaces."""
+        worker: Any = self._worker
+        before, worker.executors[name] = worker.executors[name], pool
+        self._ending.append(before)
+        worker.loop.call_later(_LINGER_S, self._end, worker, before)
+
+    def _end(self, worker: Worker, pool: ThreadPoolExecutor, left: set[int] | None = None) -> None:
+        """End a pool after its last task, because a task that has left its thread (`secede`) may come back.
+
+        `left` are threads with tasks. The pool also waits for running tasks of other pools.
+        """
+        left = set(worker.active_threads) & (set(worker.active_threads) if left is None else left)
+        if left and worker.status in WORKER_ANY_RUNNING:
+            worker.loop.call_later(_LINGER_S, self._end, worker, pool, left)
+        else:
+            pool.shutdown(wait=False)
+            self._ending.remove(pool)
+
+    def _check_foreign(self, name: str, executor: object, worker: Worker) -> None:
+        if isinstance(executor, PriorityThreadPoolExecutor | LowPriorityProcessPoolExecutor):
+            return
+        if executor is worker.executors[_COMMUNICATES]:
+            reason = "its threads read and write messages, too"
+            remedy = "Start the worker without executor='offload'."
+        else:
+            reason = f"it is a {type(executor).__name__} of its user's, and not Dask's own"
+            remedy = "Give the worker a PriorityThreadPoolExecutor or a LowPriorityProcessPoolExecutor."
+        requested = f"the level {self.priority.name} for the executor {name!r} of this worker"
+        self._note(Shortfall(requested, "the level that its threads have", reason, remedy))
+
+    def _note(self, shortfall: Shortfall) -> None:
+        """Log a shortfall once. Any thread may call this."""
+        if shortfall.text not in self._shortfalls:
+            self._shortfalls.append(shortfall.text)
+            _LOGGER.warning("%s", shortfall.text)
 
 
 def worker_levels(dask_worker: Worker) -> WorkerLevels | None:
-    """Return what the operating system reports for a worker, for ``client.run(worker_levels)``.
+    """Return the priorities that the operating system reports for a worker, for ``client.run(worker_levels)``.
 
     Returns
     -------
@@ -166,230 +264,51 @@ def worker_levels(dask_worker: Worker) -> WorkerLevels | None:
 
 
 async def dask_setup(worker: Worker) -> None:
-    """Set the plugin up on a worker that has this module as a preload; the level is Dask's ``nicefutures.priority``."""
+    """Set up the plugin on a worker that preloads this module; Dask's ``nicefutures.priority`` is the priority."""
     plugin = LowPriorityWorkers(dask.config.get("nicefutures.priority", "idle"))
     await worker.plugin_add(plugin=plugin, name=plugin.name)
 
 
-class _LoweredWorker:
-    """A worker whose thread pools have been replaced."""
-
-    def __init__(self, worker: Worker, priority: ThreadPriority) -> None:
-        self._worker = worker
-        self._priority = priority
-        self._loop_thread = threading.current_thread()
-        self._pools: dict[str, _LoweredThreadPoolExecutor] = {}
-        self._guard: GilGuard | None = None
-        # What the threads had that have been lifted, by thread id.
-        self._low: dict[int, Any] = {}
-        self._release: Callable[[], Shortfall | None] | None = None
-        # By thread id: what threads had that were there before.
-        self._saved: dict[int, Any] = {}
-        self._look = PeriodicCallback(self._look_for_library_threads, _LOOK_EVERY_S * 1e3)
-        self._shortfalls: list[str] = []
-
-    async def start(self) -> None:
-        """Lower what computes, new tasks and those that run."""
-        communicates = self._worker.executors[_COMMUNICATES]
-        if self._priority < ThreadPriority.BELOW_NORMAL and has_gil():
-            self._guard = GilGuard(self._worker.loop, lambda: self._worker.active_threads, self._lift)
-        self._release = library_threads.hold(self._priority)
-        for name, executor in list(self._worker.executors.items()):
-            if type(executor) is ThreadPoolExecutor and executor is not communicates:
-                tids = [thread.native_id for thread in _threads_of(executor) if thread.native_id is not None]
-                self._saved.update(backend.threads.save_levels(tids))
-                backend.threads.set_levels(tids, self._priority)
-                pool = _LoweredThreadPoolExecutor(*_size_of(executor), self._priority, self._note, self._guard)
-                self._pools[name] = pool
-                self._replace(name, pool)
-            elif name != _COMMUNICATES:
-                self._check_foreign(name, executor)
-        # A level that cannot be set is known, and said, before the first task comes.
-        await asyncio.gather(*(asyncio.wrap_future(pool.submit(int)) for pool in self._pools.values()))
-        self._look.start()
-
-    def stop(self) -> None:
-        """Give the worker new threads, unless it ends, and put back what was lowered."""
-        self._look.stop()
-        if self._guard is not None:
-            self._guard.stop()
-        for name, pool in self._pools.items():
-            for each in pool.both:
-                self._saved.update(each.before)
-            if self._worker.status in WORKER_ANY_RUNNING:
-                size, prefix = _size_of(pool)
-                self._replace(name, ThreadPoolExecutor(size, thread_name_prefix=prefix))
-        # Where the system refuses it, they end with their tasks.
-        backend.threads.restore_levels(self._saved)
-        shortfall = self._release() if self._release is not None else None
-        if shortfall is not None:
-            self._note(shortfall._replace(remedy="client.restart() starts new workers, at the normal level."))
-
-    def levels(self) -> WorkerLevels:
-        """Return what is in force."""
-        pools = [each for pool in self._pools.values() for each in pool.both]
-        threads = [thread for pool in pools for thread in _threads_of(pool)]
-        return WorkerLevels(
-            self._priority,
-            backend.priority.get_thread(self._loop_thread),
-            {
-                thread.native_id: backend.priority.get_thread(thread)
-                for thread in threads
-                if thread.native_id is not None
-            },
-            self._guard is not None and self._guard.lifted,
-            backend.threads.get_levels(backend.threads.of_libraries()),
-            tuple(self._shortfalls),
-        )
-
-    def _lift(self, lifted: bool) -> None:
-        """Lift tasks that run, where the system lets it, or put their threads back; new ones get other threads."""
-        if lifted:
-            self._low = backend.threads.save_levels([tid for pool in self._pools.values() for tid in pool.before])
-            backend.threads.set_levels(self._low, ThreadPriority.BELOW_NORMAL)
-        else:
-            backend.threads.restore_levels(self._low)
-            for pool in self._pools.values():
-                lifted_pool = pool.take_lifted()
-                if lifted_pool is not None:
-                    self._end_later(lifted_pool)
-
-    def _replace(self, name: str, pool: ThreadPoolExecutor) -> None:
-        """Let a pool take the tasks from now on, and end the one that did."""
-        before, self._worker.executors[name] = self._worker.executors[name], pool
-        self._end_later(before)
-
-    def _end_later(self, pool: ThreadPoolExecutor) -> None:
-        self._worker.loop.call_later(_LINGER_S, self._end, pool)
-
-    def _end(self, pool: ThreadPoolExecutor, left: set[int] | None = None) -> None:
-        """End a pool after the last of its tasks: one that has left its thread (`secede`) comes back to it.
-
-        `left` are threads with tasks; tasks of other pools that run now are waited for as well.
-        """
-        active = set(self._worker.active_threads)
-        left = active if left is None else left & active
-        if left and self._worker.status in WORKER_ANY_RUNNING:
-            self._worker.loop.call_later(_LINGER_S, self._end, pool, left)
-        else:
-            pool.shutdown(wait=False)
-
-    def _look_for_library_threads(self) -> None:
-        if self._worker.active_threads:
-            library_threads.apply()
-
-    def _check_foreign(self, name: str, executor: object) -> None:
-        if isinstance(executor, PriorityThreadPoolExecutor | LowPriorityProcessPoolExecutor):
-            return
-        requested = f"the level {self._priority.name} for the executor {name!r} of this worker"
-        if executor is self._worker.executors[_COMMUNICATES]:
-            reason = "its threads read and write messages, too"
-            remedy = "Start the worker without executor='offload'."
-        else:
-            reason = f"it is a {type(executor).__name__} of its user's, and not Dask's own"
-            remedy = "Give the worker a PriorityThreadPoolExecutor or a LowPriorityProcessPoolExecutor."
-        self._note(Shortfall(requested, "the level that its threads have", reason, remedy))
-
-    def _note(self, shortfall: Shortfall) -> None:
-        """Say what is missing, once. Any thread may call this."""
-        if shortfall.text not in self._shortfalls:
-            self._shortfalls.append(shortfall.text)
-            _LOGGER.warning("%s", shortfall.text)
-
-
 class _LoweredThreadPoolExecutor(ThreadPoolExecutor):
-    """Dask's thread pool, whose threads put themselves at a level; Dask looks for its name in the class's.
+    """Dask's thread pool, whose threads set their priority. Dask looks for its pool's name in this class's name."""
 
-    Parameters
-    ----------
-    size : int
-        How many threads.
-    prefix : str
-        Of their names.
-    priority : ThreadPriority
-        The level.
-    note : callable
-        What to call with what is missing.
-    guard : GilGuard, optional
-        Says whether tasks go to another pool, at BELOW_NORMAL: where a system lets nobody raise a thread, tasks can be
-        lifted all the same.
-
-    Attributes
-    ----------
-    before : dict of int to Any
-        By thread id: what each thread had before.
-    """
-
-    def __init__(
-        self,
-        size: int,
-        prefix: str,
-        priority: ThreadPriority,
-        note: Callable[[Shortfall], None],
-        guard: GilGuard | None = None,
-    ) -> None:
+    def __init__(self, size: int, prefix: str, priority: ThreadPriority, note: Callable[[Shortfall], None]) -> None:
         super().__init__(size, thread_name_prefix=prefix)
-        self.before: dict[int, Any] = {}
-        self._lifted: _LoweredThreadPoolExecutor | None = None
-        self._guard = guard
         self._priority = priority
         self._note = note
         self._local = threading.local()
-        self._modules = 0
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Let a thread of this pool, or of the other one, call a function."""
-        if self._guard is not None and self._guard.lifted:
-            if self._lifted is None:
-                self._lifted = _LoweredThreadPoolExecutor(*_size_of(self), ThreadPriority.BELOW_NORMAL, self._note)
-            return self._lifted.submit(fn, *args, **kwargs)
+        """Call a function in a thread."""
         future: Future[Any] = super().submit(self._run, fn, args, kwargs)
         return future
 
-    def shutdown(self, *args: Any, **kwargs: Any) -> None:
-        """End, and the other pool as well."""
-        super().shutdown(*args, **kwargs)
-        if self._lifted is not None:
-            self._lifted.shutdown(*args, **kwargs)
-
-    @property
-    def both(self) -> "list[_LoweredThreadPoolExecutor]":
-        """The pool, and the other one if there is one."""
-        return [self] if self._lifted is None else [self, self._lifted]
-
-    def take_lifted(self) -> "_LoweredThreadPoolExecutor | None":
-        """Return the other pool, which gets no more tasks."""
-        taken, self._lifted = self._lifted, None
-        return taken
-
     def _run(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not hasattr(self._local, "lowered"):
-            self._lower_thread()
-        # Whoever has read this task's message may have imported a library for it, which has started its threads.
-        if len(sys.modules) != self._modules:
-            self._modules = len(sys.modules)
-            library_threads.apply()
+        if not hasattr(self._local, "is_lowered"):
+            set_level = functools.partial(backend.priority.set_thread, self._priority)
+            start_thread(set_level, self._note, None, None, None, ())
+            self._local.is_lowered = True
         return fn(*args, **kwargs)
 
-    def _lower_thread(self) -> None:
-        tid = threading.get_native_id()
-        self.before.update(backend.threads.save_levels([tid]))
-        start_thread(
-            functools.partial(backend.priority.set_thread, self._priority),
-            self._note,
-            None,
-            lambda: functools.partial(self.before.pop, tid, None),
-            None,
-            (),
-        )
-        self._local.lowered = True
+
+def _lower_libraries() -> None:
+    """Set threads of libraries to the lowest priority that a worker of this process wants, if there is one."""
+    if _held:
+        levels = backend.threads.get_levels(backend.threads.of_libraries())
+        backend.threads.set_levels([tid for tid, level in levels.items() if level != min(_held)], min(_held))
 
 
-# --- what is private in distributed
+def _raise(tids: Iterable[int | None]) -> Shortfall | None:
+    """Give threads the priority of this one, which is the event loop's; return the shortfall, if any."""
+    levels = backend.threads.save_levels([threading.get_native_id()]).values()
+    return backend.threads.restore_levels({tid: level for level in levels for tid in tids if tid is not None})
+
+
+# --- private attributes of distributed
 
 
 def _size_of(pool: ThreadPoolExecutor) -> tuple[int, str]:
-    """Return what a pool has been made with: how many threads, and the prefix of their names."""
+    """Return the number of threads that a pool may have, and the prefix of their names."""
     return pool._max_workers, pool._thread_name_prefix  # noqa: SLF001
 
 

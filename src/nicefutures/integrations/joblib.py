@@ -14,7 +14,7 @@ from .._processes.worker_main import Demands, OnStart, run_task, start_process
 
 try:
     from joblib import register_parallel_backend
-    from joblib._parallel_backends import LokyBackend  # joblib.parallel has it, too, without a promise either
+    from joblib._parallel_backends import LokyBackend  # also in joblib.parallel, equally private
 except ImportError as error:
     msg = "nicefutures.integrations.joblib needs joblib: python -m pip install 'nicefutures[joblib]'"
     raise ImportError(msg, name=error.name, path=error.path) from error
@@ -96,14 +96,14 @@ class LowPriorityBackend(LokyBackend):
         self._heard: set[int] = set()
 
     def configure(self, *args: Any, **kwargs: Any) -> int:
-        """Get the workers ready, and return how many there are."""
+        """Prepare the workers, and return their number."""
         self._expected = super().configure(*args, **kwargs)
         return self._expected
 
     def submit(self, func: Callable[[], Any], callback: Callable[[Any], object] | None = None) -> Future[Any]:
-        """Let a worker run a batch of tasks."""
+        """Run a batch of tasks in a worker."""
         self._warn.heed_filters()
-        # Once all workers have told what they lack, batches go as they are: to wrap one is not free.
+        # Once all workers have reported their shortfalls, batches are not wrapped, because wrapping takes time.
         if self._refusing or len(self._heard) < self._expected:
             func = functools.partial(_run_batch, func)
         future: Future[Any] = super().submit(func, callback)
@@ -129,7 +129,7 @@ class LowPriorityBackend(LokyBackend):
 
 
 class _Report(NamedTuple):
-    """What a batch of tasks returned, on which worker, and what is missing there, if that has not been said."""
+    """The results of a batch of tasks, its worker, and the worker's shortfall, if it has not been reported."""
 
     results: Any
     pid: int
@@ -153,11 +153,11 @@ def _start_worker(
 
 
 def _report_nothing(report: object) -> None:
-    """Joblib has no way for it."""
+    """Do nothing, because joblib has no channel for reports."""
 
 
 def _keep(shortfall: Shortfall) -> None:
-    """Let it go along with the worker's first batch."""
+    """Keep a shortfall, to be sent with the results of the worker's first batch."""
     _Worker.shortfall = shortfall
 
 
@@ -168,7 +168,7 @@ def _run_batch(batch: Callable[[], Any]) -> _Report:
 
 
 def _depth_of_user() -> int:
-    """Return how many calls up from the caller the line is that named the backend."""
+    """Return the number of calls between the caller and the line that named the backend."""
     depth = 1
     frame = sys._getframe(depth + 1)  # noqa: SLF001, as logging and warnings do
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "joblib":

@@ -1,8 +1,8 @@
-"""What the parent keeps for the tasks that wait: what was pickled for one of them, and that others may have as well.
+"""Keeps data in the parent that were pickled for one task, and that other pending tasks may use as well.
 
-A task may have the content that an object had when the task was submitted, or later on, as where each task is pickled
-for itself; never an older one. So tasks are numbered, and what is pickled now is for those that have been submitted by
-now. It is kept until a later one is pickled, or none is left.
+A task may have the content that an object had at the time of the submit, or later, as if each task were pickled by
+itself, but never an older content. So tasks are numbered, and data that are pickled now are for tasks that have been
+submitted by now. The data are kept until a later task is pickled, or no task is left.
 """
 
 import threading
@@ -12,24 +12,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from ..._system.protocols import Segment
 
-# Segments, and their bytes, that are kept at most: a list of arrays, each of which goes to one task, must not be in the
+# Limits of the kept segments, and of their bytes: a list of arrays, each of which goes to one task, must not be in
 # memory twice.
 _MOST_KEPT: Final = 16
 _MOST_KEPT_BYTES: Final = 2**29
 
 
 class Shared:
-    """A segment that several need: the last of them closes it.
+    """A segment with several users: the last of them closes it.
 
-    That does not wait until the last reference goes, for without the GIL this may be much later: when the thread that
-    made the object runs next (PEP 703).
-
-    Attributes
-    ----------
-    segment : Segment
-        Open as long as it is needed.
-    size : int
-        In bytes.
+    The segment is not closed by the end of its last reference, because without the GIL this may be much later: when the
+    thread that made the object runs next (PEP 703).
     """
 
     __slots__ = ("_lock", "_needs", "segment", "size")
@@ -41,12 +34,12 @@ class Shared:
         self._lock = threading.Lock()
 
     def need(self) -> None:
-        """Keep it open."""
+        """Add a user, for whom the segment stays open."""
         with self._lock:
             self._needs += 1
 
     def leave(self) -> None:
-        """Do not need it any more."""
+        """Remove a user; after the last one, close the segment."""
         with self._lock:
             self._needs -= 1
             last = not self._needs
@@ -55,7 +48,7 @@ class Shared:
 
 
 class Needs:
-    """What a task needs until it is done."""
+    """The segments that a task needs until it is done."""
 
     __slots__ = ("_shared",)
 
@@ -63,12 +56,12 @@ class Needs:
         self._shared: list[Shared] = []
 
     def add(self, shared: Shared) -> None:
-        """Keep one more open."""
+        """Keep one more segment open."""
         shared.need()
         self._shared.append(shared)
 
     def end(self) -> None:
-        """Leave all of it."""
+        """Release all segments."""
         shared, self._shared = self._shared, []
         for each in shared:
             each.leave()
@@ -77,7 +70,7 @@ class Needs:
 
 
 class Copy(NamedTuple):
-    """The content that an object's buffer had: the bytes from `start` to `stop` of a segment."""
+    """A copy of an object's buffer: the bytes from `start` to `stop` of a segment."""
 
     shared: Shared
     start: int
@@ -85,36 +78,24 @@ class Copy(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """What is kept of an object.
-
-    Attributes
-    ----------
-    owner : weakref.ref
-        The object.
-    number : int
-        Of the last task that may have it.
-    what : Copy or Once
-        How it goes to a worker.
-    """
+    """A Copy or a Once (`what`) that is sent in place of an object, in tasks up to a number."""
 
     owner: "weakref.ref[Any]"
     number: int
     what: Any
 
+    def leave(self) -> None:
+        if type(self.what) is Copy:
+            self.what.shared.leave()
+
 
 class Keeping:
-    """What is kept for the tasks of an executor.
-
-    Attributes
-    ----------
-    latest : int
-        Number of the task that was submitted last.
-    """
+    """The data kept for the tasks of an executor; `latest` is the number of the last submitted task."""
 
     def __init__(self) -> None:
         self.latest = 0
-        self._lock = threading.Lock()  # nothing of the user's is called with it
-        self._kept: dict[int, _Kept] = {}  # by the object's id; what was used last, last
+        self._lock = threading.Lock()  # no code of the user runs while it is held
+        self._kept: dict[int, _Kept] = {}  # by the object's id; the last used one is the last
 
     def submitted(self) -> int:
         """Return the number of a new task."""
@@ -123,7 +104,7 @@ class Keeping:
             return self.latest
 
     def find(self, owner: Any, number: int, needs: Needs | None = None) -> Any:
-        """Return what is kept of an object for a task, and let the task need it; None: nothing."""
+        """Return the Copy or Once of an object for a task, or None; add the segment of a Copy to `needs`."""
         with self._lock:
             kept = self._kept.pop(id(owner), None)
             if kept is None:
@@ -136,48 +117,41 @@ class Keeping:
             return kept.what
 
     def keep(self, owner: Any, number: int, what: Any) -> None:
-        """Keep how an object goes to a worker, for tasks up to a number."""
+        """Keep a Copy or a Once of an object, for tasks up to a number."""
         try:
-            reference = weakref.ref(owner)
-        except TypeError:  # it may not be the same at the next look
+            kept = _Kept(weakref.ref(owner), number, what)
+        except TypeError:  # no weak reference: its id may belong to another object later
             return
         if type(what) is Copy:
             what.shared.need()
         with self._lock:
             replaced = self._kept.pop(id(owner), None)
-            self._kept[id(owner)] = _Kept(reference, number, what)
-        _leave([] if replaced is None else [replaced])
+            self._kept[id(owner)] = kept
+        if replaced is not None:
+            replaced.leave()
 
     def prune(self, number: int) -> None:
-        """Keep nothing that no task from this number on may have, nor of what is gone, nor too much of the rest."""
+        """Drop data that no task from this number on may use, data of objects that are gone, and data above a limit."""
         if not self._kept:
             return
         left: list[_Kept] = []
         with self._lock:
-            room = _MOST_KEPT_BYTES
-            segments: set[int] = set()
+            room, segments = _MOST_KEPT_BYTES, set[Shared]()
             for key, kept in reversed(list(self._kept.items())):
                 is_copy = type(kept.what) is Copy
-                if is_copy and id(kept.what.shared) not in segments:
-                    segments.add(id(kept.what.shared))
+                if is_copy and kept.what.shared not in segments:
+                    segments.add(kept.what.shared)
                     room -= kept.what.shared.size
-                if (
-                    kept.number < number
-                    or kept.owner() is None
-                    or (is_copy and (room < 0 or len(segments) > _MOST_KEPT))
-                ):
+                is_too_much = is_copy and (room < 0 or len(segments) > _MOST_KEPT)
+                if is_too_much or kept.number < number or kept.owner() is None:
                     left.append(self._kept.pop(key))
-        _leave(left)
+        for kept in left:
+            kept.leave()
 
     def clear(self) -> None:
-        """Keep nothing."""
+        """Drop all data."""
         with self._lock:
             left = list(self._kept.values())
             self._kept.clear()
-        _leave(left)
-
-
-def _leave(kept: list[_Kept]) -> None:
-    for each in kept:
-        if type(each.what) is Copy:
-            each.what.shared.leave()
+        for kept in left:
+            kept.leave()

@@ -1,10 +1,10 @@
-"""What large buffers travel with."""
+"""Messages that carry large buffers, and notes about them."""
 
 from typing import Any, NamedTuple
 
 
 class Place(NamedTuple):
-    """Where a buffer is: in the segment of that index, from that byte to that."""
+    """The place of a buffer: the index of its segment, and its first and last byte there (`stop` is exclusive)."""
 
     segment: int
     start: int
@@ -12,45 +12,21 @@ class Place(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What is sent.
-
-    Attributes
-    ----------
-    parts : list of bytes or Place
-        The pickle.
-    buffers : list of Place
-        Its out-of-band buffers.
-    segments : list
-        What the segments are opened by.
-    """
+    """A pickle, its out-of-band buffers (small ones are included), and the addresses or tickets of the segments."""
 
     parts: list[bytes | Place]
-    buffers: list[Place]
+    buffers: list[Place | bytearray]
     segments: list[Any]
 
 
 class Orphans(NamedTuple):
-    """What a worker has sent in vain, for not all of a result could be sent so.
-
-    Attributes
-    ----------
-    tickets : list
-        What the parent takes segments by.
-    """
+    """Tickets of segments that no result uses, because the worker could not send all segments of the result."""
 
     tickets: list[Any]
 
 
 class Question(NamedTuple):
-    """What a worker asks its parent for.
-
-    Attributes
-    ----------
-    what : Any
-        What it wants to have.
-    reply_to : Any
-        Where it waits for that.
-    """
+    """A worker's request for a segment: its address, and where the worker waits for the answer."""
 
     what: Any
     reply_to: Any

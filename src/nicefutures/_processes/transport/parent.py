@@ -1,4 +1,4 @@
-"""The parent's end."""
+"""The parent's end of the transport."""
 
 import contextlib
 import pickle
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .keeping import Copy, Keeping, Needs
-from .message import Message, Orphans, Question
-from .pickling import pickle_buffers, pickle_whole
-from .unpickling import closing, load, map_buffers
+from .message import Message, Orphans, Place, Question
+from .pickling import Large, pickle_buffers, pickle_whole
+from .unpickling import load
 from .worker import WorkerEnd
 
 if TYPE_CHECKING:
@@ -16,17 +16,7 @@ if TYPE_CHECKING:
 
 
 class Packed(NamedTuple):
-    """A task as it is sent.
-
-    Attributes
-    ----------
-    data : bytes
-        What to send.
-    needs : Needs or None
-        What its worker opens; it has to be there until the task is done.
-    sent : list
-        What is in it by value, and what its worker has to have: this has to be there until then, too.
-    """
+    """A task as it is sent. The segments (`needs`) and the objects by value (`sent`) must exist until it is done."""
 
     data: bytes
     needs: Needs | None = None
@@ -34,16 +24,16 @@ class Packed(NamedTuple):
 
 
 class Transport:
-    """What the parent needs for the buffers of one pool.
+    """Sends and receives the large buffers of one pool, in the parent.
 
     Parameters
     ----------
     memory : SharedMemory
-        What the system offers.
+        The shared memory of the system.
     limit : int
-        From so many bytes on a buffer goes in shared memory.
+        Smallest size in bytes of a buffer that goes into shared memory.
     keeping : Keeping
-        Of the executor.
+        The executor's.
     """
 
     def __init__(self, memory: "SharedMemory", limit: int, keeping: Keeping) -> None:
@@ -54,46 +44,50 @@ class Transport:
 
     @property
     def worker_end(self) -> WorkerEnd:
-        """What a worker needs."""
+        """The worker's end of the transport."""
         return WorkerEnd(self._exchange.sender, self._memory, self._limit)
 
     def close(self) -> None:
-        """Let go, when there is no worker any more, of what they have sent."""
+        """Release all segments that workers have sent; called after the last worker has ended."""
         self._exchange.close()
 
-    def answer(self, question: Question) -> None:
-        """Let a worker have the segment that it asks for."""
-        self._exchange.answer(question.what, question.reply_to)
-
-    def drop(self, orphans: Orphans) -> None:
-        """Close what no result has."""
-        for ticket in orphans.tickets:
+    def take_note(self, note: Question | Orphans) -> None:
+        """Send a worker the segment that it asks for, or close segments that no result uses."""
+        if isinstance(note, Question):
+            self._exchange.answer(note.what, note.reply_to)
+            return
+        for ticket in note.tickets:
             with contextlib.suppress(OSError):
                 self._exchange.take(ticket).close()
 
     def pack(self, call: Any, number: int) -> Packed:
-        """Return a task of that number as it is sent."""
-        needs = Needs()
-        # What is copied from here on is not for what is submitted from here on.
+        """Return the task with this number as it is sent."""
+        needs: Needs | None = None
+
+        def find(owner: Any) -> Copy | None:
+            nonlocal needs
+            needs = needs or Needs()
+            return self._keeping.find(owner, number, needs)  # type: ignore[no-any-return]
+
+        # Copies that are made from here on are not for tasks that are submitted from here on.
         latest = self._keeping.latest
-        pickled = pickle_buffers(call, self._limit, lambda owner: self._keeping.find(owner, number, needs))
-        small = pickled.small()
-        if small is not None:
-            return Packed(small)
+        pickled = pickle_buffers(call, self._limit, find)
+        if isinstance(pickled, bytes):
+            return Packed(pickled)
         try:
             message, shared = pickled.share(self._memory)
         except OSError:  # no memory, or too many files
             return Packed(pickle_whole(call))
+        needs = needs or Needs()
         for each in shared:
             needs.add(each)
-        for large, place in zip(pickled.large, message.buffers, strict=True):
-            if large.copy is None:
-                self._keeping.keep(large.owner, latest, Copy(shared[place.segment], place.start, place.stop))
+        for buffer, place in zip(pickled.buffers, message.buffers, strict=True):
+            if isinstance(buffer, Large) and isinstance(place, Place) and buffer.copy is None:
+                self._keeping.keep(buffer.owner, latest, Copy(shared[place.segment], place.start, place.stop))
         self._keeping.prune(number)
         message = message._replace(segments=[each.segment.address for each in shared])
         return Packed(pickle.dumps(message, pickle.HIGHEST_PROTOCOL), needs)
 
     def take(self, message: Message) -> Any:
         """Return a worker's result."""
-        with closing([self._exchange.take(ticket) for ticket in message.segments]) as segments:
-            return load(message, segments, map_buffers(message, segments))
+        return load(message, [self._exchange.take(ticket) for ticket in message.segments])

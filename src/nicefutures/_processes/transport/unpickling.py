@@ -1,9 +1,8 @@
-"""Unpickles what has come, with its large buffers in memory of their own."""
+"""Unpickles messages, with their large buffers in memory of their own."""
 
 import contextlib
 import io
 import pickle
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from .message import Message, Place
@@ -11,47 +10,49 @@ from .message import Message, Place
 if TYPE_CHECKING:
     from ..._system.protocols import Segment
 
-# What is smaller is copied and not mapped, for a mapping takes whole pages.
+# Smaller buffers are copied and not mapped, because a mapping takes whole pages.
 _LEAST_MAPPED: Final = 2**16
-
-
-# From so many bytes on the GIL is given away between two frames of a pickle, which `pickle.loads` does not do: a window
-# of this process would stop.
+# From this size on, the GIL is released between two frames of a pickle. `pickle.loads` does not do that, so a window of
+# this process would freeze.
 _LEAST_IN_FRAMES: Final = 2**16
 
 
-def loads(data: bytes) -> Any:
-    """Return what has been pickled."""
+def loads(data: bytes, buffers: Any = ()) -> Any:
+    """Return the unpickled object."""
     if len(data) < _LEAST_IN_FRAMES:
-        return pickle.loads(data)  # noqa: S301, from ourselves
-    return pickle.Unpickler(_Reader([data], [])).load()  # noqa: S301
+        return pickle.loads(data, buffers=buffers)  # noqa: S301, from our own processes
+    return _load([data], [], buffers)
 
 
-def map_buffers(message: Message, segments: list["Segment"]) -> list[memoryview]:
-    """Return the out-of-band buffers, each in memory of its own, or one that several places are."""
-    views: dict[Place, memoryview] = {}
-    for place in message.buffers:
-        if place not in views:
-            views[place] = _view(segments[place.segment], place)
-    return [views[place] for place in message.buffers]
+def load(message: Message, segments: list["Segment"]) -> Any:
+    """Return the object of a message with segments, and close the segments."""
+    try:
+        # Several buffers may have the same place, and then have the same memory.
+        views = {each: _view(segments[each.segment], each) for each in message.buffers if isinstance(each, Place)}
+        buffers = [views[each] if isinstance(each, Place) else each for each in message.buffers]
+        only = message.parts[0] if len(message.parts) == 1 else None
+        return loads(only, buffers) if isinstance(only, bytes) else _load(message.parts, segments, buffers)
+    finally:
+        for segment in segments:
+            segment.close()
+
+
+def _load(parts: list[bytes | Place], segments: list["Segment"], buffers: Any) -> Any:
+    return pickle.Unpickler(_Reader(parts, segments), buffers=buffers).load()  # noqa: S301
 
 
 def _view(segment: "Segment", place: Place) -> memoryview:
     size = place.stop - place.start
     if size >= _LEAST_MAPPED:
-        with contextlib.suppress(OSError):  # of mappings a process may have so many, and no more
+        with contextlib.suppress(OSError):  # the number of a process's mappings is limited
             return segment.view(place.start, place.stop)
     memory = memoryview(bytearray(size))
     segment.read_into(memory, place.start)
     return memory
 
 
-def load(message: Message, segments: list["Segment"], buffers: list[memoryview]) -> Any:
-    return pickle.Unpickler(_Reader(message.parts, segments), buffers=buffers).load()  # noqa: S301
-
-
 class _Reader:
-    """What an unpickler reads from. It asks for what is large by itself, with the memory that this shall go to."""
+    """A file for an unpickler, which reads each large object directly into the memory of the object."""
 
     def __init__(self, parts: list[bytes | Place], segments: list["Segment"]) -> None:
         self._parts = [io.BytesIO(part) if isinstance(part, bytes) else part for part in parts]
@@ -84,12 +85,3 @@ class _Reader:
         while not line.endswith(b"\n") and (byte := self.read(1)):
             line += byte
         return bytes(line)
-
-
-@contextlib.contextmanager
-def closing(segments: list["Segment"]) -> Iterator[list["Segment"]]:
-    try:
-        yield segments
-    finally:
-        for segment in segments:
-            segment.close()

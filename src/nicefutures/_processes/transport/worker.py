@@ -1,20 +1,19 @@
-"""A worker's end."""
+"""A worker's end of the transport."""
 
-import contextlib
 import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .message import Message, Orphans, Question
 from .pickling import find_nothing, pickle_buffers, pickle_whole
-from .unpickling import closing, load, map_buffers
+from .unpickling import load
 
 if TYPE_CHECKING:
     from ..._system.protocols import Segment, Sender, SharedMemory
 
 
 class WorkerEnd:
-    """What a worker needs. It can be pickled while the process starts."""
+    """Sends and receives large buffers in a worker. It can be pickled while the process starts."""
 
     def __init__(self, sender: "Sender", memory: "SharedMemory", limit: int) -> None:
         self._sender = sender
@@ -23,45 +22,35 @@ class WorkerEnd:
         self._put: Callable[[Question | Orphans], None]
 
     def connect(self, put: Callable[[Question | Orphans], None]) -> None:
-        """Use it in this process from now on, and tell the parent with this."""
+        """Begin in this process, with the function that sends notes to the parent."""
         self._put = put
 
     def open(self, address: Any) -> "Segment":
-        """Return a segment of the parent's."""
+        """Return a segment of the parent; ask for it if this process cannot open it."""
         try:
             return self._memory.open(address)
         except OSError:
             return self._sender.ask(address, lambda *question: self._put(Question(*question)))
 
     def load(self, message: Message) -> Any:
-        """Return a task.
-
-        Raises
-        ------
-        OSError
-            If this process cannot open or map what its parent has.
-        """
-        with contextlib.ExitStack() as stack:
-            try:
-                segments = [self.open(address) for address in message.segments]
-                stack.enter_context(closing(segments))
-                buffers = map_buffers(message, segments)
-            except OSError as error:
-                error.add_note("This worker cannot open its parent's shared memory. Pass share_min_size=None.")
-                raise
-            return load(message, segments, buffers)
+        """Return the task of a message."""
+        try:
+            segments = [self.open(address) for address in message.segments]
+        except OSError as error:
+            error.add_note("This worker cannot open its parent's shared memory. Pass share_min_size=None.")
+            raise
+        return load(message, segments)
 
     def pack(self, answer: Any) -> bytes:
-        """Return what to send."""
+        """Return an answer as it is sent."""
         pickled = pickle_buffers(answer, self._limit, find_nothing)
-        small = pickled.small()
-        if small is not None:
-            return small
+        if isinstance(pickled, bytes):
+            return pickled
         tickets: list[Any] = []
         try:
             message, shared = pickled.share(self._memory)
             tickets.extend(self._sender.send(each.segment) for each in shared)
-        except OSError:  # no memory, too many files, or a parent that takes nothing
+        except OSError:  # no memory, too many files, or a parent that receives nothing
             if tickets:
                 self._put(Orphans(tickets))
             return pickle_whole(answer)

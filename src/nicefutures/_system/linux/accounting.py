@@ -1,11 +1,11 @@
-"""CPUs and their quota, and what threads do."""
+"""The number of CPUs and their quota, and the CPU times of threads."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 
+from ..._originals import os
 from ..common import count_cpus
-from ..unknown.accounting import pause
+from ..unknown import pause
 from . import seam
 from .cgroups import cpu_quota
 
@@ -37,7 +37,7 @@ def cpu_delay() -> Iterator[Callable[[], int]]:
 
     def read() -> int:
         nonlocal last
-        with contextlib.suppress(OSError, IndexError, ValueError):  # the program has closed the file, or all it finds
+        with contextlib.suppress(OSError, IndexError, ValueError):  # the program has closed this file, or all files
             last = int(seam.system.read_schedstat(schedstat).split()[1])
         return last
 
@@ -58,7 +58,7 @@ def thread_cpu_time(tid: int) -> int | None:
 def thread_cpu_delay(tid: int) -> int:
     try:
         return int(seam.system.read_text(f"/proc/self/task/{tid}/schedstat").split()[1])
-    except OSError:  # it has ended, or as above
+    except OSError:  # the thread has ended, or there is no file, as above
         return 0
 
 

@@ -1,36 +1,37 @@
-"""Linux control groups: what this process may use of the machine, and where its CPU group is.
+"""Linux control groups: the limits of this process, and its CPU group.
 
-A limit holds for a group and all below it, so the strictest on the way up counts. In a container the way up ends where
-its own hierarchy does: ``/proc/self/mountinfo`` says which group is mounted where (cgroups(7), proc_pid_mountinfo(5)).
-Version 1 has a hierarchy for each controller, version 2 one for all; both may be there, a controller is in one of them.
+A limit applies to a group and all groups below it, so the strictest limit from the group upwards counts. A container
+sees a part of the hierarchy: ``/proc/self/mountinfo`` tells where it is mounted (cgroups(7), proc_pid_mountinfo(5)).
+Version 1 has a hierarchy for each controller, version 2 one for all. Both may exist; each controller is in one of them.
 """
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from ..._originals import open_file, os
+
 _PROC: Final = "/proc/self"
-# Version 1 has no word for "no limit": memory.limit_in_bytes is the largest number of whole pages below 2**63.
+# In version 1, memory.limit_in_bytes without a limit is the largest number of whole pages below 2**63.
 _NO_LIMIT: Final = 2**62
-# A space, a tab, a newline, a backslash (seq_path in fs/seq_file.c).
+# Escaped are space, tab, newline and backslash (seq_path in fs/seq_file.c).
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
 class Cgroup(NamedTuple):
-    """The group that a process is in for one controller.
+    """The group of a process for one controller.
 
     Parameters
     ----------
     version : int
         1 or 2.
     name : str
-        Its path in the hierarchy, as ``/proc/<pid>/cgroup`` has it.
+        Its path in the hierarchy, from ``/proc/<pid>/cgroup``.
     mount : str
-        Where the hierarchy is mounted.
+        Directory where the hierarchy is mounted.
     directory : str
-        Its directory; that of the mount if it is not below that.
+        Its directory; `mount` if the group is not below it.
     """
 
     version: int
@@ -49,10 +50,10 @@ class Cgroup(NamedTuple):
 
 
 def ranks_cpu(cgroup: Cgroup | None) -> bool:
-    """Return whether the CPU group of a process is another than the machine's root, where autogroup decides.
+    """Return whether the CPU group of a process is not the machine's root group, in which autogroup works.
 
-    A container may see its own group as the root. In version 1 the machine's is the only one with a ``release_agent``,
-    in version 2 the only one without a ``cpu.weight`` (cgroups(7), Documentation/admin-guide/cgroup-v2.rst).
+    A container may see its own group as the root. The machine's root has a ``release_agent`` in version 1, and lacks a
+    ``cpu.weight`` in version 2, unlike all other groups (cgroups(7), Documentation/admin-guide/cgroup-v2.rst).
     """
     if cgroup is None:
         return False
@@ -62,12 +63,12 @@ def ranks_cpu(cgroup: Cgroup | None) -> bool:
 
 
 def find_cgroup(controller: str, proc: str = _PROC) -> Cgroup | None:
-    """Return the group of a process for `controller`, or None where there is none.
+    """Return the group of a process for `controller`, or None if it has none.
 
     Parameters
     ----------
     controller : str
-        Such as "cpu".
+        For example "cpu".
     proc : str
         The process's directory in ``/proc``.
     """
@@ -82,14 +83,14 @@ def find_cgroup(controller: str, proc: str = _PROC) -> Cgroup | None:
 
 
 def cpu_quota(proc: str = _PROC) -> float | None:
-    """Return how many CPUs' time the groups of a process leave it, or None for all."""
+    """Return how many CPUs the groups of a process let it use; None: no limit."""
     cgroup = find_cgroup("cpu", proc)
     quotas = [] if cgroup is None else [_quota(cgroup.version, each) for each in cgroup.upwards()]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def memory_limit(proc: str = _PROC) -> int | None:
-    """Return how many bytes the groups of a process leave it, or None for all."""
+    """Return how many bytes of memory the groups of a process let it use; None: no limit."""
     cgroup = find_cgroup("memory", proc)
     if cgroup is None:
         return None
@@ -100,13 +101,13 @@ def memory_limit(proc: str = _PROC) -> int | None:
 
 
 def write_text(path: str, text: str) -> None:
-    """Write to a file of the kernel's."""
-    with open(path, "w", encoding="ascii") as file:
+    """Write to a file of the kernel."""
+    with open_file(path, "w", encoding="ascii") as file:
         file.write(text)
 
 
 def _quota(version: int, directory: str) -> float | None:
-    """Return the quota of one group; without a limit it says "max", or -1 in version 1."""
+    """Return the quota of one group; its file says "max", or -1 in version 1, if there is no limit."""
     if version == 1:
         words = _words(f"{directory}/cpu.cfs_quota_us") + _words(f"{directory}/cpu.cfs_period_us")
     else:
@@ -137,10 +138,10 @@ def _unescape(escaped: re.Match[str]) -> str:
 
 
 def _lines(path: str) -> list[str]:
-    """Return the lines of a file of the kernel's: a name in it may have what ends a line elsewhere."""
+    """Return the lines of a file of the kernel; a name in it may contain other line separators than a newline."""
     with (
         contextlib.suppress(OSError),
-        open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file,
+        open_file(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file,
     ):
         return [line for line in file.read().split("\n") if line]
     return []

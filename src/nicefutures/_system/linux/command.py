@@ -1,56 +1,37 @@
-"""A command takes the place of this process. As ``posix.command``, without the seam, but for I/O."""
+"""Replaces this process by a command, as ``posix.command`` does, and ends it when its parent ends."""
 
 import os
+import signal
+from collections.abc import Callable
+from typing import Any, Final
 
+from ..._levels import ProcessPriority
+from ..posix.attending import attend_fork
 from ..posix.command import is_program, replace_process
-from .ioprio import IoprioCalls
+from ..protocols import Program
+from .background import set_background
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+__all__ = ["attend", "become", "is_program"]
 
-__all__ = ["become", "is_program", "lower_early"]
-
-_linux: "Any" = os  # a type checker's other systems lack what is called here
-
-_SCHED_OTHER = 0
-
-# Policy, nice and I/O priority of the levels that are asked for most, as `scheduling.PROCESS_TARGETS` has them.
-TARGETS = {"idle": (5, None, 3 << 13), "below_normal": (3, 10, 2 << 13 | 6)}
+_SIGKILL: Final[Any] = getattr(signal, "SIGKILL", None)  # tests on Windows import this module, too
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
-def lower_early(level: str) -> bool:
-    if level not in TARGETS:
-        return False
-    policy, nice, ioprio = TARGETS[level]
-    try:
-        io = IoprioCalls()
-        if len(os.listdir("/proc/self/task")) > 1 or _linux.sched_getscheduler(0) not in (_SCHED_OTHER, policy):
-            return False
-        if (nice is not None and _get_nice() > nice) or io.get(0) > ioprio:  # lower already
-            return False
-        if nice is not None:
-            _linux.setpriority(_linux.PRIO_PROCESS, 0, nice)
-        _linux.sched_setscheduler(0, policy, _linux.sched_param(0))
-        io.set(0, ioprio)
-        return _linux.sched_getscheduler(0) == policy and nice in (None, _get_nice()) and io.get(0) == ioprio
-    except OSError:
-        return False
+def become(command: list[str], priority: ProcessPriority, *, efficiency: bool, program: Program | None = None) -> int:
+    set_background(priority)  # the OOM score; a shortfall there is no failure
+    replace_process(command)
 
 
-def _get_nice() -> int:
-    nice: int = _linux.getpriority(_linux.PRIO_PROCESS, 0)
-    return nice
+def attend(start: Callable[[Program | None], int], program: Program) -> int:
+    return attend_fork(start, program, _end_with)
 
 
-def become(command: list[str], level: str, *, efficiency: bool) -> int:
-    replace_process(command, _read_first_locale)
+def _end_with(parent: int) -> None:
+    """Let this process, and the program that replaces it, end when the only thread of the parent ends."""
+    import ctypes
 
-
-def _read_first_locale() -> str | None:
-    with open("/proc/self/environ", "rb") as file:
-        for entry in file.read().split(b"\0"):
-            name, _, value = entry.partition(b"=")
-            if name == b"LC_CTYPE":
-                return os.fsdecode(value)
-    return None
+    prctl = ctypes.CDLL(None).prctl
+    prctl.argtypes, prctl.restype = (ctypes.c_int, ctypes.c_ulong), ctypes.c_int
+    prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    if os.getppid() != parent:  # the parent has ended meanwhile
+        os.kill(os.getpid(), _SIGKILL)

@@ -1,18 +1,18 @@
-"""Linux task groups: a place where a low level counts against the programs of other sessions, too.
+"""Linux task groups: move a process to a group in which a low priority also counts against other sessions' programs.
 
-Nice and the policy rank a thread among those of its own task group; the groups share the CPU by the groups' own weights
-(sched(7), "The autogroup feature"). Which groups there are:
+Nice and the policy rank a thread within its own task group; the groups share the CPU by the groups' own weights
+(sched(7), "The autogroup feature"). The groups are:
 
-* With the CPU controller, the control groups that have it. ``cpu.idle`` makes a group what SCHED_IDLE makes a
-  thread (Linux 5.15, Documentation/admin-guide/cgroup-v2.rst). A group with processes in it has no controllers for
-  groups below ("No Internal Process Constraint"), so the new group goes beside, as far up as this user may write: the
-  further up, the more programs it gives way to.
-* In systemd's user manager the same is a scope, which ends with its last process: here beside the manager's slices,
-  so that it gives way to all that is in them. ``CPUWeight=idle`` is the weight 0 on D-Bus (systemd 252,
-  systemd.resource-control(5)). The manager is a group itself, and as heavy as a login session beside it: for a program
-  that was started from one (by ssh, say) a scope would be worse than none.
-* Without them, with autogroup, every session. Its nice value is in ``/proc/<pid>/autogroup``; unprivileged, it is set
-  ten times a second at most, by anybody on the machine, else EAGAIN (kernel/sched/autogroup.c).
+* Control groups that have the CPU controller. ``cpu.idle`` has the effect on a group that SCHED_IDLE has on a
+  thread (Linux 5.15, Documentation/admin-guide/cgroup-v2.rst). A group that contains processes has no controllers for
+  groups below it ("No Internal Process Constraint"), so the new group is not below this process's group, but as far up
+  as this user may write: the further up, the more programs it yields to.
+* Below systemd's user manager, a scope, which ends with its last process. It is beside the manager's slices here,
+  so that it yields to all programs in them. ``CPUWeight=idle`` is the weight 0 on D-Bus (systemd 252,
+  systemd.resource-control(5)). The manager is a group itself, with the same weight as a login session beside it: a
+  scope would be worse than no group for a program that was started from a login session, for example by ssh.
+* Otherwise, with autogroup, every session. Its nice value is in ``/proc/<pid>/autogroup``; without a privilege, it can
+  be set ten times a second by all processes of the machine together, else EAGAIN (kernel/sched/autogroup.c).
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Final
 
 from ..._levels import Shortfall
+from ..._originals import now, now_ns
 from ..common import AUTOGROUP, CGROUP, SCOPE, Group
 from .cgroups import Cgroup, find_cgroup, ranks_cpu, write_text
 from .keeper import KEEPER_PROGRAM, Keeper, pid_message
@@ -36,10 +37,12 @@ _OWN_AUTOGROUP: Final = "/proc/self/autogroup"
 _ROOT_SLICE: Final = "-.slice"
 _REQUESTED: Final = "isolate=True"
 _WITH_PARENT: Final = "the group of its parent"
-# Seconds until a worker gives up; systemd takes 20 ms, and of the autogroups one in 100 ms has its turn.
+# Seconds until a worker gives up; systemd takes 20 ms, and the kernel lets one autogroup be set in 100 ms.
 _PATIENCE: Final = 10.0
 
 _count: Final = itertools.count()
+# The beginning of all names of groups.
+_NAME: Final = "nicefutures-"
 
 
 def find() -> Group | Shortfall:
@@ -53,9 +56,12 @@ def find() -> Group | Shortfall:
     if cgroup is not None and cgroup.version == 2:  # noqa: PLR2004
         places = [directory for directory in cgroup.upwards() if _may_make_group(directory)]
         if places:
-            return Group(CGROUP, f"{places[-1]}/nicefutures-{os.getpid()}-{next(_count)}", cgroup.directory)
+            return Group(CGROUP, f"{places[-1]}/{_NAME}{os.getpid()}-{next(_count)}", cgroup.directory)
     in_root = not ranks_cpu(cgroup)
-    if in_root and _read(_AUTOGROUP_ENABLED).strip() == "1":
+    # A sandbox may hide /proc/sys. In a kernel without autogroup, the other file is missing or empty. It has text also
+    # if autogroup is off; then the group has no effect, but is not needed: a low priority counts in all sessions.
+    has_autogroup = _read(_AUTOGROUP_ENABLED).strip() or ("1" if _read(_OWN_AUTOGROUP) else "0")
+    if in_root and has_autogroup == "1":
         return Group(AUTOGROUP)
     reason = "this process does not run below a systemd user manager, it may not divide a control group, and "
     reason += "autogroup has no effect in its control group" if not in_root else "autogroup is off"
@@ -64,7 +70,7 @@ def find() -> Group | Shortfall:
 
 
 def _find_obstacle() -> str:
-    """Return why there can be no keeper, which is a Python program of its own, or nothing."""
+    """Return why a keeper, which is a separate Python program, cannot run; empty if it can."""
     if getattr(sys, "frozen", False) or not sys.executable or not os.path.exists(KEEPER_PROGRAM):
         return "this program was packaged without the Python interpreter that manages the workers"
     try:
@@ -94,7 +100,7 @@ def enter() -> Shortfall | None:
     found = find()
     if isinstance(found, Shortfall):
         return found
-    if found.kind == SCOPE:  # which systemd removes
+    if found.kind == SCOPE:  # systemd removes the scope
         try:
             _join_scope()
         except (OSError, subprocess.SubprocessError) as error:
@@ -108,14 +114,21 @@ def enter() -> Shortfall | None:
     return Shortfall(_REQUESTED, _WITH_PARENT, reason, "Start it as desktops do, below a user manager.")
 
 
+def members(pid: int) -> list[int]:
+    cgroup = find_cgroup("cpu", f"/proc/{pid}")
+    if cgroup is None or cgroup.version == 1 or not os.path.basename(cgroup.directory).startswith(_NAME):
+        return []
+    return [int(each) for each in _read(f"{cgroup.directory}/cgroup.procs").split()]
+
+
 def open_keeper(context: BaseContext, group: Group) -> Keeper:
     return Keeper(context, group)
 
 
 def _join_scope() -> None:
-    """Have the user manager put this process into a scope that is idle beside all slices."""
+    """Let the user manager put this process into an idle scope beside all slices."""
     pid = str(os.getpid())
-    name = f"nicefutures-{pid}-{time.monotonic_ns():x}.scope"
+    name = f"{_NAME}{pid}-{now_ns():x}.scope"
     properties = ["PIDs", "au", "1", pid, "CPUWeight", "t", "0", "Slice", "s", _ROOT_SLICE]
     properties += ["CollectMode", "s", "inactive-or-failed"]
     manager = ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"]
@@ -130,9 +143,9 @@ def _join_scope() -> None:
     )
     if result.returncode:
         raise OSError(errno.EIO, f"the user manager refused it: {result.stderr.strip()}")
-    deadline = time.monotonic() + _PATIENCE
+    deadline = now() + _PATIENCE
     while not (cgroup := find_cgroup("cpu")) or not cgroup.name.endswith(name):
-        if time.monotonic() > deadline:
+        if now() > deadline:
             raise OSError(errno.ETIMEDOUT, "the user manager did not move this process")
         time.sleep(0.002)
     if _read(f"{cgroup.directory}/cpu.idle").strip() != "1":
@@ -140,27 +153,27 @@ def _join_scope() -> None:
 
 
 def _join_autogroup() -> None:
-    """Make a session of this process, whose autogroup has the lowest weight."""
+    """Make this process a session leader, and give its session's autogroup the lowest weight."""
     if not TYPE_CHECKING or sys.platform != "win32":
-        with contextlib.suppress(PermissionError):  # it is the leader of one already
+        with contextlib.suppress(PermissionError):  # it leads a process group already
             os.setsid()
         if os.getsid(0) != os.getpid():  # the session is the parent's
             raise OSError(errno.EPERM, "a process that leads a process group cannot leave its session")
-    deadline = time.monotonic() + _PATIENCE
+    deadline = now() + _PATIENCE
     while True:
         try:
             write_text(_OWN_AUTOGROUP, "19")
             break
         except OSError as error:
-            if error.errno != errno.EAGAIN or time.monotonic() > deadline:
+            if error.errno != errno.EAGAIN or now() > deadline:
                 raise
-        time.sleep(random.uniform(0.05, 0.15))  # noqa: S311, others wait for their turn as well
+        time.sleep(random.uniform(0.05, 0.15))  # noqa: S311, other processes retry as well
     if not _read(_OWN_AUTOGROUP).strip().endswith("nice 19"):
         raise OSError(errno.ENOTSUP, "the kernel accepted the call and did nothing")
 
 
 def _is_below_user_manager(cgroup: Cgroup | None) -> bool:
-    """Return whether this process is one of the user manager's, which has the CPU controller and can be called."""
+    """Return whether this process is below a user manager that has the CPU controller and can be called."""
     if cgroup is None or cgroup.version == 1:
         return False
     above = list(cgroup.upwards())[1:]

@@ -1,7 +1,4 @@
-"""``ioprio_set`` and ``ioprio_get``, for which the C library has no functions. A part of the seam.
-
-A module of its own for ``nicefutures run``, which does without what the rest of the seam imports.
-"""
+"""``ioprio_set`` and ``ioprio_get``, for which the C library has no functions. This module is part of the seam."""
 
 import errno
 import os
@@ -11,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# ioprio_set, ioprio_get: the architectures' syscall tables; the newer ones share asm-generic/unistd.h.
+# ioprio_set, ioprio_get, from each architecture's syscall table; the newer ones share asm-generic/unistd.h.
 _CALLS = {
     "x86_64": (251, 252),
     "i386": (289, 290),
@@ -27,10 +24,10 @@ _IOPRIO_WHO_PROCESS = 1  # linux/ioprio.h
 
 
 class IoprioCalls:
-    """The two calls on this machine; OSError if there are none that can be made."""
+    """The two calls on this machine; raises OSError if they cannot be made."""
 
     def __init__(self) -> None:
-        posix: Any = os  # a type checker's Windows has no uname; `platform` costs a millisecond more
+        posix: Any = os  # a type checker's Windows has no uname; `platform` takes a millisecond more
         machine = posix.uname().machine
         if machine == "x86_64" and sys.maxsize < 2**32:
             machine = "i686"
@@ -54,12 +51,12 @@ class IoprioCalls:
 
 
 def _load_syscall() -> "tuple[Any, Any]":
-    """Return the C library's ``syscall``, and what returns its ``errno``."""
+    """Return the C library's ``syscall``, and a function that returns its ``errno``."""
     try:
         return _make_syscall()
     except ImportError as error:  # a Python that was built without libffi
         raise OSError(errno.ENOSYS, "this Python has no ctypes") from error
-    except AttributeError:  # in a Python to come
+    except AttributeError:  # in a future Python
         import ctypes
 
         syscall = ctypes.PyDLL(None, use_errno=True).syscall
@@ -68,10 +65,10 @@ def _load_syscall() -> "tuple[Any, Any]":
 
 
 def _make_syscall() -> "tuple[Any, Any]":
-    """Make it of the C part of `ctypes`, whose Python part takes as long as a third of Python's start.
+    """Create both from the C part of `ctypes`, because importing its Python part takes a third of Python's start time.
 
-    A function of the kind of PyDLL's, for these calls are over at once: to let the GIL go for each costs a thread's
-    start more than they do.
+    The function keeps the GIL, as those of PyDLL do, because the calls are short: releasing the GIL for each call would
+    delay the start of a thread more than the calls do.
     """
     import _ctypes
 

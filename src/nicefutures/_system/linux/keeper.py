@@ -1,8 +1,9 @@
-"""A process that looks after isolated workers (Linux).
+"""A process that manages isolated workers (Linux).
 
-Workers in a session of their own do not get the terminal's Ctrl-C, and a control group does not go away by itself.
-The keeper is a child of the parent and stays in its process group. It passes on what the terminal sends; when the
-parent is gone, however that went, it ends the workers, and removes the group.
+Workers in a session of their own neither get the terminal's Ctrl-C nor stop with their program, and a control group
+is not removed by itself. The keeper is a child of the parent. For workers in sessions, it has a child in the parent's
+process group, and passes on to the workers the interrupts and stops that this child gets. When the parent has ended in
+any way, the keeper ends the workers, and removes the group.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ class Keeper:
     context : multiprocessing.context.BaseContext
         Context that starts the workers.
     group : Group
-        Where they go.
+        The group of the workers.
     """
 
     def __init__(self, context: BaseContext, group: Group) -> None:
@@ -42,11 +43,11 @@ class Keeper:
 
     @property
     def registry(self) -> Any:
-        """What a worker registers with; it can be pickled while the process starts."""
+        """The object by which a worker registers; it can be pickled while the worker's process starts."""
         return self._writer
 
     def start(self) -> None:
-        """Make the group and start the process, unless that is done."""
+        """Create the group and start the process, unless that is done."""
         if self._started:
             return
         with self._lock:
@@ -59,7 +60,7 @@ class Keeper:
         passes_on = int(self._group.kind == AUTOGROUP)
         arguments = [os.getpid(), passes_on, self._group.directory, self._group.home]
         try:
-            with _holding_signals_back():  # until it can pass them on: it inherits the mask
+            with _holding_signals_back():  # the keeper inherits the mask, until it can pass them on
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", KEEPER_PROGRAM, *map(str, arguments)],
                     stdin=self._reader.fileno(),
@@ -67,18 +68,18 @@ class Keeper:
                     stderr=subprocess.DEVNULL,
                     cwd="/",
                 )
-        except OSError:  # no more processes: the workers find nobody to register with, stay where they are, and say so
+        except OSError:  # no more processes: the workers cannot register, stay in their group, and report that
             with contextlib.suppress(OSError):
                 os.rmdir(self._group.directory)
         finally:
-            self._reader.close()  # the keeper's alone, so that workers notice if there is none
+            self._reader.close()  # only the keeper has this end, so workers notice if it does not run
 
     def close(self) -> None:
-        """Let the process end, and wait for it: no worker is left."""
+        """Let the process end, after all workers, and wait for it."""
         with self._lock:
             self._started = True
             if self._process is not None:
-                with contextlib.suppress(BrokenPipeError):  # somebody has ended it
+                with contextlib.suppress(BrokenPipeError):  # it was killed
                     os.write(self._writer.fileno(), pid_message(_LAST))
                 self._process.wait()
             self._reader.close()
@@ -96,10 +97,10 @@ def _holding_signals_back() -> Iterator[None]:
 
 
 def _make_group(group: Group) -> None:
-    """Make a group, if it is one that has to be made."""
+    """Create the group, if it is a control group."""
     if group.kind != CGROUP:
         return
-    with contextlib.suppress(OSError):  # the workers will not get in, and say why
+    with contextlib.suppress(OSError):  # the workers will fail to join it, and report why
         os.mkdir(group.directory)
         try:
             write_text(f"{group.directory}/cpu.idle", "1")
@@ -108,5 +109,5 @@ def _make_group(group: Group) -> None:
 
 
 def pid_message(pid: int) -> bytes:
-    """Return what tells the keeper of a worker; short enough that the kernel does not mix it with another's."""
+    """Return the message that registers a worker; it is so short that the kernel does not mix it with another one."""
     return pid.to_bytes(8, "little")

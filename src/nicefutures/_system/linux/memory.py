@@ -1,4 +1,4 @@
-"""Memory: what the machine and the control groups give, what this process has, and its limit."""
+"""Memory: the amount that the machine and the control groups allow, the use by this process, and its limit."""
 
 import contextlib
 from typing import Final
@@ -7,7 +7,7 @@ from ..limit import ResourceLimit, default_stack_size
 from . import seam
 from .cgroups import memory_limit
 
-_EXIT: Final = 64  # SIGRTMAX, which nobody else has a use for; by default a process that gets it ends (signal(7))
+_EXIT: Final = 64  # SIGRTMAX, which no other code uses; its default action ends the process (signal(7))
 
 
 def total() -> int:
@@ -38,7 +38,7 @@ def open_exit_trap() -> "ExitTrap":
 
 
 class ExitTrap:
-    """What ``exit`` does first is to raise a signal, which is ignored unless the trap is set."""
+    """Makes ``exit`` raise a signal before it does anything else. The signal is ignored unless the trap is set."""
 
     def __init__(self) -> None:
         self.lay()

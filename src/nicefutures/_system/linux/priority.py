@@ -1,4 +1,4 @@
-"""The level of a process, every thread of it, and of the calling thread."""
+"""The priority of a process, with all its threads, and of the calling thread."""
 
 import contextlib
 import functools
@@ -75,7 +75,7 @@ def get_process(pid: int | None = None) -> ProcessPriority:
 def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], None]) -> None:
     target = PROCESS_TARGETS[priority]
     now = seam.system.read(_SELF)
-    if target.matches_cpu(now) and target.matches_io(now):  # what is started has what the thread has that starts it
+    if target.matches_cpu(now) and target.matches_io(now):  # a child inherits from the thread that starts it
         popen()
         return
     errors: list[BaseException] = []
@@ -95,13 +95,13 @@ def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], N
     def run() -> None:
         try:
             start_at_level()
-        except BaseException as error:  # noqa: BLE001, it is raised below
+        except BaseException as error:  # noqa: BLE001, raised below
             errors.append(error)
 
-    thread = threading.Thread(target=run)  # for this one might not get back
+    thread = threading.Thread(target=run)  # this thread might not get its priority back
     try:
         thread.start()
-    except (RuntimeError, MemoryError):  # the interpreter ends, or the memory does
+    except (RuntimeError, MemoryError):  # the interpreter shuts down, or memory runs out
         start_and_set(popen, functools.partial(set_process, priority), tell)
         return
     thread.join()
@@ -117,7 +117,7 @@ def save_process() -> dict[int, Scheduling]:
 def restore_process(saved: dict[int, Scheduling]) -> Shortfall | None:
     pid = seam.system.process_id()
     main = saved.get(pid, next(iter(saved.values())))  # the main thread may have ended
-    # A thread that was not there before goes where the main thread goes.
+    # A thread that started later gets the main thread's saved priority.
     tids, _ = list_threads(pid)
     return restore_each({tid: saved.get(tid, main) for tid in tids}, f"the priority of process {pid}")
 
@@ -145,7 +145,7 @@ _SELF: Final = 0
 
 def set_thread(priority: ThreadPriority) -> Shortfall | None:
     target = THREAD_TARGETS[priority]
-    if target.nice is not None:  # as a rule that is all there is to do, and each worker of a pool does it
+    if target.nice is not None:  # the usual case, made fast because each worker of a pool needs it
         with contextlib.suppress(OSError):
             policy, _ = seam.system.read_cpu(_SELF)
             if policy & ~RESET_ON_FORK == target.policy:
@@ -173,16 +173,16 @@ def restore_thread(saved: Scheduling) -> Shortfall | None:
     return restore_each({_SELF: saved}, "the thread priority")
 
 
-# A thread's level ends with it.
+# A thread's priority ends with the thread.
 release_thread: Final = None
 
 
-# --- saying what went wrong
+# --- explaining errors
 
 
 @contextlib.contextmanager
 def _lookup(pid: int | None, requested: str, action: str = "read") -> Iterator[int]:
-    """Yield the process id; a process that does not exist becomes a PriorityError."""
+    """Yield the process id; raise a PriorityError if the process does not exist or cannot be read."""
     try:
         yield seam.system.process_id() if pid is None else pid
     except ZombieError as error:
@@ -202,7 +202,7 @@ def _lookup(pid: int | None, requested: str, action: str = "read") -> Iterator[i
 def _shortfall(
     requested: str, target: Target, behind: list[Scheduling], refusals: Refusals, in_force: str
 ) -> Shortfall:
-    """Return what is missing if the threads are low all the same, otherwise raise it."""
+    """Return the shortfall if the threads have a low priority anyway, otherwise raise it."""
     reason, remedy = explain(refusals, target.policy, behind)
     shortfall = Shortfall(requested, in_force, reason, remedy)
     substitute = LOWEST_NICE if target.policy == Policy.SCHED_IDLE else target.nice

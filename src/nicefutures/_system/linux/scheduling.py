@@ -1,4 +1,4 @@
-"""What the kernel schedules a thread by, and what each level asks of it."""
+"""The scheduling parameters of a thread, and those that each priority sets."""
 
 import enum
 from typing import Final, NamedTuple
@@ -37,7 +37,7 @@ REALTIME_POLICIES: Final = (Policy.SCHED_FIFO, Policy.SCHED_RR, Policy.SCHED_DEA
 
 
 class Scheduling(NamedTuple):
-    """What the kernel schedules one thread by. `policy` has the reset-on-fork flag in it."""
+    """The scheduling parameters of one thread. `policy` includes the reset-on-fork flag."""
 
     policy: int
     rt_priority: int
@@ -62,12 +62,12 @@ class Scheduling(NamedTuple):
 
 
 IO_LEVEL_MASK: Final = 7  # IOPRIO_LEVEL_MASK, linux/ioprio.h
-# What a process at nice 10 has anyway: (10 + 20) / 5.
+# The I/O level that the kernel gives a process at nice 10: (10 + 20) / 5.
 LOW_IO_LEVEL: Final = 6
 
 
 class Io(enum.IntEnum):
-    """What a level asks of a thread's I/O, as the I/O priority that is set for it."""
+    """The I/O priorities that process priorities set for a thread."""
 
     IDLE = IoClass.IDLE << IOPRIO_CLASS_SHIFT
     BELOW_NORMAL = IoClass.BEST_EFFORT << IOPRIO_CLASS_SHIFT | LOW_IO_LEVEL
@@ -75,7 +75,7 @@ class Io(enum.IntEnum):
 
 
 def _io_of(ioprio: int) -> Io:
-    """Return what an I/O priority amounts to. What is above NORMAL is somebody's choice, and left alone."""
+    """Return the member for an I/O priority. One above NORMAL counts as NORMAL: a user chose it, and it is kept."""
     io_class = ioprio >> IOPRIO_CLASS_SHIFT
     if io_class == IoClass.IDLE:
         return Io.IDLE
@@ -84,21 +84,21 @@ def _io_of(ioprio: int) -> Io:
 
 
 class Target(NamedTuple):
-    """What a level asks of one thread. A `nice` or an `io` of None is left alone."""
+    """The parameters that a priority sets for one thread. A `nice` or an `io` of None is not changed."""
 
     policy: Policy
     nice: int | None = None
     io: Io | None = None
 
     def is_met(self, now: Scheduling) -> bool:
-        """Whether a thread that is scheduled by `now` is there, or lower where this asks for something low."""
+        """Return whether a thread at `now` has reached this target, or is below it if this is a low target."""
         follows_nice = self.io == Io.BELOW_NORMAL and now.io_class == IoClass.NONE
         return (self.matches_cpu(now) or self.is_above(now)) and (
             self.matches_io(now) or follows_nice or self.is_above_io(now)
         )
 
     def is_above(self, now: Scheduling) -> bool:
-        """Whether this asks for something low, and a thread that is scheduled by `now` is lower still, I/O aside."""
+        """Return whether this is a low target, and a thread at `now` is still lower, I/O aside."""
         if self.policy == Policy.SCHED_IDLE or self.nice is None or self.nice <= 0:
             return False
         if now.bare_policy == Policy.SCHED_IDLE:
@@ -106,32 +106,32 @@ class Target(NamedTuple):
         return now.bare_policy in (Policy.SCHED_OTHER, Policy.SCHED_BATCH) and now.nice > self.nice
 
     def is_above_io(self, now: Scheduling) -> bool:
-        """Whether this asks for something low, and a thread's I/O is lower still."""
+        """Return whether this is a low target, and the I/O priority of a thread at `now` is still lower."""
         return self.io == Io.BELOW_NORMAL and _io_of(now.ioprio) == Io.IDLE
 
     def matches_io(self, now: Scheduling) -> bool:
-        """Whether its I/O priority has been set to that."""
+        """Return whether a thread at `now` has this target's I/O priority."""
         return self.io in (None, _io_of(now.ioprio))
 
     def capped(self, now: Scheduling) -> "Target | None":
-        """Return what puts a thread that is scheduled by `now` here without raising anything; None if it is not above.
+        """Return the target that lowers a thread at `now` to this one and raises nothing; None if it is not above.
 
-        A thread whose I/O alone is above is not: what `now` has there was chosen beside its level.
+        Only the CPU priority decides: an I/O priority that is above this one was chosen separately, and is kept.
         """
         if _rank(now.bare_policy, now.nice) >= _rank(self.policy, self.nice or 0):
             return None
         nice = None if self.nice is None else max(self.nice, now.nice)
-        # The lower, the larger is the number of an I/O class.
+        # A lower I/O class has a larger number.
         io = None if self.io is None or _io_of(now.ioprio) > self.io else self.io
         return Target(self.policy, nice, io)
 
     def matches_cpu(self, now: Scheduling) -> bool:
-        """Whether it is there, I/O aside."""
+        """Return whether a thread at `now` has reached this target, I/O aside."""
         return now.bare_policy == self.policy and self.nice in (None, now.nice)
 
 
 def _rank(policy: int, nice: int) -> int:
-    """Return where among all nice values a thread ranks."""
+    """Return the rank of a thread on the scale of nice values."""
     if policy in REALTIME_POLICIES:
         return -21
     return 20 if policy == Policy.SCHED_IDLE else nice
@@ -154,21 +154,9 @@ THREAD_TARGETS: Final = {
     ThreadPriority.HIGHEST: Target(Policy.SCHED_OTHER, -10),
     ThreadPriority.TIME_CRITICAL: Target(Policy.SCHED_RR),
 }
-# SCHED_IDLE is a step below nice 19.
-_PROCESS_NICE: Final = {
-    20: ProcessPriority.IDLE,
-    10: ProcessPriority.BELOW_NORMAL,
-    0: ProcessPriority.NORMAL,
-    -5: ProcessPriority.ABOVE_NORMAL,
-    -10: ProcessPriority.HIGH,
-}
-_THREAD_NICE: Final = {
-    19: ThreadPriority.LOWEST,
-    5: ThreadPriority.BELOW_NORMAL,
-    0: ThreadPriority.NORMAL,
-    -5: ThreadPriority.ABOVE_NORMAL,
-    -10: ThreadPriority.HIGHEST,
-}
+_PROCESS_NICE: Final = {target.nice: level for level, target in PROCESS_TARGETS.items() if target.nice is not None}
+_PROCESS_NICE[LOWEST_NICE + 1] = ProcessPriority.IDLE  # SCHED_IDLE is one step below nice 19
+_THREAD_NICE: Final = {target.nice: level for level, target in THREAD_TARGETS.items() if target.nice is not None}
 
 
 def nearest_process(now: Scheduling) -> ProcessPriority:

@@ -1,10 +1,10 @@
-"""What a Linux machine offers to a program that wants to be low.
+"""The ways in which a program on this Linux machine can lower its priority.
 
 Some facts:
 
-* A session is a task group of its own while autogroup is on, and its threads are in the root CPU group (sched(7), "The
-  autogroup feature").
-* SCHED_IDLE and nice 19 are one-way without a privilege: a process of its own tries them.
+* While autogroup is on, each session is a task group if its threads are in the root CPU group (sched(7), "The autogroup
+  feature").
+* Without a privilege, a process cannot leave SCHED_IDLE or nice 19, so a separate process tries them.
 """
 
 import contextlib
@@ -28,14 +28,14 @@ def sessions_are_groups() -> bool:
 
 
 def describe_machine() -> dict[str, Any]:
-    import platform  # costs milliseconds, which a worker need not pay
+    import platform  # here, because it takes milliseconds, and workers do not need it
 
     status = _known(_status) or {}
     return {
         "kernel": platform.release(),
         "user_id": _known(lambda: int(status["Uid"][1])),
         "cap_sys_nice": _known(lambda: bool(int(status["CapEff"][0], 16) >> CAP_SYS_NICE & 1)),
-        "rlimit_nice_down_to": _known(lambda: min(seam.system.nice_limit(), seam.system.read(_SELF).nice)),
+        "rlimit_nice_down_to": _known(_lowest_allowed),
         "may_set": _known(_probe),
         "autogroup": _known(lambda: seam.system.read_text("/proc/sys/kernel/sched_autogroup_enabled").strip() == "1"),
         "autogroup_nice": _known(lambda: int(seam.system.read_text("/proc/self/autogroup").split()[-1])),
@@ -46,11 +46,16 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _known(ask: Callable[[], _T]) -> _T | None:
-    """Return the answer, or None where the system has none."""
+    """Return the answer, or None if the system has none."""
     try:
         return ask()
     except (OSError, ValueError, LookupError):
         return None
+
+
+def _lowest_allowed() -> int | str:
+    limit = seam.system.nice_limit()
+    return limit if limit <= LOWEST_NICE else "none"  # no raising is allowed
 
 
 def _status() -> dict[str, list[str]]:
@@ -73,7 +78,7 @@ def _probe() -> dict[str, bool] | None:
 
 
 def try_all() -> None:
-    """Lower this process in every way, from the one that can be undone to the one that cannot; print what worked."""
+    """Lower this process in every way, those that cannot be undone last, and print which ways worked."""
     import json
 
     system = seam.system

@@ -17,15 +17,15 @@ _LONGEST_NAME: Final = 15  # of a thread, TASK_COMM_LEN - 1
 def of_libraries() -> list[int]:
     """Return the threads that Python did not start, and that have no name of their own.
 
-    A new thread has the name of the one that started it (``clone(2)``). Those of OpenBLAS, MKL and OpenMP keep it;
-    those of communication libraries tend to take a name.
+    A new thread has the name of the thread that started it (``clone(2)``). Threads of OpenBLAS, MKL and OpenMP keep
+    that name; threads of communication libraries usually get another one.
     """
     found = list_threads(seam.system.process_id())[0]
     python = [thread.native_id for thread in threading.enumerate()]
-    if None in python:  # it is just being started, and cannot be told from the others
+    if None in python:  # a thread is just starting, and cannot be told from the others
         return []
     names = {_thread_name(tid) for tid in python if tid is not None}
-    # The main thread may have been given another name since.
+    # The main thread may have got another name since.
     names.update(
         os.path.basename(path)[:_LONGEST_NAME] for path in (sys.executable, seam.system.executable(), sys.argv[0])
     )
@@ -51,5 +51,5 @@ def restore_levels(saved: dict[int, Scheduling]) -> Shortfall | None:
 def _thread_name(tid: int) -> str | None:
     try:
         return seam.system.read_text(f"/proc/self/task/{tid}/comm").rstrip("\n")
-    except (FileNotFoundError, ProcessLookupError):  # it has ended
+    except (FileNotFoundError, ProcessLookupError):  # the thread has ended
         return None

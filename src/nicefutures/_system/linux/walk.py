@@ -1,9 +1,10 @@
-"""Walks threads, one by one: sets and reads what each is scheduled by, and explains what the kernel refuses."""
+"""Sets and reads the scheduling parameters of threads one by one, and explains the kernel's refusals."""
 
 import contextlib
 import errno
 import os
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from ..._levels import Shortfall
 from . import seam
@@ -22,7 +23,7 @@ from .scheduling import (
 
 
 class Refusals(dict[str, OSError]):
-    """The first error of each call that the kernel refused, by what was to be set."""
+    """The first error of each refused call, by the name of the parameter."""
 
     @contextlib.contextmanager
     def collect(self, what: str) -> Iterator[None]:
@@ -35,16 +36,16 @@ class Refusals(dict[str, OSError]):
 
 
 def set_all(pid: int, target: Target, *, cap: bool) -> tuple[list[Scheduling], Refusals]:
-    """Set every thread of the process, and those that come up meanwhile, until a round finds no other that lacks it.
+    """Set every thread of the process, also new ones, until a round finds no further thread to set.
 
     With `cap`, threads that are not above the target are left alone.
 
     Returns
     -------
     list of Scheduling
-        Of the threads that did not get there.
+        Parameters of the threads that did not reach the target.
     Refusals
-        Why.
+        The reasons.
     """
     refusals = Refusals()
     tried: dict[int, Target] = {}
@@ -57,7 +58,7 @@ def set_all(pid: int, target: Target, *, cap: bool) -> tuple[list[Scheduling], R
                 fresh[tid] = wanted
         if not fresh:
             return [now for tid, now in found.items() if tid in tried and not tried[tid].is_met(now)], refusals
-        # The main thread last: in a worker it is the one that walks, and a lowered walk takes longer on a busy machine.
+        # The main thread last: in a worker it runs this loop, which takes longer once lowered on a busy machine.
         refusals |= set_each(dict(sorted(fresh.items(), reverse=True)))
         tried |= fresh
 
@@ -65,7 +66,7 @@ def set_all(pid: int, target: Target, *, cap: bool) -> tuple[list[Scheduling], R
 def set_each(targets: dict[int, Target]) -> Refusals:
     refusals = Refusals()
     for tid, target in targets.items():
-        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+        with contextlib.suppress(ProcessLookupError):  # the thread has ended meanwhile
             _set_one(tid, target, refusals)
     return refusals
 
@@ -78,7 +79,7 @@ def _set_one(tid: int, target: Target, refusals: Refusals) -> None:
         and not _can_leave_idle(tid, now, target, refusals)
     ):
         return
-    # Nice first: it decides whether an unprivileged thread may leave SCHED_IDLE.
+    # Nice first, because it decides whether an unprivileged thread may leave SCHED_IDLE.
     if target.nice not in (None, now.nice):
         with refusals.collect("nice"):
             seam.system.set_nice(tid, target.nice)
@@ -90,14 +91,14 @@ def _set_one(tid: int, target: Target, refusals: Refusals) -> None:
             with refusals.collect("nice"):
                 seam.system.set_nice(tid, LOWEST_NICE)
     if target.is_above_io(now) and target.is_above(seam.system.read(tid)):
-        return  # all of it stays lower
+        return  # both CPU and I/O priority stay lower
     if target.io is not None and not target.matches_io(now):
         with refusals.collect("I/O class"):
             seam.system.set_ioprio(tid, target.io)
 
 
 def _can_leave_idle(tid: int, now: Scheduling, target: Target, refusals: Refusals) -> bool:
-    """Return whether a thread may go up to a low level; one that stays where it is keeps its nice and I/O, too."""
+    """Return whether a thread may leave SCHED_IDLE for a low target; if not, it keeps its nice and I/O, too."""
     if target.nice is None or target.nice >= seam.system.nice_limit():
         return True
     with refusals.collect("policy"):
@@ -131,18 +132,18 @@ def restore_each(wanted: dict[int, Scheduling], requested: str) -> Shortfall | N
 
 
 class ZombieError(ProcessLookupError):
-    """A process of which nothing is left but its exit status."""
+    """A process has ended, and only its exit status remains."""
 
 
 def list_threads(pid: int) -> tuple[list[int], bool]:
-    """Return the ids of the process's threads that live, the oldest first, and whether they are all of them."""
+    """Return the ids of the process's live threads, the oldest first, and whether these are all of them."""
     try:
         tids = seam.system.threads(pid)
     except FileNotFoundError:
         if not seam.system.exists(pid):
             raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
         return [pid], False  # /proc is not mounted, or hides the process
-    if seam.system.has_ended(pid):  # no other thread stays when it has ended
+    if seam.system.has_ended(pid):  # only the main thread stays listed after its end
         tids.remove(pid)
     if not tids:
         raise ZombieError(errno.ESRCH, os.strerror(errno.ESRCH))
@@ -157,7 +158,12 @@ def read_all(tids: Iterable[int]) -> dict[int, Scheduling]:
     return result
 
 
-# --- saying what went wrong
+# --- explaining errors
+
+
+# The root user of a container or of a user namespace may lack CAP_SYS_NICE.
+_PRIVILEGE: Final = "Run it with CAP_SYS_NICE of the machine, which its root user has,"
+_ALLOW: Final = "In a container or sandbox, allow sched_setscheduler, setpriority and ioprio_set."
 
 
 def explain(refusals: Refusals, policy: int, behind: list[Scheduling]) -> tuple[str, str]:
@@ -168,18 +174,16 @@ def explain(refusals: Refusals, policy: int, behind: list[Scheduling]) -> tuple[
     detail = f"{what}: {os.strerror(error.errno)}" if error.errno else f"{what}: {error}"
     if policy in REALTIME_POLICIES:
         reason = f"a real-time policy needs a privilege that this process lacks ({detail})"
-        return reason, "Run it as root or with CAP_SYS_NICE, or raise 'rtprio' in /etc/security/limits.conf."
+        return reason, f"{_PRIVILEGE} or raise 'rtprio' in /etc/security/limits.conf."
     leaves_idle = policy != Policy.SCHED_IDLE and any(now.bare_policy == Policy.SCHED_IDLE for now in behind)
     if error.errno == errno.EACCES or (what == "policy" and leaves_idle):
         limit = seam.system.nice_limit()
         allowed = f"down to nice {limit}" if limit <= LOWEST_NICE else "no raising at all"
         reason = f"an unprivileged process may not raise a priority (RLIMIT_NICE allows {allowed})"
-        return reason, "Run it as root or with CAP_SYS_NICE, or raise 'nice' in /etc/security/limits.conf."
+        return reason, f"{_PRIVILEGE} or raise 'nice' in /etc/security/limits.conf."
     if error.errno == errno.ENOSYS:
-        return f"this C library or kernel does not have it ({detail})", "Use a system with glibc."
+        reason = f"this C library, or the kernel or sandbox that it runs in, does not have it ({detail})"
+        return reason, f"Use a system with glibc. {_ALLOW}"
     if error.errno == errno.EINVAL:
         return f"this kernel does not know it ({detail})", "Use another level or a newer kernel."
-    return (
-        f"the system forbids it ({detail})",
-        "In a container or sandbox, allow sched_setscheduler, setpriority and ioprio_set, or add CAP_SYS_NICE.",
-    )
+    return f"the system forbids it ({detail})", f"{_ALLOW[:-1]}, or add CAP_SYS_NICE."

@@ -1,6 +1,6 @@
-"""CPUs, and how much of them each thread uses."""
+"""The number of CPUs, and the CPU time of threads."""
 
-from ..unknown.accounting import count_ready, cpu_delay, pause, thread_cpu_delay, thread_waits, usable_cpus
+from ..unknown import count_ready, cpu_delay, pause, thread_cpu_delay, thread_waits, usable_cpus
 from . import seam
 
 __all__ = ["count_ready", "cpu_delay", "pause", "thread_cpu_delay", "thread_cpu_time", "thread_waits", "usable_cpus"]

@@ -3,7 +3,7 @@
 from typing import Final
 
 from ..._levels import ProcessPriority, Shortfall
-from ..unknown.background import end_with, start_child
+from ..unknown import end_with, start_child
 from . import seam
 
 __all__ = ["end_with", "set_background", "set_efficiency", "start_child"]

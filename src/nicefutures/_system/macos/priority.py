@@ -88,12 +88,12 @@ def restore_thread(saved: Qos) -> Shortfall | None:
     return None
 
 
-# A thread's QoS class ends with it.
+# A thread's QoS class ends with the thread.
 release_thread: Final = None
 
 
 def _nearest(qos: Qos) -> ThreadPriority:
-    # The scheduler takes an unspecified class for the default one.
+    # The scheduler treats an unspecified class as the default one.
     return nearest(_LEVELS, qos.qos_class or QOS_CLASS_DEFAULT)
 
 

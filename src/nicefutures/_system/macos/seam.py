@@ -1,10 +1,10 @@
-"""The seam to macOS: all calls that go to it, but for those of any POSIX system."""
+"""The seam to macOS: all calls of it, except those of any POSIX system."""
 
 import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import ctypes
@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 IOPOL_TYPE_DISK: Final = 0  # <sys/resource.h>
 IOPOL_SCOPE_PROCESS: Final = 0
 PRIO_DARWIN_PROCESS: Final = 4  # <sys/resource.h>
-# Of a thread by the id that pthread_threadid_np gives; a ``struct proc_threadinfo``, <sys/proc_info.h>.
+# Selects a thread by its id from pthread_threadid_np; returns a ``struct proc_threadinfo``, <sys/proc_info.h>.
 PROC_PIDTHREADID64INFO: Final = 15
 _THREAD_INFO_SIZE: Final = 112
+_APPLICATION_SERVICES: Final = "/System/Library/Frameworks/ApplicationServices.framework/ApplicationServices"
+HID_SYSTEM_STATE: Final = 1  # kCGEventSourceStateHIDSystemState, CGEventTypes.h
+ANY_INPUT_EVENT: Final = 0xFFFF_FFFF  # kCGAnyInputEventType, CGEventTypes.h
 
 
 class Qos(NamedTuple):
-    """A thread's QoS class and its relative priority in it (-15 to 0)."""
+    """A thread's QoS class, and its relative priority within the class (-15 to 0)."""
 
     qos_class: int
     relative_priority: int = 0
@@ -34,12 +37,14 @@ class System(Protocol):
     def get_darwin_background(self) -> int: ...
     def set_darwin_background(self, value: int) -> None: ...
     def thread_cpu_time(self, tid: int) -> int: ...
+    def seconds_since_input(self) -> float: ...
+    def memory_pressure(self) -> int: ...
 
 
 if not TYPE_CHECKING or sys.platform != "win32":
 
     class _LibSystem:
-        """The functions of macOS' C library."""
+        """Functions of macOS' C library."""
 
         def get_qos(self, thread: int | None = None) -> Qos:
             import ctypes
@@ -75,6 +80,24 @@ if not TYPE_CHECKING or sys.platform != "win32":
                 raise OSError(number, os.strerror(number))
             return times[0] + times[1]  # the first fields: user and system time in ns
 
+        def seconds_since_input(self) -> float:
+            import ctypes
+
+            services = ctypes.CDLL(_APPLICATION_SERVICES)
+            function = services.CGEventSourceSecondsSinceLastEventType
+            function.argtypes = (ctypes.c_int32, ctypes.c_uint32)
+            function.restype = ctypes.c_double
+            return float(function(HID_SYSTEM_STATE, ANY_INPUT_EVENT))
+
+        def memory_pressure(self) -> int:
+            import ctypes
+
+            level = ctypes.c_int()
+            size = ctypes.c_size_t(ctypes.sizeof(level))
+            name = b"kern.memorystatus_vm_pressure_level"
+            _errno_checked(_library().sysctlbyname, name, ctypes.byref(level), ctypes.byref(size), None, 0)
+            return level.value
+
     system: System = _LibSystem()
 else:
     system: System
@@ -83,7 +106,7 @@ else:
 @functools.cache
 def _functions() -> tuple[Callable[..., int], Callable[..., int], Callable[..., int]]:
     """Return ``pthread_self``, ``pthread_get_qos_class_np`` and ``pthread_set_qos_class_self_np``."""
-    import ctypes  # costs milliseconds, and a process' level does not need it
+    import ctypes  # here, because it takes milliseconds, and the priority of a process does not need it
 
     library = _library()
     library.pthread_self.argtypes = ()
@@ -99,7 +122,7 @@ def _functions() -> tuple[Callable[..., int], Callable[..., int], Callable[..., 
 
 @functools.cache
 def _library() -> "ctypes.CDLL":
-    """Return the C library, with the types of the functions that take plain numbers (``sys/resource.h``)."""
+    """Return the C library, with the types of the other functions (``sys/resource.h``, ``libproc.h``, ``sysctl.h``)."""
     import ctypes
 
     library = ctypes.CDLL(None, use_errno=True)
@@ -109,10 +132,13 @@ def _library() -> "ctypes.CDLL":
     library.setiopolicy_np.restype = ctypes.c_int
     library.proc_pidinfo.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int)
     library.proc_pidinfo.restype = ctypes.c_int
+    pointers = (ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+    library.sysctlbyname.argtypes = pointers
+    library.sysctlbyname.restype = ctypes.c_int
     return library
 
 
-def _errno_checked(function: Callable[..., int], *arguments: int) -> int:
+def _errno_checked(function: Callable[..., int], *arguments: Any) -> int:
     import ctypes
 
     result = function(*arguments)
@@ -123,6 +149,6 @@ def _errno_checked(function: Callable[..., int], *arguments: int) -> int:
 
 
 def _check(error_number: int) -> None:
-    """Raise what a pthread function returned: they do not set errno."""
+    """Raise the error that a pthread function returned, because these functions do not set errno."""
     if error_number:
         raise OSError(error_number, os.strerror(error_number))

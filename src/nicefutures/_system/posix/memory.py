@@ -1,7 +1,7 @@
 """The address space of this process, and its limit."""
 
 from ..limit import ResourceLimit, default_stack_size
-from ..unknown.memory import count_oom_kills, is_trapped, limit_of_groups, loaded_libraries, open_exit_trap, total
+from ..unknown import count_oom_kills, is_trapped, limit_of_groups, loaded_libraries, open_exit_trap, total
 from . import seam
 
 __all__ = [

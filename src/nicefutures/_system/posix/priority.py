@@ -105,7 +105,7 @@ def save_thread() -> None:
 
 
 def restore_thread(saved: None) -> Shortfall | None:
-    """Nothing to put back: no thread is ever changed."""
+    """Nothing to restore: no thread is ever changed."""
 
 
 # No thread is ever changed.
@@ -130,7 +130,7 @@ def _level(nice: int) -> str:
 
 @contextlib.contextmanager
 def _explained(requested: str, pid: int | None) -> Iterator[None]:
-    """Turn what the system refuses into a PriorityError."""
+    """Turn an error of the system into a PriorityError."""
     try:
         yield
     except (ProcessLookupError, OverflowError) as error:

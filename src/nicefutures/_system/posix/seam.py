@@ -1,8 +1,11 @@
-"""The seam to a POSIX system: all calls that go to it."""
+"""The seam to a POSIX system: all calls of it."""
 
 import os
 import sys
 from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ..._sockets import Socket
 
 
 class System(Protocol):
@@ -15,12 +18,13 @@ class System(Protocol):
     def get_stack_limit(self) -> int: ...
     def address_space(self) -> int: ...
     def resident(self) -> int: ...
+    def connect(self, address: str, seconds: float) -> "Socket": ...
 
 
 if not TYPE_CHECKING or sys.platform != "win32":
 
     class _Calls:
-        """The system that this process runs on."""
+        """Calls of the system that this process runs on."""
 
         def get_nice(self, pid: int) -> int:
             return os.getpriority(os.PRIO_PROCESS, pid)
@@ -29,7 +33,7 @@ if not TYPE_CHECKING or sys.platform != "win32":
             os.setpriority(os.PRIO_PROCESS, pid, nice)
 
         def get_address_limit(self) -> tuple[int, int]:
-            import resource  # for those who ask for a limit
+            import resource  # here, for processes with a memory limit
 
             return resource.getrlimit(resource.RLIMIT_AS)
 
@@ -52,6 +56,11 @@ if not TYPE_CHECKING or sys.platform != "win32":
             import psutil
 
             return int(psutil.Process().memory_info().rss)
+
+        def connect(self, address: str, seconds: float) -> "Socket":
+            from ..._sockets import connect  # here, for programs that watch for the user's input
+
+            return connect(address, seconds)
 
     system: System = _Calls()
 else:

@@ -1,17 +1,18 @@
-"""CPUs, and how much of them each thread uses."""
+"""The number of CPUs, and the CPU time of threads."""
 
 import functools
 import threading
 import time
 from typing import Final
 
+from ..._originals import now_ns
 from ..common import count_cpus
-from ..unknown.accounting import count_ready, cpu_delay, thread_cpu_delay, thread_waits
+from ..unknown import count_ready, cpu_delay, thread_cpu_delay, thread_waits
 from . import seam
 
 __all__ = ["count_ready", "cpu_delay", "pause", "thread_cpu_delay", "thread_cpu_time", "thread_waits", "usable_cpus"]
 
-# How often the rate of cycles is measured, and for how long: the thread may lose its CPU meanwhile.
+# Number of measurements of the cycle rate, and length of each: the thread may lose its CPU during one.
 _TRIES: Final = 5
 _TRY_NS: Final = 200_000
 
@@ -24,20 +25,20 @@ def usable_cpus() -> float:
 
 
 def thread_cpu_time(tid: int) -> int | None:
-    """Return it from CPU cycles: GetThreadTimes counts whole ticks of 15.6 ms."""
+    """Return the CPU time, from CPU cycles: GetThreadTimes counts whole ticks of 15.6 ms."""
     try:
         return round(seam.system.thread_cycles(tid) / _cycles_per_ns())
-    except OSError:  # Wine does not count them
+    except OSError:  # Wine does not count cycles
         return None
 
 
 @functools.cache
 def _cycles_per_ns() -> float:
-    """Measure the rate: what a cycle is depends on the processor, says the documentation of QueryThreadCycleTime."""
+    """Measure the cycle rate: the length of a cycle depends on the processor (manual of QueryThreadCycleTime)."""
     tid, rates = threading.get_native_id(), []
     for _ in range(_TRIES):
-        cycles, began = seam.system.thread_cycles(tid), time.perf_counter_ns()
-        while (took := time.perf_counter_ns() - began) < _TRY_NS:
+        cycles, began = seam.system.thread_cycles(tid), now_ns()
+        while (took := now_ns() - began) < _TRY_NS:
             pass
         rates.append((seam.system.thread_cycles(tid) - cycles) / took)
     if not max(rates):
@@ -47,6 +48,6 @@ def _cycles_per_ns() -> float:
 
 
 def pause(stop: threading.Lock, seconds: float) -> bool:
-    """Sleep, with the timer of high resolution that Python has for that; the timeouts of its locks are whole ticks."""
+    """Sleep, for which Python has a timer of high resolution; the timeouts of its locks are whole ticks."""
     time.sleep(seconds)
     return stop.acquire(blocking=False)

@@ -13,8 +13,8 @@ from .priority import IoPriority
 if TYPE_CHECKING:
     import subprocess
 
-# ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED, ERROR_CALL_NOT_IMPLEMENTED (winerror.h): what a Windows says that does
-# not have what it is asked for.
+# ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED, ERROR_CALL_NOT_IMPLEMENTED (winerror.h): errors of a Windows that lacks
+# the function.
 _NOT_THERE: Final = (1, 50, seam.ERROR_CALL_NOT_IMPLEMENTED)
 
 
@@ -48,7 +48,7 @@ def start_child(priority: ProcessPriority, popen: Callable[[], "subprocess.Popen
         return _set_if_there(
             f"I/O priority {io_priority.name} of process {pid}", lambda: seam.system.set_io_priority(io_priority, pid)
         )
-    except ProcessLookupError:  # it has ended already
+    except ProcessLookupError:  # the child has ended already
         return None
 
 
@@ -63,7 +63,7 @@ def set_efficiency() -> Shortfall | None:
 
 
 def _set_if_there(requested: str, set_it: Callable[[], None]) -> Shortfall | None:
-    """Set something that goes with a level; that this Windows has no such thing is no shortfall."""
+    """Set something that goes with a priority; it is no shortfall if this Windows does not have it."""
     try:
         set_it()
     except ProcessLookupError:

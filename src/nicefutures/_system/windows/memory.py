@@ -1,6 +1,6 @@
-"""What this process commits, and its limit: a job object."""
+"""The memory that this process commits, and its limit, a job object."""
 
-from ..unknown.memory import (
+from ..unknown import (
     count_oom_kills,
     is_trapped,
     limit_of_groups,
@@ -29,7 +29,7 @@ def in_use() -> int:
 
 
 def unused() -> int:
-    """Return nothing: what is committed may have to be there."""
+    """Return 0: all committed memory counts, because the system must be able to provide it."""
     return 0
 
 
@@ -38,7 +38,7 @@ def open_limit() -> "MemoryLimit":
 
 
 class MemoryLimit:
-    """A job object's limit of what this process commits."""
+    """A job object's limit of the memory that this process commits."""
 
     def __init__(self) -> None:
         self._limit = 0

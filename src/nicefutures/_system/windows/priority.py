@@ -62,7 +62,7 @@ def cap_process(priority: ProcessPriority, pid: int | None = None) -> Shortfall 
 
 
 def start(priority: ProcessPriority, popen: Popen, tell: Callable[[Shortfall], None]) -> None:
-    # A child inherits no class above BELOW_NORMAL. Read back, for Wine does not heed the flag.
+    # A child inherits no class above BELOW_NORMAL. `set_process` follows, because Wine ignores the flag.
     at_level = functools.partial(popen, creationflags=CLASSES[priority])
     start_and_set(at_level, functools.partial(set_process, priority), tell)
 
@@ -88,7 +88,7 @@ def describe(pid: int | None = None) -> ProcessDescription:
         priority_class = seam.system.get_class(pid)
         threads: Counter[ThreadPriority] = Counter()
         for tid in seam.system.threads(pid):
-            with contextlib.suppress(OSError):  # it ended meanwhile, or is not ours to look at
+            with contextlib.suppress(OSError):  # it ended meanwhile, or may not be opened
                 threads[nearest_thread(seam.system.get_thread_priority(tid))] += 1
     return ProcessDescription(
         level=nearest(_PROCESS_LEVELS, priority_class),
@@ -128,7 +128,7 @@ def restore_thread(saved: int) -> Shortfall | None:
 
 
 def release_thread() -> None:
-    """Put the calling thread back to NORMAL: it takes the loader lock when it ends, and others wait for that."""
+    """Set the calling thread to NORMAL: when it ends it takes the loader lock, for which other threads wait."""
     seam.system.set_thread_priority(ThreadPriority.NORMAL)
 
 
@@ -146,7 +146,7 @@ def _set_thread(value: int, requested: str) -> Shortfall | None:
     raise PriorityError(Shortfall(requested, in_force, reason, "Use a level nearer to NORMAL.")) from error
 
 
-# --- saying what went wrong
+# --- explaining errors
 
 
 def nearest_thread(value: int) -> ThreadPriority:
@@ -160,7 +160,7 @@ def _describe_class(priority_class: int) -> str:
 
 @contextlib.contextmanager
 def _explained(requested: str, pid: int | None, action: str = "set") -> Iterator[None]:
-    """Turn what Windows refuses into a PriorityError."""
+    """Turn an error of Windows into a PriorityError."""
     try:
         yield
     except ProcessLookupError as error:

@@ -1,12 +1,12 @@
 """Shared memory on Windows: sections without a name, in the paging file.
 
-A section (CreateFileMapping, ``memoryapi.h``) is there as long as a process has a handle of it or a view: whoever is
-killed, and whenever, nothing stays behind. Its memory is committed when it is made, so that there is an error then or
-never.
+A section (CreateFileMapping, ``memoryapi.h``) exists as long as a process has a handle or a view of it, so nothing
+stays behind, no matter which process is killed and when. Its memory is committed when the section is created, so a lack
+of memory is an error then, and not later.
 
 * A worker duplicates its parent's handle.
-* A parent takes a worker's handle away (DUPLICATE_CLOSE_SOURCE, DuplicateHandle), so that it belongs to one of them at
-  any time. A worker ends when its parent says so, which has taken all by then.
+* A parent takes a worker's handle away (DUPLICATE_CLOSE_SOURCE, DuplicateHandle), so a section has one owner at any
+  time. A worker ends only when its parent tells it to, and the parent has taken all sections by then.
 * All views are copy on write (FILE_MAP_COPY, MapViewOfFile).
 """
 
@@ -59,7 +59,7 @@ class _PyBuffer(ctypes.Structure):
 
 @contextlib.contextmanager
 def _address_to_read(data: memoryview) -> Iterator[int]:
-    """Give the address of memory that may be read-only, for which ctypes itself has no way."""
+    """Yield the address of memory that may be read-only, which ctypes does not support."""
     api, buffer = ctypes.pythonapi, _PyBuffer()
     get, release = api.PyObject_GetBuffer, api.PyBuffer_Release
     get.argtypes, get.restype = (ctypes.py_object, ctypes.POINTER(_PyBuffer), ctypes.c_int), ctypes.c_int
@@ -72,27 +72,7 @@ def _address_to_read(data: memoryview) -> Iterator[int]:
 
 
 if not TYPE_CHECKING or sys.platform == "win32":
-
-    @functools.cache
-    def _kernel32() -> "ctypes.WinDLL":
-        """Return kernel32 with the types of what is called here (``memoryapi.h``, ``handleapi.h``)."""
-        kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-        dword, handle = wintypes.DWORD, wintypes.HANDLE
-        kernel32.CreateFileMappingW.argtypes = (handle, wintypes.LPVOID, dword, dword, dword, wintypes.LPCWSTR)
-        kernel32.CreateFileMappingW.restype = handle
-        kernel32.MapViewOfFile.argtypes = (handle, dword, dword, dword, ctypes.c_size_t)
-        kernel32.MapViewOfFile.restype = wintypes.LPVOID
-        kernel32.UnmapViewOfFile.argtypes = (wintypes.LPVOID,)
-        kernel32.UnmapViewOfFile.restype = wintypes.BOOL
-        kernel32.OpenProcess.argtypes = (dword, wintypes.BOOL, dword)
-        kernel32.OpenProcess.restype = handle
-        kernel32.GetCurrentProcess.argtypes = ()
-        kernel32.GetCurrentProcess.restype = handle
-        kernel32.DuplicateHandle.argtypes = (handle, handle, handle, wintypes.LPHANDLE, dword, wintypes.BOOL, dword)
-        kernel32.DuplicateHandle.restype = wintypes.BOOL
-        kernel32.CloseHandle.argtypes = (handle,)
-        kernel32.CloseHandle.restype = wintypes.BOOL
-        return kernel32
+    from .seam import checked, get_kernel32, opened
 
     class WindowsSegment:
         """A section; `handle` is this process's."""
@@ -102,12 +82,12 @@ if not TYPE_CHECKING or sys.platform == "win32":
 
         @property
         def address(self) -> Address:
-            """Whose handle it is, and which."""
+            """Process id and handle."""
             return os.getpid(), self.handle
 
         def write(self, data: memoryview, offset: int) -> None:
             with self._mapped(FILE_MAP_WRITE, offset, data.nbytes) as target, _address_to_read(data) as source:
-                ctypes.memmove(target, source, data.nbytes)  # without the GIL, as all that ctypes calls
+                ctypes.memmove(target, source, data.nbytes)  # without the GIL, as all calls of ctypes
 
         def read_into(self, target: memoryview, offset: int) -> None:
             with self._mapped(FILE_MAP_READ, offset, target.nbytes) as source:
@@ -116,7 +96,7 @@ if not TYPE_CHECKING or sys.platform == "win32":
         def view(self, start: int, stop: int) -> memoryview:
             base = start - start % _GRANULARITY
             address = _map(self.handle, FILE_MAP_COPY, base, stop - base)
-            return view_of(address, stop - base, _unmap)[start - base :]
+            return view_of(address, stop - base, functools.partial(_unmap, address))[start - base :]
 
         @contextlib.contextmanager
         def _mapped(self, access: int, start: int, size: int) -> Iterator[int]:
@@ -125,10 +105,10 @@ if not TYPE_CHECKING or sys.platform == "win32":
             try:
                 yield address + start - base
             finally:
-                _unmap(address, size)
+                _unmap(address)
 
-        # A default: at the interpreter's exit a module may have lost its names.
-        def close(self, library: Callable[[], Any] = _kernel32) -> None:
+        # `library` is a default argument: at the interpreter's exit a module may have lost its names.
+        def close(self, library: Callable[[], Any] = get_kernel32) -> None:
             handle, self.handle = self.handle, 0
             if handle:
                 library().CloseHandle(handle)
@@ -144,11 +124,11 @@ if not TYPE_CHECKING or sys.platform == "win32":
             return ticket
 
         def ask(self, address: Address, put: Callable[[Any, Any], None]) -> WindowsSegment:  # noqa: ARG002
-            """Give nothing: who may not duplicate the parent's handles has given up its own user's rights."""
+            """Raise: a worker that may not duplicate the parent's handles has given up its user's rights."""
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     class WindowsExchange:
-        """The parent's end: there is nothing to keep."""
+        """The parent's end, which has no state."""
 
         def __init__(self) -> None:
             self.sender = WindowsSender()
@@ -157,18 +137,18 @@ if not TYPE_CHECKING or sys.platform == "win32":
             return WindowsSegment(_duplicate(*ticket, DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE))
 
         def answer(self, address: Address, reply_to: Any) -> None:
-            """Do nothing: nobody asks."""
+            """Do nothing: workers never ask."""
 
         def close(self) -> None:
-            """Do nothing: what nobody has taken went with its worker."""
+            """Do nothing: segments that were not taken ended with their worker."""
 
     class WindowsSharedMemory:
         """Sections without a name."""
 
         def create(self, size: int) -> WindowsSegment:
             nowhere = wintypes.HANDLE(-1)
-            create = _kernel32().CreateFileMappingW
-            return WindowsSegment(_checked(create(nowhere, None, PAGE_READWRITE, size >> 32, size & 0xFFFFFFFF, None)))
+            create = get_kernel32().CreateFileMappingW
+            return WindowsSegment(checked(create(nowhere, None, PAGE_READWRITE, size >> 32, size & 0xFFFFFFFF, None)))
 
         def open(self, address: Address) -> WindowsSegment:
             return WindowsSegment(_duplicate(*address, DUPLICATE_SAME_ACCESS))
@@ -179,23 +159,15 @@ if not TYPE_CHECKING or sys.platform == "win32":
     def find_shared_memory() -> "SharedMemory | None":
         return WindowsSharedMemory()
 
-    def _checked(result: int | None) -> int:
-        if not result:
-            raise ctypes.WinError(ctypes.get_last_error())
-        return result
-
     def _map(handle: int, access: int, offset: int, size: int) -> int:
-        return _checked(_kernel32().MapViewOfFile(handle, access, offset >> 32, offset & 0xFFFFFFFF, size))
+        return checked(get_kernel32().MapViewOfFile(handle, access, offset >> 32, offset & 0xFFFFFFFF, size))
 
-    def _unmap(address: int, size: int) -> Any:
-        return _kernel32().UnmapViewOfFile(address)
+    def _unmap(address: int, _: object = None) -> Any:
+        return get_kernel32().UnmapViewOfFile(address)
 
     def _duplicate(pid: int, handle: int, options: int) -> int:
-        kernel32, copy = _kernel32(), wintypes.HANDLE()
-        process = _checked(kernel32.OpenProcess(PROCESS_DUP_HANDLE, False, pid))
-        try:
-            own = kernel32.GetCurrentProcess()
-            _checked(kernel32.DuplicateHandle(process, handle, own, ctypes.byref(copy), 0, False, options))
-        finally:
-            kernel32.CloseHandle(process)
+        kernel32, copy = get_kernel32(), wintypes.HANDLE()
+        own = kernel32.GetCurrentProcess()
+        with opened(kernel32.OpenProcess(PROCESS_DUP_HANDLE, False, pid)) as process:
+            checked(kernel32.DuplicateHandle(process, handle, own, ctypes.byref(copy), 0, False, options))
         return copy.value or 0

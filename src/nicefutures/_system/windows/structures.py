@@ -1,4 +1,4 @@
-"""Structures of the Windows API, apart, because ctypes is imported by those only who need it."""
+"""Structures of the Windows API, in a module of their own, because only some processes need ctypes."""
 
 import ctypes
 from ctypes import wintypes
@@ -56,4 +56,23 @@ class ExtendedLimitInformation(ctypes.Structure):
         ("JobMemoryLimit", ctypes.c_size_t),
         ("PeakProcessMemoryUsed", ctypes.c_size_t),
         ("PeakJobMemoryUsed", ctypes.c_size_t),
+    )
+
+
+class LastInputInfo(ctypes.Structure):
+    """``LASTINPUTINFO`` (``winuser.h``)."""
+
+    _fields_ = (("cbSize", wintypes.UINT), ("dwTime", wintypes.DWORD))
+
+
+class SystemPowerStatus(ctypes.Structure):
+    """``SYSTEM_POWER_STATUS`` (``winbase.h``)."""
+
+    _fields_ = (
+        ("ACLineStatus", ctypes.c_ubyte),
+        ("BatteryFlag", ctypes.c_ubyte),
+        ("BatteryLifePercent", ctypes.c_ubyte),
+        ("SystemStatusFlag", ctypes.c_ubyte),
+        ("BatteryLifeTime", wintypes.DWORD),
+        ("BatteryFullLifeTime", wintypes.DWORD),
     )

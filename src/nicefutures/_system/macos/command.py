@@ -1,5 +1,0 @@
-"""As on any POSIX system."""
-
-from ..posix.command import become, is_program, lower_early
-
-__all__ = ["become", "is_program", "lower_early"]

@@ -1,5 +1,0 @@
-"""macOS ranks all programs together."""
-
-from ..unknown.groups import enter, find, join, open_keeper
-
-__all__ = ["enter", "find", "join", "open_keeper"]
