@@ -447,7 +447,9 @@ def test_worker_that_dies_while_it_reports():
     run_lowered("""
     warnings.simplefilter("ignore")
     for delay in (0.0, 0.01, 0.02, 0.03, 0.05):
-        executor = LowPriorityProcessPoolExecutor(2, multiprocessing.get_context("spawn"), priority="normal")
+        executor = LowPriorityProcessPoolExecutor(
+            2, multiprocessing.get_context("spawn"), priority="normal", on_crash="retry"
+        )
         futures = [executor.submit(identify, 0.1) for _ in range(3)]
         time.sleep(delay)
         for process in list(executor._processes.values()):
