@@ -321,6 +321,36 @@ def test_end_of_the_program(tmp_path):
     assert run_python(str(script)).split().count("None") == 2
 
 
+def test_pause_during_the_end(tmp_path):
+    """A pause that begins while the program or the pool ends does nothing: nobody would resume it."""
+    script = tmp_path / "program.py"
+    script.write_text(
+        "from nicefutures import LowPriorityProcessPoolExecutor\n"
+        "from tasks import hold_until\n"
+        "import sys, threading, time\n"
+        "def pause_again(executor):\n"
+        "    while executor.paused_by:\n"
+        "        time.sleep(0.01)\n"
+        "    executor.pause()\n"
+        "    print(executor.paused_by)\n"
+        "    executor.resume()\n"
+        "    open(sys.argv[1], 'w').close()\n"
+        "if __name__ == '__main__':\n"
+        "    executor = LowPriorityProcessPoolExecutor(1)\n"
+        "    executor.submit(hold_until, sys.argv[1])\n"
+        "    executor.pause()\n"
+        "    threading.Thread(target=pause_again, args=(executor,), daemon=True).start()\n"
+    )
+    assert run_python(str(script), str(tmp_path / "go")).strip() == "frozenset()"
+    executor = LowPriorityProcessPoolExecutor(1)
+    future = executor.submit(hold_until, tmp_path / "go", "done")
+    pausing = executor._pausable(opens=True)  # `pause` of another thread has come this far
+    executor.shutdown(wait=False)
+    pausing.pause("pause")
+    assert not any(pausing.reasons)
+    assert future.result(PATIENCE) == "done"
+
+
 @posix_only
 def test_continued_from_outside(tmp_path):
     """If a shell's `fg` continues the whole program, the workers of a paused pool are stopped again."""

@@ -404,7 +404,7 @@ class LowPriorityProcessPoolExecutor(BaseExecutor, ProcessPoolExecutor):
             if cancels:
                 pool.cancel()
             threads.shutdown(wait=False, cancel_futures=cancel_futures)
-            pool.pausing.resume(PAUSE)
+            pool.pausing.end_own()
             if cancels:
                 pool.cancel_unready(_START if waits else 0)
             threads.shutdown(waits)

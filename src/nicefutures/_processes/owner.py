@@ -9,7 +9,6 @@ from typing import Final
 from .._exits import call_at_exit
 from .._forks import Living
 from .._originals import are_threads_green
-from .._pausing import PAUSE
 from .interrupts import call_after_interrupt
 from .pool import Pool
 
@@ -42,7 +41,7 @@ def _interrupt_all() -> None:
 def _resume_all() -> None:
     """Resume all paused pools, because the interpreter's exit waits for their tasks."""
     for pool in _pools:
-        pool.pausing.resume(PAUSE)
+        pool.pausing.end_own()
 
 
 @atexit.register

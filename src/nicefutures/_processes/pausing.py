@@ -3,7 +3,7 @@
 import threading
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from .._pausing import Reasons
+from .._pausing import PAUSE, Reasons
 from .handle import State, Worker
 from .pipes import close, keep_from_children
 from .plan import Plan
@@ -57,7 +57,7 @@ class Pausing:
         self._news = news
         self._asked = self._done = 0
         self._thread: threading.Thread | None = None
-        self._is_over = False
+        self._is_over = self._is_ending = False
         self._failure: BaseException | None = None
         self.watch: Watch | None = None
 
@@ -70,7 +70,7 @@ class Pausing:
             If the guard of stopped processes, or a thread, cannot start. The tasks then continue.
         """
         with self._news:
-            if self._is_over:
+            if self._is_over or (reason == PAUSE and self._is_ending):
                 return
             self.reasons.add(reason, leave)
             if self._thread is None:
@@ -96,6 +96,12 @@ class Pausing:
             self._pool.wake()  # the thread does this, too, unless an error has ended it
             if wait:
                 self._wait(asked)
+
+    def end_own(self) -> None:
+        """End the user's pause, and allow no further one: who ends the pool, or the program, waits for the tasks."""
+        with self._news:
+            self._is_ending = True
+        self.resume(PAUSE)
 
     def end(self, *, wait: bool = False) -> None:
         """Continue all tasks, and allow no further pause."""
