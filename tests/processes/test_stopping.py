@@ -106,6 +106,37 @@ def test_stop_what_runs(context, task, tmp_path):
         wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
 
 
+CLEANS_UP = """
+import signal, sys, time
+def clean_up(*_):
+    time.sleep(0.2)
+    open(sys.argv[1] + ".clean", "w").close()
+    sys.exit()
+signal.signal(signal.SIGTERM, clean_up)
+open(sys.argv[1], "w").close()
+while True:
+    time.sleep(0.01)
+"""
+
+
+def run_program(path):
+    subprocess.run([sys.executable, "-S", "-c", CLEANS_UP, path], check=False)
+
+
+@posix_only
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_stop_a_program_that_cleans_up(is_paused, tmp_path):
+    """A program that a stopped task has started has a second to clean up, also in a pause."""
+    path = tmp_path / "runs"
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        future = executor.submit(run_program, str(path))
+        wait_until(path.exists)
+        if is_paused:
+            executor.pause()
+        executor.stop(future)
+        wait_until(path.with_suffix(".clean").exists)
+
+
 @pytest.mark.every_python
 def test_stop_what_waits(context, tmp_path):
     """A waiting task is cancelled, and no worker is ended."""

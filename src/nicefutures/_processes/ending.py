@@ -74,6 +74,8 @@ def _end_at_last(processes: list[BaseProcess], children: "set[psutil.Process]") 
         wait_for(process, deadline - now())
         children |= _children(process)  # a worker that still runs may have started more
         process.kill()
+    while now() < deadline and any(map(_runs, children)):  # its children may outlive it
+        time.sleep(_STEP)
     for each in children:
         _suppressing(each.kill)
     for process in processes:
@@ -136,6 +138,14 @@ def _children(process: BaseProcess) -> "set[psutil.Process]":
     with contextlib.suppress(psutil.Error, OSError):  # it has ended, or the system does not list its children
         return set(psutil.Process(process.pid).children(recursive=True))
     return set()
+
+
+def _runs(child: "psutil.Process") -> bool:
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):  # it has ended
+        return child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _suppressing(end: Callable[[], None]) -> None:
