@@ -17,7 +17,7 @@ import pytest
 
 from marks import posix_only
 from nicefutures import LowPriorityProcessPoolExecutor
-from nicefutures._processes import handle
+from nicefutures._processes import ending, handle
 from patience import PATIENCE, wait_until
 from tasks import hold_until, same
 
@@ -125,8 +125,9 @@ def run_program(path):
 
 @posix_only
 @pytest.mark.parametrize("is_paused", [False, True])
-def test_stop_a_program_that_cleans_up(is_paused, tmp_path):
-    """A program that a stopped task has started has a second to clean up, also in a pause."""
+def test_stop_a_program_that_cleans_up(is_paused, tmp_path, monkeypatch):
+    """A program that a stopped task has started has time to clean up, also in a pause."""
+    monkeypatch.setattr(ending, "_GRACE", PATIENCE)
     path = tmp_path / "runs"
     with LowPriorityProcessPoolExecutor(1) as executor:
         future = executor.submit(run_program, str(path))
@@ -135,6 +136,30 @@ def test_stop_a_program_that_cleans_up(is_paused, tmp_path):
             executor.pause()
         executor.stop(future)
         wait_until(path.with_suffix(".clean").exists)
+
+
+def clean_up_slowly(path):
+    def clean_up(*_):
+        for _ in range(120):  # longer than a pause takes to find processes that run
+            time.sleep(0.01)
+        path.with_suffix(".clean").touch()
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, clean_up)
+    path.touch()
+    time.sleep(PATIENCE)
+
+
+@posix_only
+def test_stop_a_paused_worker_that_cleans_up(tmp_path, monkeypatch):
+    """The pause does not stop a worker again that has been stopped with its task, and cleans up."""
+    monkeypatch.setattr(ending, "_GRACE", PATIENCE)
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        future = executor.submit(clean_up_slowly, tmp_path / "runs")
+        wait_until((tmp_path / "runs").exists)
+        executor.pause()
+        executor.stop(future)
+        wait_until((tmp_path / "runs.clean").exists)
 
 
 @pytest.mark.every_python

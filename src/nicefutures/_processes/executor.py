@@ -315,6 +315,7 @@ class LowPriorityProcessPoolExecutor(BaseExecutor, ProcessPoolExecutor):
         is_stopped = future.cancel() or (not future.done() and task.stop())
         if self._pool is not None:
             self._pool.wake()  # the task may be waiting for a worker
+            self._pool.pausing.reconsider()  # its worker must not stand still
         return is_stopped
 
     @property

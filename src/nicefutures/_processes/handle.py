@@ -122,13 +122,15 @@ class Worker:
         Version of the pool's `Names` at its start.
     level : ProcessPriority
         Priority at its start, or the last priority that was sent to it.
+    is_ending : bool
+        Whether it has been told to end during its task, so that a pause does not stop it any more.
     is_held, asks : bool
         Whether its task is in a `no_pause` block, and whether it waits to enter one.
     is_still : bool
         Whether the process stands still, with the processes that it has started.
     """
 
-    is_held = asks = is_still = False
+    is_ending = is_held = asks = is_still = False
 
     def __init__(self, at_wait: Callable[[], None]) -> None:
         self.at_wait = at_wait
@@ -328,11 +330,13 @@ class Worker:
 
     def stop(self) -> None:
         """Begin to end the worker during its task, with the processes that it has started."""
+        self.is_ending = True
         if self.process is not None:
             begin_to_end_tree(self.process)
 
     def end(self) -> None:
         """End the worker, with the processes that it has started, and wait for its end."""
+        self.is_ending = True
         if self.process is not None:
             end_tree(self.process)
 

@@ -279,7 +279,7 @@ class Pool:
                 (each for each in there if each in self._leased), key=lambda each: each.state is State.PAUSED
             )
             still = [] if left is None else leased[left:] if left else there
-            still = [worker for worker in still if not worker.is_held]
+            still = [worker for worker in still if not (worker.is_held or worker.is_ending)]
             for worker in leased:
                 worker.state = State.PAUSED if worker in still else State.LEASED
             self._lock.notify_all()
