@@ -16,6 +16,7 @@ from nicefutures import _watch
 from nicefutures._arguments import CONDITIONS
 from nicefutures._system.common import CannotTellError
 from patience import PATIENCE, wait_until
+from programs import run_python
 
 THREAD = "nicefutures-watch"
 
@@ -427,6 +428,16 @@ def test_subinterpreter():
     code += "_watch.watch(Pool(), ['on_battery'], 1.0, told.append)\nassert 'subinterpreter' in told[0].text, told"
     interpreter.exec(code)
     interpreter.close()
+
+
+def test_end_of_the_program():
+    """The watching thread has ended before the interpreter deletes pools: it could be stopped while it has a lock."""
+    code = "import atexit, threading\n"
+    code += "atexit.register(lambda: print([thread.name for thread in threading.enumerate()]))\n"  # called last
+    code += "import nicefutures\n"
+    code += "executor = nicefutures.PriorityThreadPoolExecutor(1, pause_when=[lambda: False])\n"
+    code += "executor.submit(int).result()\n"
+    assert run_python(code) == "['MainThread']\n"
 
 
 def test_not_used():

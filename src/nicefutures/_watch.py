@@ -7,6 +7,7 @@ lock.
 With gevent and eventlet, the thread is a greenlet: during a check, the other greenlets wait.
 """
 
+import atexit
 import contextlib
 import functools
 import itertools
@@ -36,6 +37,8 @@ _PERIOD_S: Final = 0.5
 _FUNCTION_PERIOD_S: Final = 1.0
 _RETRY_S: Final = 10.0
 _PATIENCE_S: Final = 1.0
+# Seconds for which the interpreter's exit waits for a user's function.
+_END_S: Final = 1.0
 # How many tasks may continue: a task that ends releases its memory.
 _LEAVE: Final = {"memory_low": 1}
 
@@ -223,7 +226,7 @@ class _Watcher:
     """
 
     def __init__(self) -> None:
-        self._has_hook = False
+        self._has_hooks = False
         self._watches: list[Watch] = []
         self._reset()
 
@@ -273,9 +276,11 @@ class _Watcher:
         if sensors:
             with self._lock:
                 self._watches.append(watch)
-                if not self._has_hook and hasattr(os, "register_at_fork"):
-                    self._has_hook = True
-                    os.register_at_fork(after_in_child=self._reset)
+                if not self._has_hooks:
+                    self._has_hooks = True
+                    atexit.register(self._end)
+                    if hasattr(os, "register_at_fork"):
+                        os.register_at_fork(after_in_child=self._reset)
         return watch
 
     def remove(self, watch: Watch) -> None:
@@ -285,6 +290,15 @@ class _Watcher:
             if not self._watches:
                 self._sensors = {}
         self._tell()
+
+    def _end(self) -> None:
+        """End the thread, because the interpreter ends: it would stop the thread anywhere, also while it has a lock."""
+        with self._lock:
+            self._watches.clear()
+            thread = self._thread
+        self._tell()
+        if thread is not None:
+            thread.join(_END_S)
 
     def wake(self) -> None:
         """Wake the thread, and start it if there is none."""
