@@ -68,6 +68,14 @@ def test_wrong_chunk():
         executor.map(abs, [1], chunksize=0, buffersize=1)
 
 
+@pytest.mark.parametrize("buffersize", [None, 2])
+def test_ended_inputs(pool, buffersize):
+    """An iterable that has ended is not asked again, so the others lose only the item that `zip` takes."""
+    numbers = itertools.count()
+    assert list(pool.map(pow, numbers, [2, 2, 2], chunksize=1, buffersize=buffersize)) == [0, 1, 4]
+    assert next(numbers) == 4
+
+
 @pytest.mark.parametrize(
     "make", [LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor], ids=["process", "thread"]
 )

@@ -36,7 +36,8 @@ def map_buffered(
         Whether the exception of a call is a result.
     """
     deadline = None if timeout is None else now() + timeout
-    arguments = zip(*iterables, strict=False)
+    # A generator: unlike `zip`, it does not ask the iterables again after their end.
+    arguments = (args for args in zip(*iterables, strict=False))
     pending = deque(executor.submit(fn, *args) for args in itertools.islice(arguments, buffersize))
     # A separate generator, so that calls are submitted now; it does not keep the executor alive.
     results = _results(weakref.ref(executor), fn, arguments, pending, deadline, return_exceptions)
