@@ -68,6 +68,13 @@ def test_wrong_chunk():
         executor.map(abs, [1], chunksize=0, buffersize=1)
 
 
+@pytest.mark.parametrize("chunksize", [0, 2.5, None])
+def test_threads_have_no_chunks(chunksize):
+    """A thread pool accepts any chunk size, as in the standard library, for example a number of items per worker."""
+    with PriorityThreadPoolExecutor(1) as executor:
+        assert list(executor.map(abs, [-1, 2], chunksize=chunksize)) == [1, 2]
+
+
 @pytest.mark.parametrize("buffersize", [None, 2])
 def test_ended_inputs(pool, buffersize):
     """An iterable that has ended is not asked again, so the others lose only the item that `zip` takes."""

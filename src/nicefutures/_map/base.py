@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, overload
 
-from .._arguments import check_chunksize
 from .._pausing import PAUSE, Pausable
 from .._workers import TaskCount
 from .buffered import check_buffersize
@@ -33,10 +32,10 @@ _NOTE: Final = """
 
 
 class MapOptions(NamedTuple):
-    """Checked arguments of a `map`. If the `size` of chunks is None, the executor chooses it."""
+    """Arguments of a `map`. The executor checks `chunksize` if it sends chunks."""
 
     timeout: float | None
-    size: int | None
+    chunksize: Any
     buffersize: int | None
     return_exceptions: bool
 
@@ -93,7 +92,7 @@ class BaseExecutor(Executor):
         buffersize: int | None = None,
         return_exceptions: bool = False,
     ) -> Iterator[Any]:
-        how = MapOptions(timeout, check_chunksize(chunksize), buffersize, return_exceptions)
+        how = MapOptions(timeout, chunksize, buffersize, return_exceptions)
         check_buffersize(buffersize)
         count = count_items(iterables)  # before the iterables are used
         results, cancel = self._results(fn, iterables, how)

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, Thre
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 
-from .._arguments import Condition, check_initializer, parse_low_priority
+from .._arguments import Condition, check_chunksize, check_initializer, parse_low_priority
 from .._failure import WarnOnce
 from .._forks import Living
 from .._levels import OnDenied, ProcessPriority
@@ -245,8 +245,8 @@ class LowPriorityProcessPoolExecutor(BaseExecutor, ProcessPoolExecutor):
     def _results(
         self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], how: MapOptions
     ) -> tuple[Iterator[Any], Callable[[], object]]:
+        size = check_chunksize(how.chunksize) or (None if self._settings.max_tasks is None else 1)
         deadline = None if how.timeout is None else now() + how.timeout
-        size = how.size or (None if self._settings.max_tasks is None else 1)
         if self._is_closed:
             raise RuntimeError(_ENDED)
         if not self._settings.demands.forked:
