@@ -84,3 +84,23 @@ with PriorityThreadPoolExecutor(1) as executor:
     print(executor.submit(abs, -1).result())
 """
     assert run_python(code).strip() == "1"
+
+
+@pytest.mark.parametrize("options", ["", 'priority="idle"', "latency_target=0.005", "blas_threads=1"])
+def test_imports(options):
+    """Threads of the pool import nothing: a process that is forked meanwhile could never import that module."""
+    code = f"""
+import sys
+import threading
+from nicefutures import PriorityThreadPoolExecutor
+
+class Finder:
+    def find_spec(self, name, *_):
+        if threading.current_thread() is not threading.main_thread():
+            print(name)
+
+with PriorityThreadPoolExecutor(1, {options}) as executor:
+    sys.meta_path.insert(0, Finder())
+    executor.submit(sum, range(10**7)).result()
+"""
+    assert run_python(code) == ""

@@ -305,6 +305,10 @@ class Controller:
             self.watcher = new
         if not self._is_set_up:
             self._is_set_up = True
+            # Imports the modules that beats need, in this thread: the children of a fork during an import hang.
+            _read_counters()
+            with backend.accounting.cpu_delay() as delay:
+                delay()
             atexit.register(self._stop)
             if hasattr(os, "register_at_fork"):
                 os.register_at_fork(before=self._before_fork, after_in_child=self._after_fork)

@@ -1,5 +1,6 @@
 """The first and the last steps of a worker thread."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -41,6 +42,9 @@ class Level:
 
     def __init__(self, value: ThreadPriority) -> None:
         self.value = value
+        # Imports the modules here, and not in a worker: the children of a fork during an import hang.
+        with contextlib.suppress(OSError):
+            backend.priority.get_thread()
 
     def __call__(self) -> Shortfall | None:
         while True:
