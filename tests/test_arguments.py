@@ -118,6 +118,12 @@ def test_initializer(pool):
         pool(initializer=identify, initargs=5)
 
 
+@every_pool
+def test_no_initializer(pool):
+    """Without an initializer, its arguments do not matter, as in the standard library."""
+    pool(1, initializer=None, initargs=None).shutdown()
+
+
 def test_mp_context_name():
     """A start method can be passed by its name."""
     builtins.not_in_a_spawned_worker = True

@@ -62,6 +62,8 @@ def check_initializer(initializer: object, initargs: Any) -> tuple[Any, ...]:
     if initializer is not None and not callable(initializer):
         msg = f"initializer must be a callable or None, not {initializer!r}"
         raise TypeError(msg)
+    if initializer is None:
+        return ()  # as in the stdlib, which does not look at them
     try:
         return tuple(initargs)
     except TypeError:
