@@ -104,3 +104,17 @@ with PriorityThreadPoolExecutor(1, {options}) as executor:
     executor.submit(sum, range(10**7)).result()
 """
     assert run_python(code) == ""
+
+
+def test_subclass():
+    """A subclass may have attributes with common names, as a subclass of the standard library's pool may."""
+
+    class Recording(PriorityThreadPoolExecutor):
+        def __init__(self):
+            super().__init__(1)
+            self._results, self._submitted, self._futures, self._tasks = [], [], [], []
+            self._queue = self._lock = self._name = self._count = self._timeout = self._workers = None
+
+    with Recording() as executor:
+        assert list(executor.map(abs, [-1, 2])) == [1, 2]
+        assert executor.stats().tasks_done == 2

@@ -95,7 +95,7 @@ class BaseExecutor(Executor):
         how = MapOptions(timeout, chunksize, buffersize, return_exceptions)
         check_buffersize(buffersize)
         count = count_items(iterables)  # before the iterables are used
-        results, cancel = self._results(fn, iterables, how)
+        results, cancel = self._map_results(fn, iterables, how)
         return Results(results, cancel) if count is None else SizedResults(results, cancel, count)
 
     map.__doc__ = f"{Executor.map.__doc__}{_NOTE}"  # noqa: A003, the name of the overridden method
@@ -144,7 +144,7 @@ class BaseExecutor(Executor):
 
     # --- implemented by each executor
 
-    def _results(
+    def _map_results(
         self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], how: MapOptions
     ) -> tuple[Iterator[Any], Callable[[], object]]:
         """Return a generator of results, and a function that cancels the calls that have not begun."""

@@ -242,7 +242,7 @@ class LowPriorityProcessPoolExecutor(BaseExecutor, ProcessPoolExecutor):
         """Why the pool broke, or False if it did not. Clients of the stdlib's executor read this."""
         return self._breakage.text or False
 
-    def _results(
+    def _map_results(
         self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], how: MapOptions
     ) -> tuple[Iterator[Any], Callable[[], object]]:
         size = check_chunksize(how.chunksize) or (None if self._settings.max_tasks is None else 1)

@@ -196,7 +196,7 @@ class PriorityThreadPoolExecutor(LevelledThreads):
         pending, running = self._count_tasks()
         limit, lifted = (self._max_workers, False) if self._gate is None else (self._gate.limit, self._gate.lifted)
         p50, p99 = (None, None) if self._regulator is None else controller.gil_wait_percentiles
-        return PoolStats(limit, running, p50, p99, max(self._submitted - pending - running, 0), lifted)
+        return PoolStats(limit, running, p50, p99, max(self._submit_count - pending - running, 0), lifted)
 
     def stalls(self) -> list[Stall]:
         """Return the functions that delayed every other Python thread by more than about ten times the target.

@@ -32,7 +32,7 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
     _gate: Gate | None = None
     _pausing: Pausing | None = None
     _watch: "Watch | None" = None
-    _submitted = 0
+    _submit_count = 0
     _ends = 0
 
     def _take_level(self, priority: ThreadPriority | str, on_denied: OnDenied) -> Callable[[Shortfall], None]:
@@ -100,14 +100,14 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
     # The work for a submit is here, because overriding `submit` would cost a tenth of its time.
     def _adjust_thread_count(self) -> None:
         """Start a thread for a queued task if none is idle; the stdlib's `submit` calls this."""
-        self._submitted += 1
+        self._submit_count += 1
         warning = self._failure_warning
         if warning is not None:
             if not self._threads:
                 warning.heed_filters()
             elif warning.is_pending:
                 take_back()
-                self._submitted -= 1
+                self._submit_count -= 1
                 warning.raise_pending()
         if self._watch is not None:
             self._watch.wake()
@@ -132,7 +132,7 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
         for _ in range(min(tasks, self._max_workers)):
             super()._adjust_thread_count()
 
-    def _results(
+    def _map_results(
         self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], how: MapOptions
     ) -> tuple[Iterator[Any], Callable[[], object]]:
         return map_buffered(
@@ -185,7 +185,7 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
         pausing = self._pausing
         if cancel_futures:
             tasks = take_tasks(self._work_queue) if pausing is None else pausing.take_all()
-            self._submitted -= len(tasks)
+            self._submit_count -= len(tasks)
             end_tasks(tasks)
         if pausing is not None:
             pausing.resume(PAUSE)
