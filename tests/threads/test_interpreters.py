@@ -1,5 +1,6 @@
 """Workers with their own interpreters are at their level, and name the modules that they cannot load."""
 
+import functools
 import os
 import sys
 import threading
@@ -103,6 +104,19 @@ def test_count_of_a_thread_pool(pool):
         threads.submit(go.wait, PATIENCE)
         wait_until(lambda: threads.tasks() == (0, 1))
         go.set()
+
+
+@needs_interpreters
+def test_pause_of_a_broken_pool(pool):
+    """The error of `pause` after a failed initializer is the one that `submit` raises."""
+    from concurrent.futures import interpreter as interpreter_pools
+
+    with pool(1, initializer=int, initargs=("x",)) as executor:
+        executor.submit(abs, -1)
+        wait_until(lambda: executor._broken)
+        for method in (executor.pause, functools.partial(executor.submit, abs, -1)):
+            with pytest.raises(interpreter_pools.BrokenInterpreterPool):
+                method()
 
 
 @needs_interpreters

@@ -125,7 +125,11 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
         """Let the waiting tasks fail, also those that a pause keeps; the stdlib's worker calls this."""
         super()._initializer_failed()
         if self._pausing is not None:
-            end_tasks(self._pausing.take_all(), BrokenThreadPool(self._broken))
+            end_tasks(self._pausing.take_all(), self._make_broken_error())
+
+    def _make_broken_error(self) -> BrokenThreadPool:
+        broken: type[BrokenThreadPool] = getattr(self, "BROKEN", BrokenThreadPool)  # the stdlib's, from Python 3.14 on
+        return broken(self._broken)
 
     def _start_threads(self, tasks: int) -> None:
         """Start threads for this many queued tasks if none is idle; the caller holds the lock of `Pausing`."""
@@ -158,7 +162,7 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
             msg = "cannot pause after shutdown"
             raise RuntimeError(msg)
         if self._broken:
-            raise BrokenThreadPool(self._broken)
+            raise self._make_broken_error()
         pausing: Pausing = self.__dict__.setdefault("_pausing", Pausing(self))  # atomic: all threads get the same one
         return pausing
 
