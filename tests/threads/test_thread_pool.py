@@ -9,6 +9,7 @@ import pytest
 from asking import THREAD, ask_thread, ask_thread_handle, may_raise, open_thread
 from marks import windows_only
 from nicefutures import PriorityThreadPoolExecutor, ThreadPriority
+from patience import wait_until
 from programs import run_python
 
 pytestmark = pytest.mark.every_python
@@ -118,3 +119,20 @@ def test_subclass():
     with Recording() as executor:
         assert list(executor.map(abs, [-1, 2])) == [1, 2]
         assert executor.stats().tasks_done == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"latency_target": 0.005}, {"pause_when": [lambda: False]}])
+def test_count_of_a_new_task(options):
+    """A task counts from its submit on, also while the worker that takes it has no GIL."""
+    go = threading.Event()
+    with PriorityThreadPoolExecutor(2, **options) as executor:
+        for _ in range(20):
+            go.clear()
+            executor.submit(int).result()
+            wait_until(lambda: executor.tasks() == (0, 0))
+            future = executor.submit(go.wait)
+            count = sum(executor.tasks())
+            go.set()
+            future.result()
+            assert count == 1
+            wait_until(lambda: executor.tasks() == (0, 0))

@@ -22,7 +22,7 @@ from .._originals import are_threads_green
 from .._public import public
 from .._system.common import count_cpus
 from .controller import controller
-from .gate import Gate, put_before
+from .gate import Gate, TaskQueue, put_before
 from .gil import has_gil
 from .levelled import LevelledThreads
 from .regulator import Regulator
@@ -137,8 +137,8 @@ class PriorityThreadPoolExecutor(LevelledThreads):
         self._release_cap: Callable[[], object] | None = None
         # The stdlib's default for the number of workers.
         cap = parse_blas_threads(blas_threads, max(1, max_workers or min(32, count_cpus() + 4)))
-        # Other pools keep the stdlib's queue, because none of their tasks has to wait or to fail, and none of their
-        # workers has a last step. With conditions, running tasks must be counted also beside other interpreters.
+        # Other pools need no gate, because none of their tasks has to wait or to fail, and none of their
+        # workers has a last step.
         gate = Gate() if target is not None or cap is not None or conditions or on_shortfall is refuse else None
         if are_threads_green():
             initargs = (level, on_shortfall, initializer, initargs)
@@ -151,7 +151,7 @@ class PriorityThreadPoolExecutor(LevelledThreads):
         if cap is not None:
             self._release_cap = finalizer = weakref.finalize(self, shared_cap.hold(cap, openmp=False))
             finalizer.atexit = False
-        if gate is not None and put_before(self, gate):
+        if put_before(self, TaskQueue() if gate is None else gate) and gate is not None:
             self._gate = gate
             if target is not None:
                 self._regulator = Regulator(gate, target)

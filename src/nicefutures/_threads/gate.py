@@ -11,6 +11,7 @@ import functools
 import queue
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
@@ -48,7 +49,33 @@ class Worker:
         self.lifted = False
 
 
-class Gate(SimpleQueue[Any]):
+class TaskQueue(SimpleQueue[Any]):
+    """A work queue that knows which of its tasks have not ended.
+
+    Its length and the stacks of the workers do not tell: a worker that takes a task may get the GIL, or a CPU, only
+    later. The stdlib's worker drops a task when it has run.
+
+    Attributes
+    ----------
+    unfinished : set of weakref.ref
+        The tasks.
+    """
+
+    def __init__(self) -> None:
+        self.unfinished: set[weakref.ref[Any]] = set()
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Add an item, as `queue.SimpleQueue.put` does."""
+        if hasattr(item, "future"):
+            self.note(item)
+        super().put(item, block, timeout)
+
+    def note(self, task: Any) -> None:
+        """Count a task that will be added later, or is added now."""
+        self.unfinished.add(weakref.ref(task, self.unfinished.discard))
+
+
+class Gate(TaskQueue):
     """A work queue that limits the workers enrolled with it; for other threads it is a plain queue.
 
     Attributes
@@ -77,6 +104,7 @@ class Gate(SimpleQueue[Any]):
     lift: Callable[[bool], bool] | None = None
 
     def __init__(self) -> None:
+        super().__init__()
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
@@ -242,12 +270,13 @@ class _RefusedItem:
 # --- private names of concurrent.futures, the same from Python 3.11 to 3.15
 
 
-def put_before(executor: ThreadPoolExecutor, gate: Gate) -> bool:
-    """Make `gate` the executor's work queue, before any thread starts; return False if there is no queue to replace."""
-    gate.width = gate.limit = executor._max_workers  # noqa: SLF001
+def put_before(executor: ThreadPoolExecutor, tasks: TaskQueue) -> bool:
+    """Set the executor's work queue, before any thread starts; return False if there is no queue to replace."""
+    if isinstance(tasks, Gate):
+        tasks.width = tasks.limit = executor._max_workers  # noqa: SLF001
     if type(getattr(executor, "_work_queue", None)) is not SimpleQueue:
         return False
-    executor._work_queue = gate  # noqa: SLF001
+    executor._work_queue = tasks  # noqa: SLF001
     return True
 
 

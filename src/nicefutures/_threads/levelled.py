@@ -149,11 +149,16 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
         )
 
     def _count_tasks(self) -> tuple[int, int]:
+        if not hasattr(self, "_work_queue"):
+            return 0, 0  # its creation failed
         # The queue has a None for each `shutdown` so far, which tells the workers to end.
-        waiting = max(self._work_queue.qsize() - self._ends, 0) if hasattr(self, "_work_queue") else 0
-        if self._gate is not None:
-            return waiting, len(self._gate.running)
-        return waiting, count_running(thread.ident for thread in list(getattr(self, "_threads", ())))
+        waiting = max(self._work_queue.qsize() - self._ends, 0)
+        unfinished = getattr(self._work_queue, "unfinished", None)
+        if unfinished is None:  # the queue is not ours
+            return waiting, count_running(thread.ident for thread in list(self._threads))
+        count = len(unfinished)
+        waiting = min(waiting, count)
+        return waiting, count - waiting
 
     def _pausable(self, *, opens: bool) -> Pausing | None:
         if not opens:

@@ -26,6 +26,7 @@ class _Held:
     def __init__(self, real: Any, lock: threading.RLock) -> None:
         self.real = real
         self.get, self.get_nowait, self.empty = real.get, real.get_nowait, real.empty
+        self.unfinished = getattr(real, "unfinished", None)
         self.is_open = True
         self._lock = lock
         self._tasks: deque[Any] = deque()
@@ -42,6 +43,8 @@ class _Held:
         with self._lock:
             if not self.is_open and hasattr(item, "future"):
                 self._tasks.append(item)
+                if self.unfinished is not None:
+                    self.real.note(item)
             elif item is None and self._tasks:
                 self._ends += 1
             else:
