@@ -30,6 +30,19 @@ def test_map_with_buffer(pool, buffersize, chunksize):
     assert list(results) == [n * n for n in range(20)]
 
 
+@pytest.mark.parametrize("base", [LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor])
+@pytest.mark.parametrize("options", [{}, {"chunksize": 2}, {"buffersize": 2}], ids=str)
+def test_map_calls_submit_of_a_subclass(base, options):
+    """`map` makes its calls with the `submit` of a subclass, as in the standard library."""
+
+    class Squaring(base):
+        def submit(self, fn, /, *args, **kwargs):
+            return super().submit(pow, fn(*args, **kwargs), 2)
+
+    with Squaring(2) as executor:
+        assert list(executor.map(abs, [-1, 2, -3], **options)) == [1, 4, 9]
+
+
 def test_map_takes_what_it_needs(pool):
     """Arguments are taken only as results are fetched, so the iterable may be endless."""
     numbers = itertools.count()

@@ -14,6 +14,7 @@ from .._failure import WarnOnce
 from .._forks import Living
 from .._levels import OnDenied, ProcessPriority
 from .._map.base import BaseExecutor, MapOptions
+from .._map.buffered import map_buffered
 from .._map.ordered import OrderedMap
 from .._originals import now
 from .._pausing import PAUSE, Pausable
@@ -245,7 +246,11 @@ class LowPriorityProcessPoolExecutor(BaseExecutor, ProcessPoolExecutor):
     def _map_results(
         self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], how: MapOptions
     ) -> tuple[Iterator[Any], Callable[[], object]]:
-        size = check_chunksize(how.chunksize) or (None if self._settings.max_tasks is None else 1)
+        chunksize = check_chunksize(how.chunksize)
+        if getattr(self.submit, "__func__", None) is not LowPriorityProcessPoolExecutor.submit:  # of a subclass
+            timeout, _, buffersize, returns = how
+            return map_buffered(self, fn, iterables, timeout=timeout, buffersize=buffersize, return_exceptions=returns)
+        size = chunksize or (None if self._settings.max_tasks is None else 1)
         deadline = None if how.timeout is None else now() + how.timeout
         if self._is_closed:
             raise RuntimeError(_ENDED)

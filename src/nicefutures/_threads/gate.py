@@ -49,6 +49,9 @@ class Worker:
         self.lifted = False
 
 
+_put = SimpleQueue.put
+
+
 class TaskQueue(SimpleQueue[Any]):
     """A work queue that knows which of its tasks have not ended.
 
@@ -66,9 +69,9 @@ class TaskQueue(SimpleQueue[Any]):
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Add an item, as `queue.SimpleQueue.put` does."""
-        if hasattr(item, "future"):
+        if item is not None:  # that tells a worker to end
             self.note(item)
-        super().put(item, block, timeout)
+        _put(self, item, block, timeout)
 
     def note(self, task: Any) -> None:
         """Count a task that will be added later, or is added now."""
