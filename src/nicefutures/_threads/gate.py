@@ -69,7 +69,7 @@ class TaskQueue(SimpleQueue[Any]):
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Add an item, as `queue.SimpleQueue.put` does."""
-        if item is not None:  # that tells a worker to end
+        if hasattr(item, "future"):
             self.note(item)
         _put(self, item, block, timeout)
 
@@ -238,7 +238,7 @@ class Gate(TaskQueue):
             self._admit()
             # Workers that wait inside for a task must wait outside, or all of them would take the next tasks.
             for _ in range(self._inside - max(limit, len(self._running)) if self.empty() else 0):
-                self.put(_COME_BACK)
+                _put(self, _COME_BACK)
 
     def let_in(self) -> None:
         """Let in all workers that wait now. The limit stays, and applies when they come for their next task."""
