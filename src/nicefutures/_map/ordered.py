@@ -49,10 +49,6 @@ class Done(NamedTuple):
     seconds: float = 0.0
     lost: int = 1
 
-    def after(self, results: list[Any]) -> "Done":
-        """Return the same outcome, with the results of earlier calls first."""
-        return self._replace(results=[*results, *self.results], made=len(results) + self.made)
-
 
 class Chunk:
     """Some calls that go to a worker together.

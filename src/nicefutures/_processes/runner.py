@@ -175,45 +175,6 @@ def _give_time_to_cancel(error: BaseException | None) -> None:
         time.sleep(_TIME_TO_CANCEL)
 
 
-class Parts:
-    """Results that the worker has already reported for a chunk.
-
-    Attributes
-    ----------
-    results : list
-        Results before the first one that cannot be unpickled.
-    """
-
-    def __init__(self) -> None:
-        self.results: list[Any] = []
-        self._failure: BaseException | None = None
-        self._unknown = 0
-
-    def add(self, result: Any) -> None:
-        """Add a result."""
-        if self._failure is None:
-            self.results.append(result)
-        else:
-            self._unknown += 1
-
-    def fail(self, reason: BaseException) -> None:
-        """Note that a result cannot be unpickled."""
-        self._failure = self._failure or reason
-        self._unknown += 1
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether a result cannot be unpickled."""
-        return self._failure is not None
-
-    def before(self, done: Done) -> Done:
-        """Return the outcome of the whole chunk, with these results first."""
-        if not self.has_failed:
-            return done.after(self.results)
-        lost = self._unknown + done.made
-        return Done(self.results, self._failure, len(self.results) + lost, lost=lost)
-
-
 class _Answer(NamedTuple):
     """A worker's answer to a task."""
 
@@ -270,7 +231,9 @@ class _Run:
         self._packed: Packed | None = None
         self._version = 0  # of the `Names` that workers find
         self._attempt = Attempt(pool.plan.policy)
-        self._parts: Parts | None = None
+        # Of a chunk: the results that workers have already reported, before the first that cannot be unpickled.
+        self._results: list[Any] = []
+        self._unreadable: BaseException | None = None  # the error of that one
 
     def run(self) -> _Answer:
         """Return the answer of a worker."""
@@ -361,18 +324,26 @@ class _Run:
                 continue
             elif kind == ToParent.PART:
                 attempt.part()
-                self._parts = self._parts or Parts()
-                self._take_part(self._parts, data)
+                self._take_part(data)
             else:
                 self._pool.take_note(worker, data)
                 continue
             deadline = None if limit is None else worker.clock() + limit
 
-    def _take_part(self, parts: Parts, data: bytes) -> None:
+    def _take_part(self, data: bytes) -> None:
         try:
-            parts.add(self._pool.plan.packing.load(data))
+            result = self._pool.plan.packing.load(data)
         except BaseException as error:  # noqa: BLE001, unpickling may raise anything
-            parts.fail(_no_result(error))
+            self._unreadable = self._unreadable or _no_result(error)
+        if self._unreadable is None:
+            self._results.append(result)
+
+    def _whole(self, done: Done) -> Done:
+        """Return the outcome of the whole chunk: first the results that workers have already reported."""
+        made = self._attempt.first + done.made
+        if self._unreadable is None:
+            return done._replace(results=[*self._results, *done.results], made=made)
+        return Done(self._results, self._unreadable, made, lost=made - len(self._results))
 
     def _load(self, kind: int, data: bytes) -> _Answer:
         try:
@@ -381,9 +352,7 @@ class _Run:
             value = self._pool.plan.packing.load(data)
         except BaseException as error:
             raise _no_result(error) from error
-        if self._parts is not None and type(value) is Done:
-            value = self._parts.before(value)
-        return _Answer(kind, value)
+        return _Answer(kind, self._whole(value) if self._attempt.first and type(value) is Done else value)
 
     def _learns(self, error: BaseException, version: int) -> bool:
         """Return whether a new pickle may help a worker that has not found a name."""
@@ -401,9 +370,9 @@ class _Run:
         if error.failure is not None and self._learns(error.failure.error, worker.version):
             return None
         how = worker.how(pool.kills) if error.failure is None else Exit.FAILED
-        if self._parts is not None and attempt.first == len(call[1][1]):  # all its calls had returned
+        if attempt.first and attempt.first == len(call[1][1]):  # all its calls had returned
             attempt.answer()
-            return _Answer(ToParent.RESULT, self._parts.before(Done([])))
+            return _Answer(ToParent.RESULT, self._whole(Done([])))
         pool.breakage.raise_if_broken()  # the thread that broke the pool has ended this worker
         return self._judge(worker, how, attempt.lost(how, unread=error.unread), error.failure)
 
@@ -420,7 +389,7 @@ class _Run:
         if verdict is Verdict.BREAK:
             self._pool.break_for(worker, how, failure)
             self._pool.breakage.raise_if_broken()
-        if verdict is Verdict.RESEND and not (self._parts is not None and self._parts.has_failed):
+        if verdict is Verdict.RESEND and self._unreadable is None:
             if self._call[0] is run_chunk:
                 self._end_packed()  # some calls are done, or other workers make them
             if self._attempt.crashes:
@@ -435,7 +404,7 @@ class _Run:
         fn, _, kwargs = self._call
         if fn is not run_chunk or "tells" not in kwargs:
             raise error
-        return _Answer(ToParent.RESULT, (self._parts or Parts()).before(Done([], error, 1)))
+        return _Answer(ToParent.RESULT, self._whole(Done([], error, 1)))
 
 
 def _no_result(error: BaseException) -> BrokenProcessPool:
