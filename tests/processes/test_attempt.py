@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nicefutures._processes.attempt import Attempt, Exit, Phase, Policy, Verdict
+from nicefutures._processes.attempt import Attempt, Exit, Phase, Verdict
 
 MODES = ("break", "fail", "retry")
 WORKERS = 4
@@ -13,7 +13,7 @@ WAYS = [each for each in Exit if each not in OF_STARTS]
 
 
 def attempt_in(phase, on_crash):
-    attempt = Attempt(Policy(on_crash, WORKERS))
+    attempt = Attempt(on_crash, WORKERS)
     for step in (attempt.ready, attempt.sent, attempt.begun)[: phase - 1]:
         step()
     assert attempt.phase is phase
@@ -99,7 +99,7 @@ def test_limits():
 
 def test_crashes_of_each_call():
     """A call of a chunk that has returned is not repeated, and the next call has its own count of crashes."""
-    attempt = Attempt(Policy("retry", WORKERS))
+    attempt = Attempt("retry", WORKERS)
     for first in range(1, 6):
         for _ in range(2):
             attempt.ready()
@@ -126,7 +126,7 @@ class Machine:
     STEPS = ("ready", "sent", "begun", "part")
 
     def __init__(self, on_crash):
-        self.attempt = Attempt(Policy(on_crash, WORKERS))
+        self.attempt = Attempt(on_crash, WORKERS)
 
     def do(self, event, how, *, unread):
         """Apply the event if it is possible now; return the verdict if there is one."""

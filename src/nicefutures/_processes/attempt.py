@@ -5,7 +5,7 @@ that ends an attempt has a verdict.
 """
 
 from enum import IntEnum, auto
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 OnCrash: TypeAlias = Literal["break", "fail", "retry"]
 
@@ -88,28 +88,15 @@ _RULES: Final[dict[tuple[Phase, Exit], tuple[_Rule, _Rule, _Rule]]] = {
 _COLUMNS: Final[dict[OnCrash, int]] = {"break": 0, "fail": 1, "retry": 2}
 
 
-class Policy(NamedTuple):
-    """How a pool reacts to workers that die.
-
-    Attributes
-    ----------
-    on_crash : str
-        Argument of the executor.
-    max_workers : int
-        Number of workers, all of which may have died while they were idle.
-    """
-
-    on_crash: OnCrash
-    max_workers: int
-
-
 class Attempt:
     """The attempts to run one task, with one worker after the other.
 
     Parameters
     ----------
-    policy : Policy
-        Policy of the pool.
+    on_crash : str
+        Argument of the executor.
+    max_workers : int
+        Number of workers, all of which may have died while they were idle.
 
     Attributes
     ----------
@@ -128,8 +115,9 @@ class Attempt:
     phase = Phase.STARTING
     verdict: Verdict | None = None
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+    def __init__(self, on_crash: OnCrash, max_workers: int) -> None:
+        self._on_crash = on_crash
+        self._max_workers = max_workers
 
     def ready(self) -> None:
         """Note that the worker is ready for the task."""
@@ -165,14 +153,14 @@ class Attempt:
         if unread and self.phase is Phase.READ:
             self.phase = Phase.UNREAD
         phase, self.phase = self.phase, Phase.STARTING
-        rule = _RULES[phase, how][_COLUMNS[self._policy.on_crash]]
+        rule = _RULES[phase, how][_COLUMNS[self._on_crash]]
         if rule is _Rule.AGAIN:
             self._lost += 1
             self._silent += how is Exit.SILENT
-            most = (_MOST_KILLED if how is Exit.KILLED else _MOST_LOST) + self._policy.max_workers
+            most = (_MOST_KILLED if how is Exit.KILLED else _MOST_LOST) + self._max_workers
             if self._lost < most and self._silent < _MOST_SILENT:
                 return Verdict.RESEND
-            rule = _Rule.BREAK if phase is Phase.STARTING or self._policy.on_crash == "break" else _Rule.RAISE
+            rule = _Rule.BREAK if phase is Phase.STARTING or self._on_crash == "break" else _Rule.RAISE
         elif rule is _Rule.COUNT:
             self.crashes += 1
             if self.crashes < _MOST_CRASHES:

@@ -25,7 +25,7 @@ from .._failure import WarnOnce, ignore, refuse
 from .._levels import OnDenied, ProcessPriority, parse_on_denied
 from .._system import backend
 from .._system.common import Group
-from .attempt import OnCrash, Policy
+from .attempt import OnCrash
 from .handle import Start
 from .main_module import can_import_main, describe_main
 from .packing import Packing
@@ -143,7 +143,7 @@ def open_pool(settings: Settings, keeping: Keeping, warn: WarnOnce) -> Pool:
         settings.max_tasks,
         Packing(transport, keeping, is_main_known=is_known),
         warn,
-        Policy(settings.on_crash, settings.max_workers),
+        settings.on_crash,
         settings.task_timeout,
         Listener(),
         keeping.clear,

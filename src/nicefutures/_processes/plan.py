@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .._failure import WarnOnce
-from .attempt import Policy
+from .attempt import OnCrash
 from .handle import Start
 from .packing import Packing
 from .relay import Listener
@@ -25,8 +25,8 @@ class Plan(NamedTuple):
         Pickles tasks.
     warn : WarnOnce
         Called with the shortfall of a worker.
-    policy : Policy
-        Decides about a task whose worker dies.
+    on_crash : str
+        What happens to a task whose worker dies.
     task_timeout : float or None
         Seconds that a task may take.
     listener : Listener
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     max_tasks: int | None
     packing: Packing
     warn: WarnOnce
-    policy: Policy
+    on_crash: OnCrash
     task_timeout: float | None
     listener: Listener
     at_rest: Callable[[], None]

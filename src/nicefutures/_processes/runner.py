@@ -230,7 +230,7 @@ class _Run:
         self._call, self._number = call, number
         self._packed: Packed | None = None
         self._version = 0  # of the `Names` that workers find
-        self._attempt = Attempt(pool.plan.policy)
+        self._attempt = Attempt(pool.plan.on_crash, pool.plan.max_workers)
         # Of a chunk: the results that workers have already reported, before the first that cannot be unpickled.
         self._results: list[Any] = []
         self._unreadable: BaseException | None = None  # the error of that one
