@@ -67,7 +67,7 @@ def proportional(array, folder, count):
 
 def become(uid):
     """Become another user, who may not be allowed to import from here, so import the modules for arrays first."""
-    from nicefutures._processes.transport import arrays, unpickling  # noqa: F401
+    from nicefutures._processes.transport import arrays  # noqa: F401
 
     os.setuid(uid)
 

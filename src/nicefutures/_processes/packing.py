@@ -13,10 +13,9 @@ from . import naming
 from .once import Once
 from .tokens import token_of
 from .transport.keeping import Keeping
-from .transport.message import Message, Orphans, Question
+from .transport.message import Message, Orphans, Question, loads
 from .transport.parent import Packed, Transport
 from .transport.pickling import pickle_plain, pickle_whole
-from .transport.unpickling import loads
 from .worker_main import OnStart, run_task
 
 # Size in bytes above which a function goes to each worker once.

@@ -21,8 +21,7 @@ from .plan import Plan
 from .relay import Warned
 from .share import Share
 from .task import StoppedError, Task, UnderWay
-from .transport.message import Orphans, Question
-from .transport.unpickling import loads
+from .transport.message import Orphans, Question, loads
 from .wire import Hold, Spent, StartError, ToParent, WorkerReport
 
 

@@ -7,5 +7,5 @@ Large objects in the pickle itself (bytes, bytearray) are copied to shared memor
 there, because these objects own their memory. If there is no memory, everything goes into the pickle.
 
 From the outside in: `parent` and `worker` are the two ends. They exchange a `message`, which `pickling` makes (with
-`arrays` for arrays) and `unpickling` reads. In the parent, `keeping` keeps pickled data for further tasks.
+`arrays` for arrays). In the parent, `keeping` keeps pickled data for further tasks.
 """

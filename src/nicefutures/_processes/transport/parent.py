@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .keeping import Copy, Keeping, Needs
-from .message import Message, Orphans, Place, Question
+from .message import Message, Orphans, Place, Question, load
 from .pickling import Large, pickle_buffers, pickle_whole
-from .unpickling import load
 from .worker import WorkerEnd
 
 if TYPE_CHECKING:

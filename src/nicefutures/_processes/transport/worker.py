@@ -4,9 +4,8 @@ import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .message import Message, Orphans, Question
+from .message import Message, Orphans, Question, load
 from .pickling import find_nothing, pickle_buffers, pickle_whole
-from .unpickling import load
 
 if TYPE_CHECKING:
     from ..._system.protocols import Segment, Sender, SharedMemory
