@@ -256,7 +256,7 @@ def test_verdict_of_a_task():
 
     for _ in range(200):
         worker, task, results = Worker(), Task(None), []
-        task.lease(worker)
+        task.lease(worker.stop)
         barrier = threading.Barrier(3)
 
         def stop(task=task, results=results, barrier=barrier):

@@ -161,7 +161,7 @@ class Pool:
         """
         worker = self._take(task)
         try:
-            task.lease(worker)
+            task.lease(worker.stop)
         except StoppedError:
             self.give_back(worker)
             raise

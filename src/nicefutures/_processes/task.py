@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from .._forks import keep_through_forks
 
@@ -15,13 +15,6 @@ class StoppedError(CancelledError):
 # One lock for all tasks: it is held only briefly, and there may be many pending tasks.
 _lock: Final = threading.RLock()
 keep_through_forks(_lock)
-
-
-class Stoppable(Protocol):
-    """A worker that has a task."""
-
-    def stop(self) -> None:
-        """End during the task."""
 
 
 class Task:
@@ -36,31 +29,27 @@ class Task:
         Identifies the executor, without a reference to it.
     under_way : UnderWay, optional
         Counts this task until its future is done or cancelled.
-
-    Attributes
-    ----------
-    call, number, owner : Any
-        Of a pending task: its call, its number as `Keeping` counts, and the pool's owner.
     """
 
-    __slots__ = ("_is_settled", "_is_stopped", "_under_way", "_worker", "call", "executor", "number", "owner")
+    __slots__ = ("_is_settled", "_stop_worker", "_under_way", "call", "executor", "is_stopped", "number", "owner")
 
     def __init__(self, executor: object, under_way: "UnderWay | None" = None) -> None:
         self.executor = executor
+        # Of a pending task: its call, its number as `Keeping` counts, and the pool's owner.
         self.call: Any = None
         self.number = 0
         self.owner: Any = None
         self._under_way = under_way
-        self._worker: Stoppable | None = None
-        self._is_stopped = self._is_settled = False
+        self._stop_worker: Callable[[], None] | None = None
+        self.is_stopped = self._is_settled = False  # a thread that stops the task ends its worker
 
     def take_call(self) -> Any:
         """Return its call, and remove it from the task."""
         call, self.call = self.call, None
         return call
 
-    def lease(self, worker: Stoppable) -> None:
-        """Note the worker that has the task from now on.
+    def lease(self, stop_worker: Callable[[], None]) -> None:
+        """Note how to stop the worker that has the task from now on.
 
         Raises
         ------
@@ -68,30 +57,25 @@ class Task:
             If the task has been stopped.
         """
         with _lock:
-            if not self._is_stopped:
-                self._worker = worker
+            if not self.is_stopped:
+                self._stop_worker = stop_worker
                 return
         raise StoppedError
 
     def release(self) -> None:
         """Take the task back from its worker; raise as `lease` if it was stopped, which has ended the worker."""
         with _lock:
-            self._worker = None
-            if not self._is_stopped:
+            self._stop_worker = None
+            if not self.is_stopped:
                 return
         raise StoppedError
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether the task was stopped: another thread then ends its worker."""
-        return self._is_stopped
 
     def settle(self) -> bool:
         """Take the task back permanently; return False if it was stopped before."""
         with _lock:
-            self._worker = None
+            self._stop_worker = None
             self._is_settled = True
-            return not self._is_stopped
+            return not self.is_stopped
 
     def settle_or_raise(self) -> None:
         """Take the task back permanently; raise a StoppedError if it was stopped before."""
@@ -101,12 +85,12 @@ class Task:
     def stop(self) -> bool:
         """End the task and the processes that it has started; return False if it already has its verdict."""
         with _lock:
-            if self._is_settled and not self._is_stopped:
+            if self._is_settled and not self.is_stopped:
                 return False
-            self._is_stopped = True
-            worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.stop()
+            self.is_stopped = True
+            stop_worker, self._stop_worker = self._stop_worker, None
+        if stop_worker is not None:
+            stop_worker()
         return True
 
     def __call__(self, _: Future[Any]) -> None:
