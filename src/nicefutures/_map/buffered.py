@@ -23,17 +23,8 @@ def map_buffered(
 ) -> tuple[Iterator[_T], Callable[[], object]]:
     """Return the results of calls in the order of their arguments, with at most `buffersize` calls submitted ahead.
 
-    Also return a function that cancels the calls that have not begun.
-
-    Parameters
-    ----------
-    executor, fn, iterables, timeout
-        As for :meth:`concurrent.futures.Executor.map`.
-    buffersize : int or None
-        Number of calls that may be submitted before their results are yielded, as `check_buffersize` allows; None: all
-        calls are submitted at once.
-    return_exceptions : bool, optional
-        Whether the exception of a call is a result.
+    Also return a function that cancels the calls that have not begun. Without a `buffersize`, all calls are submitted
+    at once. With `return_exceptions`, the exception of a call is a result.
     """
     deadline = None if timeout is None else now() + timeout
     # A generator: unlike `zip`, it does not ask the iterables again after their end.

@@ -27,71 +27,33 @@ _SLICE_S: Final = 0.5
 
 
 class Done(NamedTuple):
-    """The outcome of a chunk.
+    """The outcome of a chunk."""
 
-    Attributes
-    ----------
-    results : list
-        Results of the calls that have returned.
-    error : BaseException or None
-        Takes the place of the next result.
-    made : int
-        Number of calls that were made, including those whose results are lost.
-    seconds : float
-        Time that these calls took.
-    lost : int
-        Number of results that `error` replaces.
-    """
-
-    results: list[Any]
-    error: Any = None
-    made: int = 0
-    seconds: float = 0.0
-    lost: int = 1
+    results: list[Any]  # of the calls that have returned
+    error: Any = None  # takes the place of the next result
+    made: int = 0  # number of calls, including those whose results are lost
+    seconds: float = 0.0  # that these calls took
+    lost: int = 1  # number of results that `error` replaces
 
 
 class Chunk:
-    """Some calls that go to a worker together.
-
-    Attributes
-    ----------
-    calls : list of tuple
-        The arguments of each call, without calls that were handed back.
-    rest : Chunk or None
-        The calls that were handed back.
-    number : int
-        Number of the submission: greater than those of all inputs that were read before.
-    done : Done or None
-        The outcome.
-    """
+    """Some calls that go to a worker together."""
 
     __slots__ = ("calls", "done", "number", "rest")
 
     def __init__(self, calls: list[tuple[Any, ...]], number: int, rest: "Chunk | None" = None) -> None:
-        self.calls = calls
-        self.number = number
-        self.rest = rest
+        self.calls = calls  # the arguments of each, without calls that were handed back
+        self.number = number  # of the submission: greater than those of all inputs that were read before
+        self.rest = rest  # the calls that were handed back
         self.done: Done | None = None
 
 
 class OrderedMap(Generic[_T]):
     """One call of ``map``; `unfinished` is the number of its calls that have been read and are not done.
 
-    Parameters
-    ----------
-    iterables : tuple of iterable
-        The inputs.
-    workers : int
-        Number of workers.
-    size : int or None
-        Number of calls in a chunk; None: as many as take about `_TARGET_S`.
-    buffersize : int or None
-        Number of calls, or of chunks if a `size` is given, that may be read before their results are yielded. None: all
-        inputs are read at once.
-    return_exceptions : bool
-        Whether the exception of a call is a result.
-    number : callable
-        Returns the number of a new submission. An input may be an object that changes before the next one is read.
+    With a `buffersize`, at most that many calls, or chunks if a `size` is given, are read before their results are
+    yielded; without one, all inputs are read at once. `number` returns the number of a new submission: an input may be
+    an object that changes before the next one is read.
     """
 
     def __init__(
@@ -99,7 +61,7 @@ class OrderedMap(Generic[_T]):
         iterables: tuple[Iterable[Any], ...],
         workers: int,
         *,
-        size: int | None,
+        size: int | None,  # of chunks; None: as many calls as take about `_TARGET_S`
         buffersize: int | None,
         return_exceptions: bool,
         number: Callable[[], int],

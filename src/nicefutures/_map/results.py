@@ -7,19 +7,11 @@ _T = TypeVar("_T")
 
 
 class Results(Generic[_T]):
-    """An iterator over results.
-
-    Parameters
-    ----------
-    results : generator
-        The results.
-    cancel : callable
-        Cancels the calls that have not begun: a generator that was never advanced does nothing when it is closed.
-    """
+    """An iterator over results."""
 
     def __init__(self, results: Iterator[_T], cancel: Callable[[], object]) -> None:
         self._results: Any = results
-        self._cancel = cancel
+        self._cancel = cancel  # needed, too: to close a generator that was never advanced does nothing
 
     def __iter__(self) -> Iterator[_T]:
         return self

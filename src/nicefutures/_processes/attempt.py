@@ -89,35 +89,18 @@ _COLUMNS: Final[dict[OnCrash, int]] = {"break": 0, "fail": 1, "retry": 2}
 
 
 class Attempt:
-    """The attempts to run one task, with one worker after the other.
-
-    Parameters
-    ----------
-    on_crash : str
-        Argument of the executor.
-    max_workers : int
-        Number of workers, all of which may have died while they were idle.
-
-    Attributes
-    ----------
-    phase : Phase
-        How far the task has come with this worker.
-    first : int
-        Number of calls of a chunk that are done, and so the index of the first call for another worker.
-    crashes : int
-        Number of crashes of this task, or of this call of a chunk, if it is tried again after crashes.
-    verdict : Verdict or None
-        The final verdict: later events do not change it.
-    """
+    """The attempts to run one task, with one worker after the other."""
 
     # Class attributes, because most tasks change few of them.
-    crashes = _lost = _silent = first = 0
-    phase = Phase.STARTING
-    verdict: Verdict | None = None
+    crashes = 0  # of this task, or of this call of a chunk, if it is tried again after crashes
+    first = 0  # number of calls of a chunk that are done, and so the index of the first call for another worker
+    phase = Phase.STARTING  # with this worker
+    verdict: Verdict | None = None  # the final one: later events do not change it
+    _lost = _silent = 0
 
     def __init__(self, on_crash: OnCrash, max_workers: int) -> None:
         self._on_crash = on_crash
-        self._max_workers = max_workers
+        self._max_workers = max_workers  # all of which may have died while they were idle
 
     def ready(self) -> None:
         """Note that the worker is ready for the task."""

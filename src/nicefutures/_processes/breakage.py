@@ -119,14 +119,8 @@ def describe_break(
 ) -> tuple[str, BaseException]:
     """Return the message of a broken pool, and the cause.
 
-    Parameters
-    ----------
-    process, kills_before, started :
-        As for `describe_end`.
-    failure : tuple of str and BaseException, optional
-        "initializer" or "import of the main module", and the exception that it raised.
-    silence : float, optional
-        Seconds within which three workers have not run any code.
+    A `failure` is "initializer" or "import of the main module", and the exception that it raised. `silence` is the time
+    in s within which three workers have not run any code. The other arguments are those of `describe_end`.
     """
     if failure is not None:
         what, error = failure
@@ -151,16 +145,8 @@ def describe_end(
 ) -> str:
     """Return one or two sentences on how a process has ended.
 
-    Parameters
-    ----------
-    process : multiprocessing.Process
-        The process.
-    kills_before : int or None
-        Number of processes that the OOM killer had ended before this one started.
-    started : bool
-        Whether the process had become ready for tasks.
-    memory_limit : int or None
-        The limit that the process may have reached, if it was not killed.
+    `kills_before` is the number of processes that the OOM killer had ended before this one `started`, which means that
+    it was ready for tasks. It may have reached a `memory_limit` in bytes if it was not killed.
     """
     end = _describe_end(process, kills_before, started=started)
     if memory_limit is None:

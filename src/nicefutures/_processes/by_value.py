@@ -45,15 +45,7 @@ _variables: Final[dict[tuple[int, int], Any]] = {}
 
 
 class Pickler(cloudpickle.Pickler):
-    """Pickles functions and classes by value if another process cannot find them by name.
-
-    Parameters
-    ----------
-    file, buffer_callback
-        As for :class:`pickle.Pickler`.
-    reducers : dict
-        Reducers of other types.
-    """
+    """Pickles functions and classes by value if another process cannot find them by name."""
 
     def __init__(self, file: IO[bytes], buffer_callback: Any, reducers: dict[Any, Any]) -> None:
         types_of_singletons = (type(getattr(sys.modules.get(module), name, None)) for module, name in _SINGLETONS)

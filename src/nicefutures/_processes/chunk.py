@@ -77,14 +77,8 @@ def run_chunk(
 ) -> Done:
     """Make calls until one fails.
 
-    Parameters
-    ----------
-    fn, calls
-        The function, and the arguments of each call.
-    hands_back : bool
-        Whether other workers make the calls that have not begun after `_LONGEST_S`.
-    tells : bool
-        Whether to send each result to the parent immediately, so that a crash in a later call does not lose it.
+    If this `hands_back`, other workers make the calls that have not begun after `_LONGEST_S`. If it `tells`, each
+    result goes to the parent immediately, so that a crash in a later call does not lose it.
     """
     results: list[Any] = []
     chunk = _Chunk(calls)

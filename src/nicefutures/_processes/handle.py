@@ -43,15 +43,7 @@ _TELLS_THEM_APART: Final = hasattr(signal, "SIGKILL")
 
 
 class WorkerLostError(Exception):
-    """A worker has died.
-
-    Parameters
-    ----------
-    unread : bool
-        Whether it died before it had read all data.
-    failure : StartError or None
-        The worker's own report of an error at its start.
-    """
+    """A worker has died, `unread` before it had read all data; `failure` is its own report of an error at its start."""
 
     def __init__(self, *, unread: bool = False, failure: StartError | None = None) -> None:
         super().__init__()
@@ -75,21 +67,7 @@ class State(Enum):
 
 
 class Start(NamedTuple):
-    """How to start workers.
-
-    Attributes
-    ----------
-    context : multiprocessing.context.BaseContext
-        Starts the processes.
-    demands : Demands
-        Settings of each worker.
-    on_denied : callable or None
-        Argument of `serve`.
-    on_start : OnStart
-        Argument of `serve`.
-    main : dict
-        Argument of `serve`.
-    """
+    """How to start workers: with which context of multiprocessing, and the last arguments of `serve`."""
 
     context: Any
     demands: Demands
@@ -99,47 +77,21 @@ class Start(NamedTuple):
 
 
 class Worker:
-    """A worker process, and the parent's end of its pipe.
+    """A worker process, and the parent's end of its pipe."""
 
-    Parameters
-    ----------
-    at_wait : callable
-        Called from time to time during a long wait for the worker.
-
-    Attributes
-    ----------
-    state : State
-        Set by the pool.
-    process : multiprocessing.Process or None
-        None until it is started.
-    report : WorkerReport or None
-        None until it is ready.
-    tasks : int
-        Number of tasks that it has done.
-    is_spent : bool
-        Whether it must be replaced after its task.
-    version : int
-        Version of the pool's `Names` at its start.
-    level : ProcessPriority
-        Priority at its start, or the last priority that was sent to it.
-    is_ending : bool
-        Whether it has been told to end during its task, so that a pause does not stop it any more.
-    is_held, asks : bool
-        Whether its task is in a `no_pause` block, and whether it waits to enter one.
-    is_still : bool
-        Whether the process stands still, with the processes that it has started.
-    """
-
-    is_ending = is_held = asks = is_still = False
+    is_held = asks = False  # its task is in a `no_pause` block, or waits to enter one
+    is_ending = False  # it has been told to end during its task, so a pause does not stop it any more
+    is_still = False  # the process stands still, with the processes that it has started
+    level: ProcessPriority  # at its start, or the last one that was sent to it
 
     def __init__(self, at_wait: Callable[[], None]) -> None:
-        self.at_wait = at_wait
-        self.version = 0
-        self.state = State.STARTING
-        self.process: BaseProcess | None = None
-        self.report: WorkerReport | None = None
-        self.tasks = 0
-        self.is_spent = False
+        self.at_wait = at_wait  # called from time to time during a long wait for the worker
+        self.version = 0  # of the pool's `Names` at its start
+        self.state = State.STARTING  # set by the pool
+        self.process: BaseProcess | None = None  # None until it is started
+        self.report: WorkerReport | None = None  # None until it is ready
+        self.tasks = 0  # done
+        self.is_spent = False  # it must be replaced after its task
         self._end: End | None = None
         self._alive_by: float | None = None
         self._suspended = self._still_since = 0.0
@@ -195,10 +147,7 @@ class Worker:
     def send(self, packed: Packed, level: ProcessPriority) -> None:
         """Send a task, after a new priority, and after the functions that the worker still lacks for the task.
 
-        Raises
-        ------
-        WorkerLostError
-            If the worker has died.
+        Raise a WorkerLostError if the worker has died.
         """
         end = self._end or self._open_end()
         try:
@@ -221,19 +170,9 @@ class Worker:
             self._has.remove(token)
 
     def receive(self, deadline: float | None = None) -> tuple[int, bytes]:
-        """Wait for the next message of the worker.
+        """Wait for the next message of the worker, until a time of `clock`.
 
-        Parameters
-        ----------
-        deadline : float or None
-            A time of `clock`.
-
-        Raises
-        ------
-        WorkerLostError
-            If the worker has died.
-        TooLongError
-            If no message comes before the deadline.
+        Raise a WorkerLostError if the worker has died, and a TooLongError if no message comes before the deadline.
         """
         end = self._end or self._open_end()
         try:
@@ -248,12 +187,9 @@ class Worker:
             raise WorkerLostError(unread=isinstance(error, ConnectionResetError)) from error
 
     def receive_first(self) -> tuple[int, bytes]:
-        """Wait for the next message of a worker that is not ready.
+        """Wait for the next message of a worker that is not ready; raise as `receive`.
 
-        Raises
-        ------
-        WorkerLostError, TooLongError
-            As `receive`. The worker must report within `alive_within` that it is alive.
+        The worker must report within `alive_within` that it is alive.
         """
         kind, data = self.receive(self._alive_by)
         if kind == ToParent.ALIVE:

@@ -49,19 +49,13 @@ class TaskMemory:
     survive a MemoryError there, and the parent has or will have the same data.
 
     Memory that is reserved but not touched does not count either, if it was reserved before the task started, by a
-    library while it was loaded (such as the buffers of OpenBLAS), or as the stack of a Python thread.
-
-    Parameters
-    ----------
-    limit : int
-        Limit in bytes.
-    forked : bool
-        Whether this process has its parent's memory: they share it until one of them writes to it, so it does not
-        count. Neither does the gigabyte that a free-threaded Python reserves for its objects.
+    library while it was loaded (such as the buffers of OpenBLAS), or as the stack of a Python thread. The memory that a
+    forked worker has from its parent does not count: they share it until one of them writes to it. Neither does the
+    gigabyte that a free-threaded Python reserves for its objects.
     """
 
     def __init__(self, limit: int, *, forked: bool) -> None:
-        self._limit = limit
+        self._limit = limit  # bytes
         self._system = backend.memory.open_limit()
         # If the memory runs out while Rust (as in Polars) makes a backtrace, Rust waits for itself forever.
         os.environ["RUST_BACKTRACE"] = "0"
@@ -86,13 +80,7 @@ class TaskMemory:
         return None if held else _shortfall(self._limit, "the system accepted the limit and does not report it")
 
     def run(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run a task.
-
-        Raises
-        ------
-        MemoryError
-            If the task exceeds the limit. The error is the task's own, with a note; the task's variables are freed.
-        """
+        """Run a task. If it exceeds the limit, it ends with its own error, with a note, and its variables are freed."""
         if _FREE_THREADED:
             self._reserved = backend.memory.unused()
         uncounted = self._uncounted()
@@ -174,10 +162,7 @@ class TaskMemory:
     def with_room_for_thread(self) -> Iterator[None]:
         """Do not count the stack of a thread that starts in this block.
 
-        Raises
-        ------
-        MemoryError
-            If there is no room for the other needs of the thread: it would end before it could report its start.
+        Raise a MemoryError if there is no room for its other needs: it would end before it could report its start.
         """
         self._refit(backend.memory.stack_size())
         if self._is_in_task and self._room() < _FOR_A_THREAD and not _FREE_THREADED:

@@ -23,21 +23,11 @@ _LEAST_ONCE: Final = 1024
 
 
 class Packing:
-    """The pickling and unpickling of one pool.
-
-    Parameters
-    ----------
-    transport : Transport or None
-        Carries large buffers.
-    keeping : Keeping
-        The pickles that the executor keeps.
-    is_main_known : bool
-        Whether workers have the same main module as this process.
-    """
+    """The pickling and unpickling of one pool; `is_main_known` if its workers have the main module of this process."""
 
     def __init__(self, transport: Transport | None, keeping: Keeping, *, is_main_known: bool) -> None:
         self._transport = transport
-        self._keeping = keeping
+        self._keeping = keeping  # the executor's
         self.names = naming.Names(sys.modules[naming.MAIN] if is_main_known else None)
         # Except for plain data, only one thread at a time pickles, and one unpickles, as in the stdlib: the user's
         # objects need not support more. These locks protect nothing else.
@@ -138,18 +128,11 @@ class MapFunction:
     """The function of a map. If its pickle is large, it goes to each worker once.
 
     The first thread that needs the function pickles it, and not the caller of ``map``.
-
-    Parameters
-    ----------
-    function : callable
-        The user's function.
-    wrapped : bool
-        Whether workers make the calls with `run_task`.
     """
 
     def __init__(self, function: Any, *, wrapped: bool) -> None:
         self._function = function
-        self._wrapped = wrapped
+        self._wrapped = wrapped  # workers make the calls with `run_task`
         self._sent: Any = None
 
     def get(self, packing: Packing, number: int) -> Any:

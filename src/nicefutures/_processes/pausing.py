@@ -37,37 +37,22 @@ class Pausing:
     """Pauses the workers of a pool, for one or more reasons.
 
     Only its thread stops and continues processes. The thread exists while there is a reason.
-
-    Parameters
-    ----------
-    pool : Registry
-        Tells which workers must stand still.
-    news : threading.Condition
-        Has the lock of the pool.
-
-    Attributes
-    ----------
-    watch : Watch or None
-        Watches the conditions of `pause_when`.
     """
 
     def __init__(self, pool: Registry, news: threading.Condition) -> None:
         self.reasons = Reasons()
         self._pool = pool
-        self._news = news
+        self._news = news  # with the lock of the pool
         self._asked = self._done = 0
         self._thread: threading.Thread | None = None
         self._is_over = self._is_ending = False
         self._failure: BaseException | None = None
-        self.watch: Watch | None = None
+        self.watch: Watch | None = None  # watches the conditions of `pause_when`
 
     def pause(self, reason: str, leave: int = 0) -> None:
         """Pause all tasks but `leave`, for one more reason; wait until they stand still.
 
-        Raises
-        ------
-        OSError, RuntimeError
-            If the guard of stopped processes, or a thread, cannot start. The tasks then continue.
+        Raise an OSError or RuntimeError if the guard of stopped processes, or a thread, cannot start: tasks continue.
         """
         with self._news:
             if self._is_over or (reason == PAUSE and self._is_ending):

@@ -44,25 +44,13 @@ def open_pipe(context: Any) -> tuple[Any, Any]:
 
 
 class End:
-    """One end of a pipe between a worker and its parent. After `close`, every use raises an OSError.
-
-    Parameters
-    ----------
-    connection : multiprocessing.connection.Connection or Socket
-        Used by this object only.
-    """
+    """One end of a pipe between a worker and its parent. After `close`, every use raises an OSError."""
 
     def __init__(self, connection: Any) -> None:
-        self.connection = connection
+        self.connection = connection  # used by this object only
 
     def send(self, kind: int, data: bytes) -> None:
-        """Send a message.
-
-        Raises
-        ------
-        OSError
-            If no process has the other end.
-        """
+        """Send a message; raise an OSError if no process has the other end."""
         if len(data) < _SHORT:
             self.connection.send_bytes(bytes((kind,)) + data)
             return
@@ -71,13 +59,10 @@ class End:
             self.connection.send_bytes(data, start, min(most_bytes, len(data) - start))
 
     def receive(self) -> tuple[int, bytes]:
-        """Return a message's kind, and its data.
+        """Return a message's kind, and its data; raise an EOFError or OSError if no process has the other end.
 
-        Raises
-        ------
-        EOFError, OSError
-            If no process has the other end. On Linux it is a ConnectionResetError if the other end was closed before
-            all data had been read there (``unix_release_sock`` in the kernel's net/unix/af_unix.c).
+        On Linux it is a ConnectionResetError if the other end was closed before all data had been read there
+        (``unix_release_sock`` in the kernel's net/unix/af_unix.c).
         """
         data: bytes = self.connection.recv_bytes()
         kind = data[0]

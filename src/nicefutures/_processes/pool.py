@@ -30,21 +30,6 @@ class Pool:
 
     A worker is STARTING, IDLE, LEASED, PAUSED, DYING or GONE. The first four number at most `max_workers`. Only this
     class changes the state, under its lock. It calls nothing under the lock that waits or runs the user's code.
-
-    Attributes
-    ----------
-    plan : Plan
-        Its settings.
-    processes : dict of int to multiprocessing.Process
-        By process id.
-    breakage : Breakage
-        Whether it is broken, and why.
-    pausing : Pausing
-        Stops and continues the workers.
-    under_way, mapping : UnderWay
-        Counts of the tasks and the threads that have a `map`, and of these threads alone.
-    is_closed : bool
-        Whether its workers have been told to end.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -60,12 +45,12 @@ class Pool:
         self._leased: dict[Worker, Task | None] = {}  # LEASED or PAUSED
         self._starting = 0  # workers without a process so far
         self._ended: list[Worker] = []  # DYING
-        self.is_closed = False
+        self.is_closed = False  # its workers have been told to end
         self._most = plan.max_workers  # or fewer, if the system refuses more
-        self.under_way = UnderWay(plan.at_rest)
-        self.mapping = UnderWay(lambda: None)
+        self.under_way = UnderWay(plan.at_rest)  # the tasks, and the threads that have a `map`
+        self.mapping = UnderWay(lambda: None)  # these threads alone
         self._is_cancelled = False
-        self.processes: dict[int, Any] = {}
+        self.processes: dict[int, Any] = {}  # by process id
         self.breakage = Breakage()
         self.kills = backend.memory.count_oom_kills()
         with opening:
@@ -152,12 +137,7 @@ class Pool:
     def lease(self, task: Task) -> Worker:
         """Return a worker for a task. The worker may not be ready yet.
 
-        Raises
-        ------
-        StoppedError
-            If the task has been stopped.
-        BrokenProcessPool
-            If the pool is broken.
+        Raise a StoppedError if the task has been stopped, and a BrokenProcessPool if the pool is broken.
         """
         worker = self._take(task)
         try:
@@ -322,13 +302,7 @@ class Pool:
             self.hear(worker)
 
     def hear(self, worker: Worker) -> None:
-        """Wait for the next message of a worker that is not ready, and handle it.
-
-        Raises
-        ------
-        WorkerLostError, TooLongError
-            As `Worker.receive_first`.
-        """
+        """Wait for the next message of a worker that is not ready, and handle it; raise as `Worker.receive_first`."""
         kind, data = worker.receive_first()
         if kind == ToParent.READY:
             worker.report = loads(data)

@@ -93,33 +93,15 @@ def run_owned(task: Task) -> Any:
 
 
 class HowToMap(NamedTuple):
-    """How chunks of a map are sent.
-
-    Attributes
-    ----------
-    function : MapFunction
-        The function to call.
-    options : dict
-        Options of `run_chunk`.
-    key : object
-        Identifies the executor.
-    """
+    """How chunks of a map are sent."""
 
     function: MapFunction
-    options: dict[str, Any]
-    key: object
+    options: dict[str, Any]  # of `run_chunk`
+    key: object  # identifies the executor
 
 
 def run_map(owned: list[Any], reference: "weakref.ref[ThreadPoolExecutor]") -> None:
-    """Let workers make calls of a map until none is left, as `run_owned`.
-
-    Parameters
-    ----------
-    owned : list
-        The map, and the pool's owner.
-    reference : weakref.ref
-        To the threads of the pool.
-    """
+    """Let workers make calls of a map until none is left, as `run_owned`; `owned` has the map, and the pool's owner."""
     owner = _here.owner = owned.pop()
     calls: OrderedMap[Any] = owned.pop()
 
@@ -183,19 +165,7 @@ class _Answer(NamedTuple):
 
 
 def _run(pool: Pool, task: Task) -> Any:
-    """Return the result of a task, or raise its exception.
-
-    Raises
-    ------
-    BrokenProcessPool
-        If the death of this or another worker has broken the pool, or if an object cannot be unpickled.
-    WorkerCrashError
-        If its worker has died, and only this task fails.
-    TimeoutError
-        If the task has run for too long.
-    StoppedError
-        If the task was stopped.
-    """
+    """Return the result of a task, or raise its exception, or one of the pool."""
     try:
         pool.breakage.raise_if_broken()
         answer = _Run(pool, task, task.number, task.take_call()).run()

@@ -31,18 +31,10 @@ class _Sample(NamedTuple):
 
 
 class Share:
-    """Measures the CPU time that the workers of a pool get, while the pool's threads wait for them.
-
-    Parameters
-    ----------
-    level : callable
-        Returns the priority of the workers.
-    pids : callable
-        Returns the process ids of the workers that have a task and do not stand still.
-    """
+    """Measures the CPU time that the workers of a pool get, while the pool's threads wait for them."""
 
     def __init__(self, level: Callable[[], ProcessPriority], pids: Callable[[], Iterable[int]]) -> None:
-        self._level, self._pids = level, pids
+        self._level, self._pids = level, pids  # pids: of workers that have a task and do not stand still
         self._lock = threading.Lock()
         self._looked = -math.inf
         self._last: _Sample | None = None

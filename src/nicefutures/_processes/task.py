@@ -22,24 +22,17 @@ class Task:
 
     Its verdict is set once: by the thread that runs it, with `settle`, or by the thread that stops it. Only the thread
     that sets it ends the worker.
-
-    Parameters
-    ----------
-    executor : object
-        Identifies the executor, without a reference to it.
-    under_way : UnderWay, optional
-        Counts this task until its future is done or cancelled.
     """
 
     __slots__ = ("_is_settled", "_stop_worker", "_under_way", "call", "executor", "is_stopped", "number", "owner")
 
     def __init__(self, executor: object, under_way: "UnderWay | None" = None) -> None:
-        self.executor = executor
+        self.executor = executor  # identifies it, without a reference to it
         # Of a pending task: its call, its number as `Keeping` counts, and the pool's owner.
         self.call: Any = None
         self.number = 0
         self.owner: Any = None
-        self._under_way = under_way
+        self._under_way = under_way  # counts this task until its future is done or cancelled
         self._stop_worker: Callable[[], None] | None = None
         self.is_stopped = self._is_settled = False  # a thread that stops the task ends its worker
 
@@ -49,13 +42,7 @@ class Task:
         return call
 
     def lease(self, stop_worker: Callable[[], None]) -> None:
-        """Note how to stop the worker that has the task from now on.
-
-        Raises
-        ------
-        StoppedError
-            If the task has been stopped.
-        """
+        """Note how to stop the worker that has the task from now on; raise a StoppedError if the task was stopped."""
         with _lock:
             if not self.is_stopped:
                 self._stop_worker = stop_worker
@@ -101,17 +88,11 @@ class Task:
 
 
 class UnderWay:
-    """The number of unfinished tasks. Each future refers to this object, and none to the pool.
-
-    Parameters
-    ----------
-    at_rest : callable
-        Called when no task is left.
-    """
+    """The number of unfinished tasks. Each future refers to this object, and none to the pool."""
 
     def __init__(self, at_rest: Callable[[], None]) -> None:
         self.count = 0
-        self._at_rest = at_rest
+        self._at_rest = at_rest  # called when no task is left
         self._lock = threading.Lock()
 
     def begin(self) -> None:

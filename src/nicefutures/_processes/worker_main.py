@@ -34,45 +34,19 @@ _T = TypeVar("_T")
 
 
 class Demands(NamedTuple):
-    """Settings of a worker process.
-
-    Attributes
-    ----------
-    priority : ProcessPriority
-        Its priority.
-    blas_threads : ThreadCap or None
-        Limit of the threads of its BLAS libraries; None: no limit.
-    memory_limit : int or None
-        Bytes that it may use while a task runs.
-    forked : bool
-        Whether it is forked, and so starts with its parent's memory.
-    efficiency : bool
-        Whether it uses efficient cores and clocks only.
-    group : Group, Shortfall or None
-        Scheduling group to move to; or why there is none; or None: do not move.
-    registry : Any
-        Needed to register with the keeper of the group.
-    transport : WorkerEnd or None
-        Sends and receives large buffers.
-    log_level : int or None
-        Level from which it sends log records to its parent; None: it sends none.
-    tells_start : bool
-        Whether it tells its parent when a task starts.
-    is_main_known : bool
-        Whether it has the same main module as its parent.
-    """
+    """Settings of a worker process."""
 
     priority: ProcessPriority
     blas_threads: ThreadCap | None
-    memory_limit: int | None
-    forked: bool
-    efficiency: bool
-    group: Group | Shortfall | None
-    registry: Any
+    memory_limit: int | None  # bytes, while a task runs
+    forked: bool  # it starts with its parent's memory
+    efficiency: bool  # it uses efficient cores and clocks only
+    group: Group | Shortfall | None  # to move to, or why there is none
+    registry: Any  # needed to register with the keeper of the group
     transport: "WorkerEnd | None"
-    log_level: int | None = None
-    tells_start: bool = False
-    is_main_known: bool = True
+    log_level: int | None = None  # of the log records that it sends to its parent; None: it sends none
+    tells_start: bool = False  # it tells its parent when a task starts
+    is_main_known: bool = True  # it has the same main module as its parent
 
 
 class _Here(threading.local):
@@ -85,17 +59,11 @@ _here = _Here()
 
 
 class OnStart:
-    """An initializer and its arguments. They are pickled like a task, so that unpickling errors count as their errors.
-
-    Attributes
-    ----------
-    pickled : bytes
-        Their pickle, until it is unpickled.
-    """
+    """An initializer and its arguments. They are pickled like a task, so unpickling errors count as their errors."""
 
     def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
         self._call = initializer, initargs
-        self.pickled = b""
+        self.pickled = b""  # until it is unpickled
 
     def announce(self) -> None:
         """Give tokens to the objects in it, so that they come back from a forked worker as the same."""
@@ -165,20 +133,8 @@ def serve(
 ) -> None:
     """Run as a worker: do one task after the other, until the parent has no more tasks or has ended.
 
-    Parameters
-    ----------
-    pipe : multiprocessing.connection.Connection or Socket
-        To the parent.
-    lifeline : multiprocessing.connection.Connection
-        One end of a pipe whose other end only the parent has.
-    is_held_back : bool
-        Whether Ctrl-C has been held back until now.
-    demands, on_start
-        As for `start_process`.
-    on_denied : callable or None
-        As for `start_process`; None: tell the parent.
-    main : dict or None
-        As for `import_main`.
+    `pipe` leads to the parent, and only the parent has the other end of `lifeline`. `is_held_back` tells whether Ctrl-C
+    has been held back until now. Without `on_denied`, the parent hears of a shortfall. `main` is for `import_main`.
     """
     interrupts.heed(is_held_back=is_held_back)
     worker = _Worker(pipe, demands)
@@ -399,15 +355,7 @@ def _limit_memory(limit: int, forked: bool) -> Shortfall | None:
 
 
 def run_task(fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Run a task on a worker that is at its priority, within the worker's memory limit.
-
-    Raises
-    ------
-    PriorityError
-        If the worker refuses tasks because it is not at its priority.
-    MemoryError
-        If the task exceeds the limit.
-    """
+    """Run a task within the worker's memory limit; refuse it on a worker that is not at its priority."""
     raise_if_refusing()
     if _here.memory is not None:
         return _here.memory.run(fn, *args, **kwargs)

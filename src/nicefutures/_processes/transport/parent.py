@@ -23,23 +23,13 @@ class Packed(NamedTuple):
 
 
 class Transport:
-    """Sends and receives the large buffers of one pool, in the parent.
-
-    Parameters
-    ----------
-    memory : SharedMemory
-        The shared memory of the system.
-    limit : int
-        Smallest size in bytes of a buffer that goes into shared memory.
-    keeping : Keeping
-        The executor's.
-    """
+    """Sends and receives the large buffers of one pool, in the parent."""
 
     def __init__(self, memory: "SharedMemory", limit: int, keeping: Keeping) -> None:
         self._memory = memory
-        self._limit = limit
+        self._limit = limit  # smallest size in bytes of a buffer that goes into shared memory
         self._exchange: Exchange = memory.exchange()
-        self._keeping = keeping
+        self._keeping = keeping  # the executor's
 
     @property
     def worker_end(self) -> WorkerEnd:

@@ -296,13 +296,7 @@ class Pickled(NamedTuple):
         """Copy large data to new segments, unless a segment has them already.
 
         Very large buffers get segments of their own, so that a receiver that keeps one of them does not keep all.
-
-        Returns
-        -------
-        message : Message
-            Without the segments' addresses.
-        shared : list of Shared
-            All segments of the message, in its order.
+        Return the message, without the addresses of its segments, and all these segments in its order.
         """
         numbers: dict[_New | Shared, int] = {}
         common, alone = _New(), 0
@@ -352,14 +346,8 @@ def _own(parts: list[Any], limit: int) -> list[Any]:
 def pickle_buffers(obj: Any, limit: int, find: "Callable[[Any], Copy | None]") -> bytes | Pickled:
     """Return a pickle: bytes to send, or a Pickled with data that must be shared first.
 
-    Parameters
-    ----------
-    obj : Any
-        The object to pickle.
-    limit : int
-        Smallest size in bytes of a large buffer.
-    find : callable
-        Returns an existing copy of an object's buffer, if the task may use it.
+    `limit` is the smallest size in bytes of a large buffer. `find` returns an existing copy of an object's buffer, if
+    the task may use it.
     """
     pickler = _take_pickler()
     pickler.limit, pickler.find = limit, find
