@@ -12,7 +12,7 @@ from .._map.ordered import Done
 from .._originals import now, os
 from .interrupts import put_off
 from .transport.pickling import pickle_whole
-from .wire import ParentGoneError, ToParent, sendable, tell, teller
+from .wire import ParentGoneError, ToParent, here, sendable
 
 # Seconds after which a chunk's calls that have not begun go to other workers, and seconds between two checks.
 _LONGEST_S: Final = 0.05
@@ -26,7 +26,7 @@ class _Chunk:
         self.began = now()
         self.pending = deque(calls)
         self._count = len(calls)
-        self._say = teller()
+        self._say = here.say
 
     def hand_back(self) -> None:
         """Let other workers make the calls that have not begun."""
@@ -95,7 +95,7 @@ def run_chunk(
                 break
             result = fn(*args)
             if tells:
-                tell(ToParent.PART, result)
+                here.say(ToParent.PART, result)
             else:
                 results.append(result)
     except BaseException as reason:  # noqa: BLE001, as the stdlib's worker; also from a signal handler

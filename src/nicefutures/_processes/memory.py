@@ -15,7 +15,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from .._blas import make_buffers
 from .._levels import Shortfall
 from .._system import backend
-from .wire import Spent, ToParent, tell
+from .wire import Spent, ToParent, here
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -112,7 +112,7 @@ class TaskMemory:
     def _raise_too_much(self, used: int) -> None:
         """Raise a MemoryError, and let the pool replace this worker if earlier tasks have left that much."""
         if self._used_at_first is not None:
-            tell(ToParent.NOTE, Spent())
+            here.say(ToParent.NOTE, Spent())
         msg = (
             f"memory_limit is {self._limit:,} bytes, and the worker uses {used:,} before it starts this task, for "
             "imports, arguments and what earlier tasks have left: raise the limit"
@@ -154,7 +154,7 @@ class TaskMemory:
             gc.collect()
         # A partly imported module stays so: NumPy, for example, cannot be imported a second time.
         if is_importing or (self._used() > most and not _FREE_THREADED):
-            tell(ToParent.NOTE, Spent())
+            here.say(ToParent.NOTE, Spent())
 
     # --- in any thread of a task
 

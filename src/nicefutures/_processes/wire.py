@@ -111,22 +111,7 @@ def _rebuild(pickled: bytes, name: str, traceback: Any) -> BaseException:
 class _Here(threading.local):
     """State of the worker that runs in this thread."""
 
-    say: Callable[[ToParent, Any], None]
+    say: Callable[[ToParent, Any], None]  # sends a message to the parent
 
 
-_here: Final = _Here()
-
-
-def tell_with(say: Callable[[ToParent, Any], None]) -> None:
-    """Set the function with which this thread sends messages to its parent."""
-    _here.say = say
-
-
-def teller() -> Callable[[ToParent, Any], None]:
-    """Return the function with which another thread can send messages to the parent of this worker."""
-    return _here.say
-
-
-def tell(kind: ToParent, something: Any = None) -> None:
-    """Send a message to the parent during a task."""
-    _here.say(kind, something)
+here: Final = _Here()

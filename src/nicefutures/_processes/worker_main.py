@@ -19,11 +19,11 @@ from .._levels import ProcessPriority, Shortfall
 from .._pausing import hold_with
 from .._system import backend
 from .._system.common import Group
-from . import interrupts, naming, once
+from . import interrupts, naming, once, wire
 from .main_module import import_main
 from .pipes import end_of, hold, keep_from_children
 from .transport.pickling import pickle_plain, pickle_whole
-from .wire import Hold, ParentGoneError, StartError, ToParent, ToWorker, WorkerReport, sendable, tell_with
+from .wire import Hold, ParentGoneError, StartError, ToParent, ToWorker, WorkerReport, sendable
 
 if TYPE_CHECKING:
     from .memory import TaskMemory
@@ -247,7 +247,7 @@ class _Worker:
             # With all buffers in the pickle: no shared buffer outlives this worker.
             self._send(ToParent.FAILED, pickle_whole(StartError(what, sendable(error))))
             return False
-        tell_with(self.say)
+        wire.here.say = self.say
         hold_with(self.hold)
         return True
 
