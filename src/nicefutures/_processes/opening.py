@@ -29,9 +29,7 @@ from .attempt import OnCrash
 from .handle import Start
 from .main_module import can_import_main, describe_main
 from .packing import Packing
-from .plan import Plan
-from .pool import Pool
-from .relay import Listener
+from .pool import Plan, Pool
 from .transport.keeping import Keeping
 from .transport.parent import Transport
 from .worker_main import Demands, OnStart, import_before_fork
@@ -145,7 +143,6 @@ def open_pool(settings: Settings, keeping: Keeping, warn: WarnOnce) -> Pool:
         warn,
         settings.on_crash,
         settings.task_timeout,
-        Listener(),
         keeping.clear,
         [each.close for each in (keeper, transport) if each is not None],
     )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from .._pausing import PAUSE, Reasons
 from .handle import State, Worker
 from .pipes import close, keep_from_children
-from .plan import Plan
 from .task import UnderWay
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ class Registry(Protocol):
 
     processes: dict[int, Any]
     under_way: UnderWay
-    plan: Plan
 
     def wake(self) -> None:
         """Let pending tasks check again whether they may begin."""
@@ -117,7 +115,7 @@ class Pausing:
             self.reconsider()
 
     def __str__(self) -> str:
-        return f"The process pool with {self._pool.plan.max_workers} workers"
+        return str(self._pool)
 
     def has_work(self) -> bool:
         """Return whether there are tasks."""

@@ -4,25 +4,41 @@ import contextlib
 import os
 import sys
 import threading
+from collections.abc import Callable
 from logging import LogRecord
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._control import put_tree_at
+from .._failure import WarnOnce
 from .._levels import ProcessPriority, Shortfall
 from .._system import backend
 from . import handle
-from .attempt import Exit
+from .attempt import Exit, OnCrash
 from .breakage import Breakage, WorkerCrashError, describe_break, describe_end, explain_refusal
 from .ending import begin_to_end_tree, end_all, has_ended
-from .handle import State, TooLongError, Worker, WorkerLostError
+from .handle import Start, State, TooLongError, Worker, WorkerLostError
+from .packing import Packing
 from .pausing import Pausing
 from .pipes import close, hold, keep_from_children, opening
-from .plan import Plan
-from .relay import Warned
+from .relay import Listener, Warned
 from .share import Share
 from .task import StoppedError, Task, UnderWay
 from .transport.message import Orphans, Question, loads
 from .wire import Hold, Spent, StartError, ToParent, WorkerReport
+
+
+class Plan(NamedTuple):
+    """The settings of a pool, and the objects that it uses."""
+
+    start: Start
+    max_workers: int
+    max_tasks: int | None  # after which a worker is replaced
+    packing: Packing
+    warn: WarnOnce  # called with the shortfall of a worker
+    on_crash: OnCrash
+    task_timeout: float | None  # s
+    at_rest: Callable[[], None]  # called when there are no tasks
+    at_end: list[Callable[[], None]]  # called when no worker is left
 
 
 class Pool:
@@ -52,11 +68,15 @@ class Pool:
         self._is_cancelled = False
         self.processes: dict[int, Any] = {}  # by process id
         self.breakage = Breakage()
+        self._listener = Listener()
         self.kills = backend.memory.count_oom_kills()
         with opening:
             self._lifeline, self._own_end = plan.start.context.Pipe(duplex=False)
             keep_from_children(self._own_end)
         hold(self._lifeline)
+
+    def __str__(self) -> str:
+        return f"The process pool with {self.plan.max_workers} workers"
 
     # --- start
 
@@ -85,14 +105,10 @@ class Pool:
                 try:
                     self._start(Worker(self._share.look), None)
                 except BaseException:
-                    self._reserve(-missing)
+                    with self._lock:
+                        self._starting -= missing
+                        self._lock.notify_all()
                     raise
-
-    def _reserve(self, more: int) -> None:
-        with self._lock:
-            self._starting += more
-            if self._waiting:
-                self._lock.notify_all()
 
     def _start(self, worker: Worker, task: Task | None) -> Worker:
         """Start a worker that is counted in `_starting`, and register it; lease it to the task if there is one."""
@@ -327,7 +343,7 @@ class Pool:
             elif kind is Hold:
                 self.pausing.hold(worker, begins=note.begins)
             elif kind is Warned or isinstance(note, LogRecord):
-                self.plan.listener.take(note)
+                self._listener.take(note)
         except Exception:  # noqa: BLE001, from the user's classes, handlers and filters
             sys.excepthook(*sys.exc_info())
 
