@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from enum import Enum, auto
 from multiprocessing import util
-from multiprocessing.process import BaseProcess
 from typing import Any, Final, NamedTuple
 
 from .._blas import pause_openmp
@@ -82,17 +81,17 @@ class Worker:
     is_held = asks = False  # its task is in a `no_pause` block, or waits to enter one
     is_ending = False  # it has been told to end during its task, so a pause does not stop it any more
     is_still = False  # the process stands still, with the processes that it has started
+    _end: End  # since its start
     level: ProcessPriority  # at its start, or the last one that was sent to it
 
     def __init__(self, at_wait: Callable[[], None]) -> None:
         self.at_wait = at_wait  # called from time to time during a long wait for the worker
         self.version = 0  # of the pool's `Names` at its start
         self.state = State.STARTING  # set by the pool
-        self.process: BaseProcess | None = None  # None until it is started
+        self.process: Any = None  # until it is started; the pool registers it then
         self.report: WorkerReport | None = None  # None until it is ready
         self.tasks = 0  # done
         self.is_spent = False  # it must be replaced after its task
-        self._end: End | None = None
         self._alive_by: float | None = None
         self._suspended = self._still_since = 0.0
         self._has: set[bytes] = set()
@@ -135,21 +134,14 @@ class Worker:
     @property
     def pid(self) -> int:
         """Process id."""
-        return self.running.pid or 0
-
-    @property
-    def running(self) -> Any:
-        """The process; a WorkerLostError if it was not started."""
-        if self.process is None:
-            raise WorkerLostError
-        return self.process
+        return self.process.pid or 0
 
     def send(self, packed: Packed, level: ProcessPriority) -> None:
         """Send a task, after a new priority, and after the functions that the worker still lacks for the task.
 
         Raise a WorkerLostError if the worker has died.
         """
-        end = self._end or self._open_end()
+        end = self._end
         try:
             if self.level is not level and not self.is_spent:  # a spent worker ends after this task
                 self.level = level
@@ -174,7 +166,7 @@ class Worker:
 
         Raise a WorkerLostError if the worker has died, and a TooLongError if no message comes before the deadline.
         """
-        end = self._end or self._open_end()
+        end = self._end
         try:
             if deadline is not None or self.report is None or are_threads_green():
                 self._wait(end, deadline)
@@ -199,7 +191,7 @@ class Worker:
     def _wait(self, end: End, deadline: float | None) -> None:
         # On Windows, a worker takes its end of the pipe from the parent when it starts (DupHandle of
         # multiprocessing.reduction). If it ends before that, the pipe never closes.
-        sentinels = () if self.report is not None else (self.running.sentinel,)
+        sentinels = () if self.report is not None else (self.process.sentinel,)
         while True:
             began = now()
             seconds = _LONGEST_POLL if deadline is None else min(max(0.0, deadline - self.clock()), _SLICE)
@@ -212,7 +204,7 @@ class Worker:
             if deadline is not None and self.clock() >= deadline:
                 raise TooLongError
             self.at_wait()
-            if self.running.exitcode is not None and not end.poll():
+            if self.process.exitcode is not None and not end.poll():
                 raise WorkerLostError
             if sentinels:
                 time.sleep(_STEP)  # it may have closed its sentinel before its end
@@ -234,52 +226,40 @@ class Worker:
 
     def allow(self) -> None:
         """Tell the worker that its task may enter a `no_pause` block."""
-        if self._end is not None:
-            with contextlib.suppress(OSError):  # the worker has ended
-                self._end.send(ToWorker.HELD, b"")
+        with contextlib.suppress(OSError):  # the worker has ended
+            self._end.send(ToWorker.HELD, b"")
 
     def has_said(self) -> bool:
         """Return whether the worker has sent a message, or has closed the pipe."""
         try:
-            return self._open_end().poll()
-        except (OSError, WorkerLostError):
+            return self._end.poll()
+        except OSError:
             return False
-
-    def _open_end(self) -> End:
-        if self._end is None:
-            raise WorkerLostError
-        return self._end
 
     def finish(self) -> None:
         """Tell the worker to end, and close the pipe."""
         if self._alive_by is not None and self.has_said():
             self._alive_by = None
-        if self._end is not None:
-            with contextlib.suppress(OSError):  # the worker has already ended
-                self._end.send(ToWorker.END, b"")
+        with contextlib.suppress(OSError):  # the worker has already ended
+            self._end.send(ToWorker.END, b"")
         self.close()
 
     def close(self) -> None:
         """Close the pipe."""
-        if self._end is not None:
-            self._end.close()
+        self._end.close()
 
     def stop(self) -> None:
         """Begin to end the worker during its task, with the processes that it has started."""
         self.is_ending = True
-        if self.process is not None:
-            begin_to_end_tree(self.process)
+        begin_to_end_tree(self.process)
 
     def end(self) -> None:
         """End the worker, with the processes that it has started, and wait for its end."""
         self.is_ending = True
-        if self.process is not None:
-            end_tree(self.process)
+        end_tree(self.process)
 
     def join(self) -> None:
         """Wait for the end of the worker after `finish`. If it does not run any code in time, end it."""
-        if self.process is None:
-            return
         if self._alive_by is not None:
             wait_for(self.process, self._alive_by - self.clock())
             if not has_ended(self.process):
@@ -288,12 +268,11 @@ class Worker:
 
     def wait(self) -> None:
         """Wait for the exit status of the worker, for a few seconds at most."""
-        if self.process is not None:
-            wait_for(self.process, _PATIENCE)
+        wait_for(self.process, _PATIENCE)
 
     def how(self, kills_before: int | None) -> Exit:
         """Return how the worker has ended; call `wait` first."""
-        exitcode = self.running.exitcode
+        exitcode = self.process.exitcode
         if exitcode == _TERMINATED and _TELLS_THEM_APART and not self.tasks:
             return Exit.TERMINATED
         if exitcode in _KILLED:

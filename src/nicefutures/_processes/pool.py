@@ -223,19 +223,17 @@ class Pool:
             worker.state = State.DYING
             self._leased.pop(worker, None)
             self._most = self.plan.max_workers  # the system may allow another one again
-            if worker.process is not None:
-                self.processes.pop(worker.pid, None)
+            self.processes.pop(worker.pid, None)
             ended, self._ended = self._ended, [worker]
             if self._waiting:
                 self._lock.notify_all()
         self.pausing.reconsider()  # the processes that it has started continue
         for each in ended:  # join those that have ended, so that the system and multiprocessing forget them
-            if each.process is not None and not has_ended(each.process):
-                self._ended.append(each)
-            else:
-                if each.process is not None:
-                    each.process.join()
+            if has_ended(each.process):
+                each.process.join()
                 each.state = State.GONE
+            else:
+                self._ended.append(each)
 
     # --- priorities and pauses
 
@@ -244,7 +242,7 @@ class Pool:
         with self._lock:
             demands = self.plan.start.demands._replace(priority=level)
             self.plan = self.plan._replace(start=self.plan.start._replace(demands=demands))
-            workers = [worker for worker in (*self._leased, *self._free) if worker.process is not None]
+            workers = [*self._leased, *self._free]
         for worker in workers:
             if worker.report is None:  # it is lowering itself now, and gets the new one with its first task
                 worker.is_spent = level > worker.level
@@ -268,11 +266,9 @@ class Pool:
     def sort_out(self, left: int | None) -> tuple[list[Worker], list[Worker]]:
         """Return the workers that must stand still, and the others, if `left` tasks may continue; None: all."""
         with self._lock:
-            there = [worker for worker in (*self._leased, *self._free) if worker.process is not None]
+            there = [*self._leased, *self._free]
             # Running workers continue first, and then paused workers in the order of their leases.
-            leased = sorted(
-                (each for each in there if each in self._leased), key=lambda each: each.state is State.PAUSED
-            )
+            leased = sorted(self._leased, key=lambda each: each.state is State.PAUSED)
             still = [] if left is None else leased[left:] if left else there
             still = [worker for worker in still if not (worker.is_held or worker.is_ending)]
             for worker in leased:
@@ -307,8 +303,7 @@ class Pool:
                     continue
             self.give_back(worker)
         with self._lock:
-            workers = (*self._free, *self._leased)
-            return {worker.pid: worker.report for worker in workers if worker.process is not None}
+            return {worker.pid: worker.report for worker in (*self._free, *self._leased)}
 
     # --- messages of workers
 
@@ -354,7 +349,7 @@ class Pool:
         worker.wait()  # its log output may still be on the way until it has ended
         silence = handle.alive_within if how is Exit.SILENT else None
         started = worker.report is not None
-        text, cause = describe_break(worker.running, self.kills, started=started, failure=failure, silence=silence)
+        text, cause = describe_break(worker.process, self.kills, started=started, failure=failure, silence=silence)
         end_all([each for each in self.abandon(text, cause) if each is not worker.process])
 
     def abandon(self, text: str, cause: BaseException | None = None) -> list[Any]:
@@ -369,8 +364,8 @@ class Pool:
     def crash_of(self, worker: Worker, name: str, how: Exit) -> WorkerCrashError:
         """Return the error of a task whose worker has died."""
         limit = self.plan.start.demands.memory_limit if how is Exit.LIMITED else None
-        end = describe_end(worker.running, self.kills, started=True, memory_limit=limit)
-        exitcode = worker.running.exitcode
+        end = describe_end(worker.process, self.kills, started=True, memory_limit=limit)
+        exitcode = worker.process.exitcode
         return WorkerCrashError(f"The worker process that ran {name} died. {end}", worker.pid, exitcode)
 
     def _at_work(self) -> list[int]:
