@@ -345,6 +345,11 @@ async def wait():
     pass
 
 
+class Waits:
+    async def __call__(self):
+        pass
+
+
 @pytest.mark.parametrize(
     ("value", "error", "text"),
     [
@@ -357,6 +362,7 @@ async def wait():
         ([None], TypeError, "pause_when must not contain None"),
         ([True], TypeError, "pause_when must not contain True"),
         ([wait], TypeError, "the coroutine function <function wait"),
+        ([Waits()], TypeError, "the coroutine function <test_arguments.Waits"),
     ],
 )
 def test_wrong_conditions(value, error, text):
@@ -377,6 +383,7 @@ def test_idle_after(value):
         (0, ValueError),
         (-1.0, ValueError),
         (float("inf"), ValueError),
+        (10**400, ValueError),
         (float("nan"), ValueError),
         (None, TypeError),
         (True, TypeError),

@@ -118,15 +118,22 @@ def check_max_tasks(max_tasks_per_child: Any, context: Any) -> None:
         raise ValueError(msg)
 
 
+def _to_seconds(name: str, value: Any, otherwise: str = "") -> float:
+    # A float first: the test of the abstract class is slow for a pool that is made for a few tasks only.
+    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
+        msg = f"{name} must be a number of seconds{otherwise}, not {value!r}"
+        raise TypeError(msg)
+    try:
+        return float(value)
+    except OverflowError:  # an int or a fraction
+        return -math.inf if value < 0 else math.inf
+
+
 def check_latency_target(target: Any) -> float | None:
     """Return `target` as a float; raise if it is not a number of seconds above 0 and at most 1."""
     if target is None:
         return None
-    # A float first: the test of the abstract class is slow for a pool that is made for a few tasks only.
-    if type(target) is not float and (isinstance(target, bool) or not isinstance(target, numbers.Real)):
-        msg = f"latency_target must be a number of seconds or None, not {target!r}"
-        raise TypeError(msg)
-    seconds = float(target)
+    seconds = _to_seconds("latency_target", target, " or None")
     if not 0 < seconds <= 1:
         msg = f"latency_target must be above 0 and at most 1, in seconds, or None, not {target!r}"
         raise ValueError(msg)
@@ -261,10 +268,7 @@ def check_task_timeout(timeout: Any) -> float | None:
     """Return `timeout` as a float; raise if it is not a positive number of seconds."""
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, numbers.Real):
-        msg = f"task_timeout must be a number of seconds or None, not {timeout!r}"
-        raise TypeError(msg)
-    seconds = float(timeout)
+    seconds = _to_seconds("task_timeout", timeout, " or None")
     if not seconds > 0:
         msg = f"task_timeout must be a positive number of seconds, or None for no limit, not {timeout!r}"
         raise ValueError(msg)
@@ -305,7 +309,9 @@ def parse_pause_when(value: Any) -> tuple[Condition, ...]:
         if not isinstance(condition, str) and not callable(condition):
             msg = f"pause_when must not contain {item!r}: {_CONDITIONS_HELP}"
             raise TypeError(msg)
-        if getattr(getattr(condition, "__code__", None), "co_flags", 0) & _CO_ASYNC:
+        call = getattr(type(condition), "__call__", None)  # noqa: B004, of an object that may be called
+        flags = (getattr(getattr(each, "__code__", None), "co_flags", 0) for each in (condition, call))
+        if any(each & _CO_ASYNC for each in flags):
             msg = (
                 f"pause_when must not contain the coroutine function {item!r}, which nothing awaits: {_CONDITIONS_HELP}"
             )
@@ -317,10 +323,7 @@ def parse_pause_when(value: Any) -> tuple[Condition, ...]:
 
 def check_idle_after(value: Any) -> float:
     """Return `value` as a float; raise if it is not a positive, finite number of seconds."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        msg = f"idle_after must be a number of seconds, not {value!r}"
-        raise TypeError(msg)
-    seconds = float(value)
+    seconds = _to_seconds("idle_after", value)
     if not 0 < seconds < math.inf:
         msg = f"idle_after must be a positive number of seconds, not {value!r}"
         raise ValueError(msg)
