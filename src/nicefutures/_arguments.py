@@ -74,17 +74,8 @@ def check_initializer(initializer: object, initargs: Any) -> tuple[Any, ...]:
 def parse_context(mp_context: Any, *, replaces: bool) -> Any:
     """Return the context for the name of a start method or for None; return a context unchanged.
 
-    Parameters
-    ----------
-    mp_context : context, str or None
-        As the executor takes it.
-    replaces : bool
-        Whether workers are replaced while the pool runs. Then they are not forked, because the pool has threads.
-
-    Raises
-    ------
-    ValueError
-        If this system has no such start method.
+    A pool that `replaces` workers while it runs does not fork them by default, because it has threads. Raise a
+    ValueError if this system has no such start method.
     """
     import multiprocessing  # not needed for a thread pool
 
@@ -141,15 +132,7 @@ def check_latency_target(target: Any) -> float | None:
 
 
 def parse_blas_threads(value: Any, workers: int) -> ThreadCap | None:
-    """Return the cap for `blas_threads`.
-
-    Parameters
-    ----------
-    value : "auto", int or None
-        As the executors take it.
-    workers : int
-        Number of workers that share the CPUs.
-    """
+    """Return the cap for `blas_threads`, for this number of workers, which share the CPUs."""
     if value is None:
         return None
     if isinstance(value, str) and value == "auto":
@@ -165,15 +148,7 @@ def parse_blas_threads(value: Any, workers: int) -> ThreadCap | None:
 
 
 def parse_memory_limit(value: Any, name: str = "memory_limit") -> int | None:
-    """Return `memory_limit` in bytes.
-
-    Parameters
-    ----------
-    value : int, str, float or None
-        As the executor takes it.
-    name : str
-        Name of the argument, for messages.
-    """
+    """Return `memory_limit` in bytes; messages call the argument by this name."""
     if value is None:
         return None
     limit = _to_bytes(name, value)
@@ -228,13 +203,7 @@ def check_chunksize(chunksize: Any) -> int | None:
 
 
 def parse_share_min_size(value: Any) -> int | None:
-    """Return `share_min_size` in bytes.
-
-    Parameters
-    ----------
-    value : int, str or None
-        As the executor takes it.
-    """
+    """Return `share_min_size` in bytes."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -289,13 +258,7 @@ def parse_low_priority(priority: ProcessPriority | str) -> ProcessPriority:
 
 
 def parse_pause_when(value: Any) -> tuple[Condition, ...]:
-    """Return the conditions, each once: names in lower case, and functions.
-
-    Parameters
-    ----------
-    value : str, callable, or iterable of them
-        As the executors take it. A single condition needs no list.
-    """
+    """Return the conditions, each once: names in lower case, and functions. A single condition needs no list."""
     items = (value,) if isinstance(value, str) or callable(value) else value
     if not isinstance(items, Iterable) or isinstance(items, (bytes, bytearray)):
         msg = f"pause_when must be a list of conditions, not {value!r}: {_CONDITIONS_HELP}"

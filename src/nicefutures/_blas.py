@@ -40,18 +40,10 @@ VARIABLES: Final = (
 
 
 class ThreadCap(NamedTuple):
-    """How many threads a library may use.
-
-    Parameters
-    ----------
-    threads : int
-        The number.
-    exact : bool
-        Whether a library that uses fewer threads gets this number as well.
-    """
+    """How many threads a library may use."""
 
     threads: int
-    exact: bool
+    exact: bool  # a library that uses fewer threads gets this number as well
 
     def of(self, now: int) -> int:
         """Return the new number of threads for a library that uses `now` threads."""
@@ -59,17 +51,9 @@ class ThreadCap(NamedTuple):
 
 
 def cap_process(cap: ThreadCap | None) -> int | None:
-    """Limit this process permanently: loaded libraries, and those that will be loaded.
+    """Limit this process permanently: loaded libraries, and those that will be loaded. A cap of None changes nothing.
 
-    Parameters
-    ----------
-    cap : ThreadCap or None
-        None changes nothing.
-
-    Returns
-    -------
-    int or None
-        How many threads the BLAS libraries use now; None if threadpoolctl finds none.
+    Return how many threads the BLAS libraries use now; None if threadpoolctl finds none.
     """
     if cap is not None:
         openmp = os.environ.get(_OPENMP)
@@ -161,10 +145,7 @@ _ROW_MAJOR, _AS_IT_IS = 101, 111  # CBLAS_LAYOUT, CBLAS_TRANSPOSE: cblas.h
 def make_buffers(seen: set[str]) -> None:
     """Let each OpenBLAS make its threads and its buffers, because it does not survive a failure to make them later.
 
-    Parameters
-    ----------
-    seen : set of str
-        Files of the libraries that have them; new ones are added.
+    `seen` has the files of the libraries that have them; new ones are added.
     """
     import ctypes  # noqa: F401, now, and not during another import
 
@@ -255,19 +236,9 @@ class SharedCap:
         self._changed: dict[str, tuple[int, int]] = {}
 
     def hold(self, cap: ThreadCap, *, openmp: bool) -> Callable[[], None]:
-        """Apply a cap; the lowest of several counts.
+        """Apply a cap, with `openmp` also to the OpenMP libraries of the calling thread; the lowest of several counts.
 
-        Parameters
-        ----------
-        cap : ThreadCap
-            The cap.
-        openmp : bool
-            Whether the cap also applies to the OpenMP libraries of the calling thread.
-
-        Returns
-        -------
-        callable
-            Releases the cap; after the last release, the numbers are restored.
+        Return a function that releases the cap; after the last release, the numbers are restored.
         """
         with self._lock:
             self._held.append(cap)

@@ -16,10 +16,7 @@ from ._levels import PriorityError, PriorityWarning, Shortfall
 class WarnOnce:
     """Warns at the line that made the executor; as a callable, it warns of the first shortfall only.
 
-    Parameters
-    ----------
-    depth : int
-        Number of calls from the caller up to that line.
+    `depth` is the number of calls from the caller up to that line.
     """
 
     def __init__(self, depth: int) -> None:

@@ -58,12 +58,7 @@ _Level = TypeVar("_Level", ProcessPriority, ThreadPriority)
 def parse_priority(kind: type[_Level], value: _Level | str) -> _Level:
     """Return the member of `kind` that `value` is or names, in any case.
 
-    Raises
-    ------
-    ValueError
-        If no member has that name.
-    TypeError
-        If `value` is neither a name nor a member of `kind`.
+    Raise a ValueError if no member has that name, and a TypeError if `value` is neither a name nor a member of `kind`.
     """
     if isinstance(value, kind):
         return value
@@ -90,21 +85,13 @@ class Shortfall(NamedTuple):
     """A description of a requested priority, or another setting, that could not be set.
 
     A named tuple because a worker sends it to its parent.
-
-    Attributes
-    ----------
-    requested, in_force, reason, remedy : str
-        The requested priority, the one that the operating system reports instead (empty if that is not known), why, and
-        how to solve it.
-    action : {"set", "fully set", "restore", "read", "detect"}
-        The failed action. "fully set": another low priority is set instead.
     """
 
     requested: str
-    in_force: str
+    in_force: str  # what the operating system reports instead; empty if that is not known
     reason: str
-    remedy: str
-    action: str = "set"
+    remedy: str  # how to solve it
+    action: str = "set"  # that failed: "set", "restore", "read", "detect"; "fully set": another low one is set instead
 
     @property
     def text(self) -> str:

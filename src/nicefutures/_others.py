@@ -66,10 +66,7 @@ class Others:
     def are_busy(self, workers: Iterable[int]) -> bool:
         """Return whether other programs have used too much lately; call it about twice a second.
 
-        Parameters
-        ----------
-        workers : iterable of int
-            Process ids of the workers of this program's pools.
+        `workers` are the process ids of the workers of this program's pools.
         """
         roots = {os.getpid(), *workers}
         if not self._may_be_busy(roots):

@@ -60,17 +60,10 @@ class Pausable(Protocol):
 
 
 class _Here:
-    """State of the worker that runs in this process.
+    """State of the worker that runs in this process."""
 
-    Attributes
-    ----------
-    pid : int
-        The worker's process id: a process that a task forks is not a worker.
-    hold : callable or None
-        Forbids that the process is paused during a block, or allows it again.
-    """
-
-    pid = 0
+    pid = 0  # the worker's: a process that a task forks is not a worker
+    # Forbids that the process is paused during a block, or allows it again.
     hold: Callable[[object, bool], None] | None = None
 
 

@@ -24,23 +24,13 @@ _STOPPED: Final = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STA
 class Standstill:
     """Stops processes and their descendants, and continues only processes that it has stopped.
 
-    If this process ends first, in any way, the processes continue or end: no process stays stopped.
-
-    Parameters
-    ----------
-    keep, close : callable
-        Called with the end of a pipe that no child may have: when it has been opened, and to close it.
-    guards : bool
-        False: the processes stay stopped when this process ends.
-
-    Attributes
-    ----------
-    denied : set of psutil.Process
-        The processes that this process may not stop.
+    If this process ends first, in any way, the processes continue or end: no process stays stopped, except without
+    `guards`. `keep` and `close` are called with the end of a pipe that no child may have: when it has been opened,
+    and to close it.
     """
 
     def __init__(self, keep: Callable[[Any], None], close: Callable[[Any], None], *, guards: bool = True) -> None:
-        self.denied: set[psutil.Process] = set()
+        self.denied: set[psutil.Process] = set()  # the processes that this process may not stop
         self._keep, self._close = keep, close
         self._guards = guards
         self._guard: StoppedGuard | None = None

@@ -93,13 +93,7 @@ class _Function(_Sensor):
 
 
 class _Named(_Sensor):
-    """A condition with a name.
-
-    Raises
-    ------
-    CannotTellError
-        If this system cannot detect it.
-    """
+    """A condition with a name. It raises a CannotTellError if this system cannot detect it."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -150,16 +144,10 @@ _OPENERS: Final[dict[str, Callable[[], _Question]]] = {
 
 
 class Watch:
-    """The conditions of one pool. It does not keep the pool alive.
-
-    Attributes
-    ----------
-    paused_by : set of str
-        The conditions that pause it.
-    """
+    """The conditions of one pool. It does not keep the pool alive."""
 
     def __init__(self, watcher: "_Watcher", pool: Pausable, sensors: dict[str, _Sensor], idle_after: float) -> None:
-        self.paused_by: set[str] = set()
+        self.paused_by: set[str] = set()  # the conditions that pause it
         self._watcher = watcher
         self._sensors = sensors
         self._idle_after = idle_after
@@ -217,13 +205,7 @@ class Watch:
 
 
 class _Watcher:
-    """Owns the watching thread.
-
-    Attributes
-    ----------
-    sleeps : bool
-        Whether it must be woken when there is work.
-    """
+    """Owns the watching thread."""
 
     def __init__(self) -> None:
         self._has_hooks = False
@@ -231,7 +213,7 @@ class _Watcher:
         self._reset()
 
     def _reset(self) -> None:
-        self.sleeps = True
+        self.sleeps = True  # it must be woken when there is work
         self._thread: threading.Thread | None = None
         self._sensors: dict[str, _Named] = {}
         # Reentrant, because the garbage collector may end a pool at any point. The other lock signals by its release:
@@ -247,18 +229,11 @@ class _Watcher:
     def add(
         self, pool: Pausable, conditions: Iterable[Condition], idle_after: float, tell: Callable[[Shortfall], None]
     ) -> Watch:
-        """Pause a pool while one of the conditions is met, from its next task on.
+        """Pause a pool while one of the conditions is met, from its next task on. The pool is not kept alive.
 
-        Parameters
-        ----------
-        pool : Pausable
-            Not kept alive.
-        conditions : iterable of str or callable
-            As `parse_pause_when` returns them.
-        idle_after : float
-            Seconds without a condition after which the pool continues.
-        tell : callable
-            Called, in this thread, for each condition that cannot be detected. Such a condition never pauses the pool.
+        `parse_pause_when` returns the conditions. The pool continues after `idle_after` seconds without a condition.
+        `tell` is called, in this thread, for each condition that cannot be detected. Such a condition never pauses the
+        pool.
         """
         sensors: dict[str, _Sensor] = {}
         for condition in conditions:

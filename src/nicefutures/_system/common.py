@@ -12,33 +12,15 @@ if TYPE_CHECKING:
 
 
 class ProcessDescription(NamedTuple):
-    """The scheduling of one process, as the operating system reports it.
+    """The scheduling of one process, as the operating system reports it."""
 
-    Attributes
-    ----------
-    level : ProcessPriority
-        The nearest priority.
-    threads : dict of ThreadPriority to int, or None
-        The number of threads at each priority; None if the system does not tell.
-    policy : str or None
-        Scheduling policy of the main thread, on Linux.
-    nice : int or None
-        Nice value of the main thread, on POSIX.
-    priority_class : str or None
-        Priority class, on Windows.
-    io_class : str or None
-        I/O scheduling class of the main thread, on Linux; I/O priority of the process, on Windows.
-    state : str or None
-        `MAIN_THREAD_ENDED` or `THREADS_UNKNOWN`, on Linux; None for an ordinary process.
-    """
-
-    level: ProcessPriority
-    threads: dict[ThreadPriority, int] | None
-    policy: str | None = None
-    nice: int | None = None
-    priority_class: str | None = None
-    io_class: str | None = None
-    state: str | None = None
+    level: ProcessPriority  # the nearest one
+    threads: dict[ThreadPriority, int] | None  # number at each priority; None if the system does not tell
+    policy: str | None = None  # scheduling policy of the main thread, on Linux
+    nice: int | None = None  # of the main thread, on POSIX
+    priority_class: str | None = None  # on Windows
+    io_class: str | None = None  # class of the main thread, on Linux; I/O priority of the process, on Windows
+    state: str | None = None  # `MAIN_THREAD_ENDED` or `THREADS_UNKNOWN`, on Linux; None for an ordinary process
 
 
 # States of a process.
@@ -52,21 +34,11 @@ AUTOGROUP: Final = "autogroup"
 
 
 class Group(NamedTuple):
-    """A task group for a pool's workers.
+    """A task group for a pool's workers."""
 
-    Attributes
-    ----------
-    kind : str
-        `SCOPE`, `CGROUP` or `AUTOGROUP`.
-    directory : str
-        Directory of the new control group.
-    home : str
-        Directory of the parent's control group.
-    """
-
-    kind: str
-    directory: str = ""
-    home: str = ""
+    kind: str  # `SCOPE`, `CGROUP` or `AUTOGROUP`
+    directory: str = ""  # of the new control group
+    home: str = ""  # directory of the parent's control group
 
 
 _Level = TypeVar("_Level")
@@ -138,13 +110,7 @@ def count_cpus() -> int:
 
 
 class CannotTellError(Exception):
-    """A question that this system cannot answer.
-
-    Parameters
-    ----------
-    reason, remedy : str
-        The reason, and how to solve the problem; for a message.
-    """
+    """A question that this system cannot answer, with the reason, and how to solve the problem, for a message."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason, remedy)
@@ -153,13 +119,7 @@ class CannotTellError(Exception):
 
 
 def answering(ask: Callable[[], _T], reason: str, remedy: str) -> Callable[[], _T]:
-    """Return `ask`, if this system can answer it.
-
-    Raises
-    ------
-    CannotTellError
-        If it cannot.
-    """
+    """Return `ask`, if this system can answer it; otherwise raise a CannotTellError."""
     try:
         ask()
     except (OSError, AttributeError, LookupError, ValueError) as error:  # no such file or function, or another format
@@ -169,28 +129,13 @@ def answering(ask: Callable[[], _T], reason: str, remedy: str) -> Callable[[], _
 
 
 class Usage(NamedTuple):
-    """CPU time of a process or a thread.
+    """CPU time of a process or a thread."""
 
-    Attributes
-    ----------
-    key : float
-        Its start time, in a unit of the system: it differs between two processes that had the same id, and no process
-        has a lower one than the process that started it.
-    parent : int
-        Id of the process that started it.
-    seconds : float
-        CPU time that it has used.
-    of_children : float
-        CPU time of its ended children and their ended children; 0 if the system does not tell.
-    threads : int
-        Number of its threads.
-    counts : bool
-        Whether it is a program at a priority that is not low; False for the kernel's own threads.
-    """
-
+    # Its start time, in a unit of the system: it differs between two processes that had the same id, and no process has
+    # a lower one than the process that started it.
     key: float
-    parent: int
-    seconds: float
-    of_children: float
-    threads: int
-    counts: bool
+    parent: int  # id of the process that started it
+    seconds: float  # CPU time that it has used
+    of_children: float  # CPU time in s of its ended children and their ended children; 0 if the system does not tell
+    threads: int  # number of its threads
+    counts: bool  # it is a program at a priority that is not low; False for the kernel's own threads

@@ -16,10 +16,7 @@ def default_stack_size(limit: int) -> int:
 class ResourceLimit:
     """A soft limit of this process. If a stricter one is already set, it stays; `lift` restores the earlier limit.
 
-    Parameters
-    ----------
-    get, set_ : callable
-        Read and change the soft and the hard limit.
+    `get` and `set_` read and change the soft and the hard limit.
     """
 
     def __init__(self, get: Callable[[], tuple[int, int]], set_: Callable[[tuple[int, int]], None]) -> None:

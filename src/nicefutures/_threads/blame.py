@@ -23,24 +23,12 @@ _PERIOD_NS: Final = round(PERIOD_S * 1e9)
 
 
 class Wait(NamedTuple):
-    """A wait of the watching thread for the GIL.
+    """A wait of the watching thread for the GIL."""
 
-    Attributes
-    ----------
-    ns : int
-        Duration of the wait.
-    period_ns : int
-        How long the thread had slept before; at some time during this, another thread took the GIL.
-    own_ns : int
-        CPU time that the thread used.
-    times : int or None
-        How often the thread began to wait, for any reason; None if unknown.
-    """
-
-    ns: int
-    period_ns: int
-    own_ns: int
-    times: int | None
+    ns: int  # duration of the wait
+    period_ns: int  # how long the thread had slept before; at some time during this, another thread took the GIL
+    own_ns: int  # CPU time that the thread used
+    times: int | None  # how often the thread began to wait, for any reason; None if unknown
 
     @property
     def seconds(self) -> float:
@@ -55,24 +43,12 @@ class Wait(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The state of the threads at a time.
+    """The state of the threads at a time."""
 
-    Attributes
-    ----------
-    at : int
-        The time, in ns of `now_ns`.
-    process_ns : int
-        CPU time of the process so far.
-    used : mapping of int to int
-        CPU time of each thread so far, as :func:`cpu_time.read_all` returns it.
-    places : mapping of int to Place
-        Position of each thread in its code, by thread identifier.
-    """
-
-    at: int
-    process_ns: int
-    used: Mapping[int, int]
-    places: Mapping[int, Place | None]
+    at: int  # in ns of `now_ns`
+    process_ns: int  # CPU time of the process so far
+    used: Mapping[int, int]  # CPU time of each thread so far, as :func:`cpu_time.read_all` returns it
+    places: Mapping[int, Place | None]  # position of each thread in its code, by thread identifier
 
 
 class Blame:
@@ -80,15 +56,10 @@ class Blame:
 
     A call that has kept the GIL for long must release the GIL as soon as the call ends, because other threads have
     requested it. So the task is still on its worker's stack.
-
-    Parameters
-    ----------
-    regulators : sequence of Regulator
-        Those of the pools that have workers at any time.
     """
 
     def __init__(self, regulators: Sequence[Regulator]) -> None:
-        self._regulators = regulators
+        self._regulators = regulators  # those of the pools that have workers at any time
         # The last one may be from after the stall, if the stall began just before the watcher took it.
         self._snapshots: deque[Snapshot] = deque([Snapshot(0, 0, {}, {})], maxlen=3)
 

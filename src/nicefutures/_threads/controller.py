@@ -51,16 +51,10 @@ def _read_counters() -> _Counters:
 
 
 class Watcher:
-    """The watching thread. `threading` does not list it: a program finds as many threads as with the stdlib's pool.
-
-    Attributes
-    ----------
-    tid : int or None
-        Its native id, once it runs.
-    """
+    """The watching thread. `threading` does not list it: a program finds as many threads as with the stdlib's pool."""
 
     def __init__(self, controller: "Controller") -> None:
-        self.tid: int | None = None
+        self.tid: int | None = None  # its native id, once it runs
         self._controller = controller
         # Locks that signal by their release. An event or condition of `threading` would take a lock itself to signal.
         self._work, self._stopping, self._ended = (threading.Lock() for _ in range(3))
@@ -76,10 +70,7 @@ class Watcher:
     def start(self) -> None:
         """Start the thread. It inherits the priority of the caller, which should not be a worker.
 
-        Raises
-        ------
-        RuntimeError
-            If the system or the interpreter cannot start another thread.
+        Raise a RuntimeError if the system or the interpreter cannot start another thread.
         """
         _thread.start_new_thread(self._run, ())
 
@@ -178,31 +169,17 @@ class Watcher:
 
 
 class Controller:
-    """Owns the thread that watches all pools of the process, from the first task to some time after the last pool.
-
-    Attributes
-    ----------
-    awake : bool
-        Whether the thread notices new tasks. If not, `wake` must be called after a submit.
-    interval : SwitchInterval
-        The interpreter's switch interval.
-    waits_s : deque of float
-        Waits of the last beats for the GIL, in s.
-    regulators : list of Regulator
-        Regulators of the pools that have workers.
-    watcher : Watcher or None
-        The watching thread.
-    """
+    """Owns the thread that watches all pools of the process, from the first task to some time after the last pool."""
 
     def __init__(self) -> None:
         self._is_set_up = False
         self._reset()
 
     def _reset(self) -> None:
-        self.awake = False
+        self.awake = False  # the thread notices new tasks; if not, `wake` must be called after a submit
         self.interval = SwitchInterval()
-        self.waits_s: deque[float] = deque(maxlen=_REMEMBERED_BEATS)
-        self.regulators: list[Regulator] = []
+        self.waits_s: deque[float] = deque(maxlen=_REMEMBERED_BEATS)  # of the last beats for the GIL
+        self.regulators: list[Regulator] = []  # of the pools that have workers
         self.watcher: Watcher | None = None
         # Reentrant, because the garbage collector may end a pool at any point.
         self._lock = threading.RLock()

@@ -25,28 +25,16 @@ _COME_BACK: Final = object()
 
 
 class Worker:
-    """A worker thread of a pool.
-
-    Attributes
-    ----------
-    ident, native_id : int
-        The thread's ids for Python and for the system.
-    lifted : bool
-        Whether it is raised above its own priority.
-    refusal : Shortfall or None
-        Why its tasks fail: its priority could not be set.
-    at_end : callable or None
-        Called in its thread when it is told to end.
-    """
+    """A worker thread of a pool."""
 
     __slots__ = ("at_end", "ident", "lifted", "native_id", "refusal")
 
     def __init__(self, refusal: Shortfall | None, at_end: Callable[[], None] | None) -> None:
-        self.at_end = at_end
+        self.at_end = at_end  # called in its thread when it is told to end
         self.ident = threading.get_ident()
         self.native_id = threading.get_native_id()
-        self.refusal = refusal
-        self.lifted = False
+        self.refusal = refusal  # why its tasks fail: its priority could not be set
+        self.lifted = False  # raised above its own priority
 
 
 _put = SimpleQueue.put
@@ -57,11 +45,6 @@ class TaskQueue(SimpleQueue[Any]):
 
     Its length and the stacks of the workers do not tell: a worker that takes a task may get the GIL, or a CPU, only
     later. The stdlib's worker drops a task when it has run.
-
-    Attributes
-    ----------
-    unfinished : set of weakref.ref
-        The tasks.
     """
 
     def __init__(self) -> None:
@@ -79,32 +62,18 @@ class TaskQueue(SimpleQueue[Any]):
 
 
 class Gate(TaskQueue):
-    """A work queue that limits the workers enrolled with it; for other threads it is a plain queue.
-
-    Attributes
-    ----------
-    width : int
-        How many workers the pool may have.
-    limit : int
-        How many workers may be inside the gate: running a task, or waiting for one.
-    begin, end : callable or None
-        Called when the first worker begins and when the last one ends.
-    taken_at : int
-        Time at which the last task was taken, in ns of `now_ns`.
-    lifted : bool
-        Whether workers should be raised above their own priority, from their next task on.
-    lift : callable or None
-        Raises the calling worker, or lowers it again; returns False if it cannot.
-    """
+    """A work queue that limits the workers enrolled with it; for other threads it is a plain queue."""
 
     # Kept here, because a `__del__` that shuts down a pool at the interpreter's end finds no names of modules.
     _get_ident: Final = staticmethod(threading.get_ident)
 
+    # How many workers the pool may have, and how many may be inside the gate: running a task, or waiting for one; and
+    # when the last task was taken, in ns of `now_ns`.
     width = limit = taken_at = 0
-    begin: Callable[[], object] | None = None
-    end: Callable[[], object] | None = None
-    lifted = False
-    lift: Callable[[bool], bool] | None = None
+    begin: Callable[[], object] | None = None  # called when the first worker begins
+    end: Callable[[], object] | None = None  # called when the last worker ends
+    lifted = False  # workers should be raised above their own priority, from their next task on
+    lift: Callable[[bool], bool] | None = None  # raises or lowers the calling worker; returns False if it cannot
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,12 +94,8 @@ class Gate(TaskQueue):
     def enroll(self, refusal: Shortfall | None, at_end: Callable[[], None] | None) -> None:
         """Make the calling thread a worker as soon as it asks for its first task.
 
-        Parameters
-        ----------
-        refusal : Shortfall or None
-            Why all its tasks end with a PriorityError.
-        at_end : callable or None
-            Called in this thread when it is told to end; not later, when `threading` no longer knows the thread.
+        With a `refusal`, all its tasks end with that as a PriorityError. `at_end` is called in this thread when it is
+        told to end; not later, when `threading` no longer knows the thread.
         """
         self._new[self._get_ident()] = Worker(refusal, at_end)
 

@@ -18,15 +18,10 @@ class SwitchInterval:
 
     A value that the program sets meanwhile is left alone. It may be permanent, or a library may set it for one call and
     then restore our short interval. So the original interval is remembered as long as that value is set.
-
-    Attributes
-    ----------
-    recheck_s : float or None
-        Seconds after which `put_back` must be called again; None if there is nothing left to restore.
     """
 
     def __init__(self) -> None:
-        self.recheck_s: float | None = None
+        self.recheck_s: float | None = None  # when to call `put_back` again; None: there is nothing left to restore
         self._before: float | None = None
         self._wanted = self._ours = 0.0
 

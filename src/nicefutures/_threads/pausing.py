@@ -82,30 +82,16 @@ class _Held:
 
 
 class Pausing:
-    """Whether a thread pool is paused, and for which reasons.
+    """Whether a thread pool is paused, and for which reasons."""
 
-    Parameters
-    ----------
-    executor : LevelledThreads
-        Not kept alive.
-
-    Attributes
-    ----------
-    lock : threading.RLock
-        Held while the state changes, and while threads are started, so that there are not too many.
-    unstarted : int
-        Number of tasks that were submitted during the pause: no thread has been started for them.
-    accepts : bool
-        Whether the user may pause the pool: not at the interpreter's exit.
-    """
-
-    accepts = True
+    accepts = True  # the user may pause the pool: not at the interpreter's exit
 
     def __init__(self, executor: Any) -> None:
         self.reasons = Reasons()
-        self._executor: Callable[[], Any] = weakref.ref(executor)
+        self._executor: Callable[[], Any] = weakref.ref(executor)  # not kept alive
+        # Held while the state changes, and while threads are started, so that there are not too many.
         self.lock = threading.RLock()
-        self.unstarted = 0
+        self.unstarted = 0  # number of tasks submitted during the pause: no thread has been started for them
         self._news = threading.Condition(self.lock)
         self._held = _Held(executor._work_queue, self.lock)  # noqa: SLF001
         _all.add(self)

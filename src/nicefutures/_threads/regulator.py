@@ -50,25 +50,14 @@ _STARVING_S: Final = 0.25
 
 
 class Beat(NamedTuple):
-    """Results of a beat of the watching thread.
+    """Results of a beat of the watching thread."""
 
-    Attributes
-    ----------
-    elapsed_s : float
-        Seconds since the previous beat.
-    found_free : bool
-        Whether the watching thread hardly waited for the GIL.
-    used_s : mapping of int to float
-        CPU time in s of each Python thread, and of the watching thread, since the previous beat, by native id; empty
-        if the system does not tell.
-    others_s : float
-        CPU time in s of all other threads of the process, which belong to libraries.
-    """
-
-    elapsed_s: float
-    found_free: bool
+    elapsed_s: float  # since the previous beat
+    found_free: bool  # the watching thread hardly waited for the GIL
+    # CPU time of each Python thread, and of the watching thread, since the previous beat, by native id; empty if the
+    # system does not tell.
     used_s: Mapping[int, float]
-    others_s: float = 0.0
+    others_s: float = 0.0  # CPU time of all other threads of the process, which belong to libraries
 
 
 class _Window:
@@ -107,12 +96,7 @@ class _Window:
 class Regulator:
     """Sets the limit of one pool's gate.
 
-    Parameters
-    ----------
-    gate : Gate
-        The pool's gate.
-    target : float
-        Seconds that another thread may have to wait for the GIL because of this pool.
+    The target is the time in s that another thread may have to wait for the GIL because of this pool.
     """
 
     _taken_at = 0

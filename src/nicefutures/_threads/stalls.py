@@ -16,19 +16,11 @@ _LATER_S: Final = 0.020
 class Stalls:
     """The functions of one pool that stalled the interpreter.
 
-    Parameters
-    ----------
-    target : float
-        Seconds that another thread may have to wait for the GIL.
-
-    Attributes
-    ----------
-    shortest_s : float
-        The shortest wait for the GIL that counts, in s.
+    The target is the time in s that another thread may have to wait for the GIL.
     """
 
     def __init__(self, target: float) -> None:
-        self.shortest_s = max(_TARGETS * target - _LATER_S, _LATER_S)
+        self.shortest_s = max(_TARGETS * target - _LATER_S, _LATER_S)  # the shortest wait for the GIL that counts
         self._worst: Mapping[str, Stall] = types.MappingProxyType({})
 
     def add(self, name: str, seconds: float) -> bool:

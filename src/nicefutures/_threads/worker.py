@@ -93,10 +93,7 @@ def start_green_thread(
 ) -> None:
     """Initialize a worker that is a greenlet, and has no priority of its own: one thread runs all greenlets.
 
-    Raises
-    ------
-    PriorityError
-        If `on_denied` is :func:`nicefutures._failure.refuse`.
+    Raise a PriorityError if `on_denied` is :func:`nicefutures._failure.refuse`.
     """
     shortfall = Shortfall(
         f"thread priority {level.value.name}",

@@ -59,20 +59,12 @@ class _Version(argparse.Action):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line: the words after the program's name, by default those of `sys.argv`.
 
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The words after the program's name; by default those of `sys.argv`.
-
-    Returns
-    -------
-    int
-        Exit status. For ``run`` that of the program, or 125 to 127 after an error. For other commands 2 after an error,
-        even if only one of several processes could not be set, shown, paused or resumed, or if the output could not be
-        written; 141 if the reader of the output has gone, as for a program that SIGPIPE ends. For ``doctor`` also 1 if
-        lowering has no effect on a quiet machine, and 130 after Ctrl-C.
+    Return the exit status. For ``run`` it is that of the program, or 125 to 127 after an error. For other commands it
+    is 2 after an error, even if only one of several processes could not be set, shown, paused or resumed, or if the
+    output could not be written; 141 if the reader of the output has gone, as for a program that SIGPIPE ends. For
+    ``doctor`` it is also 1 if lowering has no effect on a quiet machine, and 130 after Ctrl-C.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _make_parser()

@@ -56,35 +56,20 @@ else:
 
 
 class Verdict(NamedTuple):
-    """The result of the measurements for one way to lower.
+    """The result of the measurements for one way to lower."""
 
-    Parameters
-    ----------
-    session, pool : str
-        The session of the other programs, and whether the pool has ``isolate=True``; see :class:`Measurement`.
-    outcome : {"works", "no effect", "nothing to win"}
-        The effect.
-    counts : bool
-        Whether the exit status depends on it.
-    text : str
-        The result in words.
-    """
-
-    session: str
-    pool: str
-    outcome: str
-    counts: bool
-    text: str
+    session: str  # of the other programs, as in a :class:`Measurement`
+    pool: str  # whether it has ``isolate=True``, as in a :class:`Measurement`
+    outcome: str  # "works", "no effect" or "nothing to win"
+    counts: bool  # the exit status depends on it
+    text: str  # the result in words
 
 
 def run(*, isolate: bool, as_json: bool, seconds: float, verbose: bool = False) -> int:
     """Examine the machine, measure for about `seconds` in total, and print the report.
 
-    Returns
-    -------
-    int
-        Exit status: 1 if lowering has no effect, 2 if the measurement failed or the report could not be written, and
-        130 after Ctrl-C. Otherwise 0: lowering works, is not needed, or the machine was too busy to tell.
+    Return the exit status: 1 if lowering has no effect, 2 if the measurement failed or the report could not be written,
+    and 130 after Ctrl-C. Otherwise 0: lowering works, is not needed, or the machine was too busy to tell.
     """
     fill_standard_files()
     try:

@@ -35,30 +35,14 @@ _DEAF: Final = (signal.signal, (signal.SIGINT, signal.SIG_IGN))
 
 
 class Measurement(NamedTuple):
-    """The speed of the foreground next to one pool.
+    """The speed of the foreground next to one pool."""
 
-    Parameters
-    ----------
-    session : {"same", "other"}
-        Whether the foreground is in the session of the pool.
-    pool : {"nothing", "stdlib", "low", "isolated"}
-        The pool that computes at the same time.
-    frames_per_second : float
-        Sum over the processes of the foreground; the median of the rounds.
-    share : float
-        Fraction of the speed that the foreground has without a pool in the same round; the median of the rounds.
-    spread : float
-        The slowest round's speed over the fastest one's.
-    p95_ms : float
-        95th percentile of a frame's duration.
-    """
-
-    session: str
-    pool: str
-    frames_per_second: float
-    share: float
-    spread: float
-    p95_ms: float
+    session: str  # "same" or "other": whether the foreground is in the session of the pool
+    pool: str  # computes at the same time: "nothing", "stdlib", "low" or "isolated"
+    frames_per_second: float  # sum over the processes of the foreground; the median of the rounds
+    share: float  # fraction of the speed without a pool in the same round; the median of the rounds
+    spread: float  # the slowest round's speed over the fastest one's
+    p95_ms: float  # 95th percentile of a frame's duration
 
 
 def measure(
@@ -66,10 +50,7 @@ def measure(
 ) -> list[Measurement]:
     """Measure every cell, interleaved, for `seconds` in total or a little longer.
 
-    Raises
-    ------
-    One of `FAILURES`
-        If the processes cannot be started.
+    Raise one of `FAILURES` if the processes cannot be started.
     """
     begin = time.monotonic()
     with contextlib.ExitStack() as stack:

@@ -16,12 +16,7 @@ _IDLE_AFTER_S: Final = 60.0
 class Program:
     """A program whose processes are stopped while a condition is met: all of them, whichever condition it is.
 
-    Parameters
-    ----------
-    name : str
-        Name of the program.
-    conditions, idle_after, tell
-        As for `watch`; an `idle_after` of None means 60 s.
+    The arguments are its name, and those of `watch`; an `idle_after` of None means 60 s.
     """
 
     def __init__(

@@ -32,22 +32,11 @@ _RELEASED: Final = 0.3
 class GilGuard:
     """Measures, in an event loop's thread, how long the loop waits for the GIL.
 
-    Parameters
-    ----------
-    loop : IOLoop
-        The loop.
-    is_busy : callable
-        Returns whether tasks run.
-    at_change : callable
-        Called with each new value of `lifted`.
-
-    Attributes
-    ----------
-    lifted : bool
-        Whether tasks should run at BELOW_NORMAL: they hold the GIL, or that is unknown and all CPUs are busy.
+    `is_busy` returns whether tasks run. `at_change` is called with each new value of `lifted`.
     """
 
     def __init__(self, loop: IOLoop, is_busy: Callable[[], object], at_change: Callable[[bool], None]) -> None:
+        # Tasks should run at BELOW_NORMAL: they hold the GIL, or that is unknown and all CPUs are busy.
         self.lifted = False
         self._loop = loop
         self._is_busy = is_busy

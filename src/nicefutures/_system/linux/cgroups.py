@@ -20,24 +20,12 @@ _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
 class Cgroup(NamedTuple):
-    """The group of a process for one controller.
+    """The group of a process for one controller."""
 
-    Parameters
-    ----------
-    version : int
-        1 or 2.
-    name : str
-        Its path in the hierarchy, from ``/proc/<pid>/cgroup``.
-    mount : str
-        Directory where the hierarchy is mounted.
-    directory : str
-        Its directory; `mount` if the group is not below it.
-    """
-
-    version: int
-    name: str
-    mount: str
-    directory: str
+    version: int  # 1 or 2
+    name: str  # its path in the hierarchy, from ``/proc/<pid>/cgroup``
+    mount: str  # directory where the hierarchy is mounted
+    directory: str  # its directory; `mount` if the group is not below it
 
     def upwards(self) -> Iterator[str]:
         """Yield the directories from this group up to the mount."""
@@ -63,14 +51,9 @@ def ranks_cpu(cgroup: Cgroup | None) -> bool:
 
 
 def find_cgroup(controller: str, proc: str = _PROC) -> Cgroup | None:
-    """Return the group of a process for `controller`, or None if it has none.
+    """Return the group of a process for a controller like "cpu", or None if it has none.
 
-    Parameters
-    ----------
-    controller : str
-        For example "cpu".
-    proc : str
-        The process's directory in ``/proc``.
+    `proc` is the process's directory in ``/proc``.
     """
     unified = None
     for line in _lines(f"{proc}/cgroup"):

@@ -24,15 +24,7 @@ _LAST: Final = 0
 
 
 class Keeper:
-    """The parent's side.
-
-    Parameters
-    ----------
-    context : multiprocessing.context.BaseContext
-        Context that starts the workers.
-    group : Group
-        The group of the workers.
-    """
+    """The parent's side; the context is the one that starts the workers, and the group is theirs."""
 
     def __init__(self, context: BaseContext, group: Group) -> None:
         self._group = group

@@ -38,14 +38,8 @@ class Refusals(dict[str, OSError]):
 def set_all(pid: int, target: Target, *, cap: bool) -> tuple[list[Scheduling], Refusals]:
     """Set every thread of the process, also new ones, until a round finds no further thread to set.
 
-    With `cap`, threads that are not above the target are left alone.
-
-    Returns
-    -------
-    list of Scheduling
-        Parameters of the threads that did not reach the target.
-    Refusals
-        The reasons.
+    With `cap`, threads that are not above the target are left alone. Return the parameters of the threads that did not
+    reach the target, and the reasons.
     """
     refusals = Refusals()
     tried: dict[int, Target] = {}

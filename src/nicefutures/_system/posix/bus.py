@@ -9,21 +9,10 @@ from .link import Connect, Link, runtime_directory
 
 
 class Bus:
-    """A connection to a bus.
+    """A connection to a bus of the kind "SESSION" or "SYSTEM".
 
-    Parameters
-    ----------
-    connect : callable
-        Function of the seam.
-    kind : {"SESSION", "SYSTEM"}
-        The bus.
-
-    Raises
-    ------
-    ImportError
-        If there may be such a bus, but jeepney is not installed.
-    OSError
-        If the bus does not exist, or does not answer.
+    It raises an ImportError if there may be such a bus, but jeepney is not installed, and an OSError if the bus does
+    not exist, or does not answer.
     """
 
     def __init__(self, connect: Connect, kind: str) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 # Time limit in seconds for an answer.
 PATIENCE_S: Final = 0.2
 
-Connect = Callable[[str, float], "Socket"]
+Connect = Callable[[str, float], "Socket"]  # the function of the seam
 
 
 def runtime_directory() -> str:
@@ -20,15 +20,7 @@ def runtime_directory() -> str:
 
 
 class Link:
-    """A connection. All its failures are OSErrors.
-
-    Parameters
-    ----------
-    connect : callable
-        Function of the seam.
-    addresses : str
-        Addresses; the first one that has a server is used.
-    """
+    """A connection to the first of the addresses that has a server. All its failures are OSErrors."""
 
     def __init__(self, connect: Connect, *addresses: str) -> None:
         for address in addresses:

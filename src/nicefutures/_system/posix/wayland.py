@@ -23,10 +23,7 @@ _SEAT: Final = b"wl_seat"
 class Notifier:
     """A connection to the compositor of this session.
 
-    Raises
-    ------
-    OSError
-        If there is no compositor, or it does not answer, or does not have the protocol.
+    It raises an OSError if there is no compositor, or it does not answer, or does not have the protocol.
     """
 
     def __init__(self, connect: Connect) -> None:

@@ -28,10 +28,7 @@ _COOKIE: Final = b"MIT-MAGIC-COOKIE-1"
 class Display:
     """A connection to the X server of this session.
 
-    Raises
-    ------
-    OSError
-        If there is no server, or it does not answer, or refuses.
+    It raises an OSError if there is no server, or it does not answer, or refuses.
     """
 
     def __init__(self, connect: Connect) -> None:
