@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.thread import BrokenThreadPool
 from typing import TYPE_CHECKING, Any
 
-from .._arguments import Condition
+from .._arguments import Condition, check_chunksize
 from .._control import warn_of
 from .._failure import WarnOnce, ignore, refuse
 from .._levels import OnDenied, PriorityError, Shortfall, ThreadPriority, parse_on_denied, parse_priority
@@ -139,6 +139,8 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
     def _map_results(
         self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], how: MapOptions
     ) -> tuple[Iterator[Any], Callable[[], object]]:
+        if isinstance(how.chunksize, str):  # numbers are ignored, as in the stdlib
+            check_chunksize(how.chunksize)
         return map_buffered(
             self,
             fn,
