@@ -31,13 +31,7 @@ _MOST_SECONDS: Final = 3600
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line.
-
-    Returns
-    -------
-    int
-        0, or 1 if something could not be measured or shown, 130 after Ctrl-C.
-    """
+    """Run the command line; return 0, or 1 if something could not be measured or shown, 130 after Ctrl-C."""
     parser = _make_parser()
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
         arguments = ["run", "quick", *arguments]

@@ -16,15 +16,7 @@ def save(record: dict[str, Any], path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a record.
-
-    Raises
-    ------
-    ValueError
-        If the file is not a record.
-    OSError
-        If the file cannot be read.
-    """
+    """Read a record; a `ValueError` means that the file is none."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         found = record["format"]

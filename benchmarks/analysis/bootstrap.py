@@ -51,21 +51,10 @@ def compare_medians(
     compare: Callable[[Samples, Samples], Samples],
     seed: int,
 ) -> Interval:
-    """Compare the medians of two interleaved series.
+    """Compare the medians of two interleaved series, for example by their ratio or difference.
 
-    Parameters
-    ----------
-    pairs : sequence of (float, float)
-        Samples that were taken one after the other. They are resampled together, because a disturbance affects both.
-    compare : callable
-        Compares the two arrays of medians, for example by their ratio or difference.
-    seed : int
-        Seed of the resampling.
-
-    Returns
-    -------
-    Interval
-        The comparison of the medians, and the interval of the resampled comparisons.
+    Samples that were taken one after the other, the `pairs`, are resampled together, because a disturbance affects
+    both.
     """
     series = np.asarray(pairs, dtype=np.float64)
     choice = np.random.default_rng(seed).integers(0, len(series), (_RESAMPLES, len(series)))
@@ -79,23 +68,13 @@ def quantile_ratio(
     reference: Sequence[Samples],
     fraction: float,
     seed: int,
-    block: int = BLOCK,
+    block: int = BLOCK,  # number of consecutive beats that are resampled together
 ) -> Interval:
     """Return the ratio of a quantile of beats to the same quantile of the reference's beats.
 
     The beats of all rounds are pooled. They are resampled in two stages: first rounds, the same ones for both series
     because they ran interleaved, then blocks of consecutive beats in each round, because a stall delays several beats.
-
-    Parameters
-    ----------
-    rounds, reference : sequence of arrays
-        Latenesses by round; both series have the same rounds.
-    fraction : float
-        The quantile, 0 to 1.
-    seed : int
-        Seed of the resampling.
-    block : int
-        Number of consecutive beats that are resampled together.
+    `rounds` and `reference` have one array of latenesses for each round; both have the same rounds.
     """
     draw = np.random.default_rng(seed)
     chosen = draw.integers(0, len(rounds), (_RESAMPLES, len(rounds)))

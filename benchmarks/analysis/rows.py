@@ -49,23 +49,14 @@ def stood_still(
 class Row:
     """One condition of a record, over all rounds.
 
-    Parameters
-    ----------
-    condition : Condition
-        The measured condition.
-    results : mapping of int to dict
-        The answer of each round's cell.
-    view : {"ui", "foreground", "frames"}
-        Which times to use: the lateness of the beats of one of the windows, or the durations of the foreground's frames
-        while it computed without a pause. All of them are in ms, and called latencies here.
-    seed : int
-        Seed of the resampling.
+    The `view` says which times to use: the lateness of the beats of one of the windows, or the durations of the
+    foreground's frames while it computed without a pause. All of them are in ms, and called latencies here.
     """
 
     condition: Condition
-    results: Mapping[int, Mapping[str, Any]]
+    results: Mapping[int, Mapping[str, Any]]  # the answer of the cell of each round
     view: View
-    seed: int
+    seed: int  # of the resampling
 
     @functools.cache  # noqa: B019, rows live as long as the program needs the cache
     def in_view(self, view: View) -> "Row":
@@ -234,13 +225,7 @@ class Row:
 
 
 class Rows:
-    """All conditions of a record.
-
-    Parameters
-    ----------
-    record : mapping
-        The record, as :func:`benchmarks.record.load` returns it.
-    """
+    """All conditions of a record."""
 
     def __init__(self, record: Mapping[str, Any]) -> None:
         self.record = record

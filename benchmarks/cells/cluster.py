@@ -47,24 +47,12 @@ LOADS: Final = {"products": multiply, "python": count}
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """Settings of one measurement.
+    """Settings of one measurement."""
 
-    Parameters
-    ----------
-    load : str
-        A key of :data:`LOADS`.
-    level : str or None
-        Priority that the plugin sets; None without the plugin.
-    seconds : float
-        How long tasks run.
-    foreign : int
-        Number of busy programs.
-    """
-
-    load: str
-    level: str | None
-    seconds: float
-    foreign: int = FOREIGN
+    load: str  # a key of `LOADS`
+    level: str | None  # priority that the plugin sets; None without the plugin
+    seconds: float  # how long tasks run
+    foreign: int = FOREIGN  # number of busy programs
 
 
 def _compute_for_ever(counter: Any) -> None:
@@ -129,12 +117,9 @@ async def _end_watch(dask_worker: Any = None, dask_scheduler: Any = None) -> tup
 def measure(spec: ClusterSpec) -> dict[str, Any]:
     """Measure one cluster.
 
-    Returns
-    -------
-    dict
-        "alone_per_s" and "beside_per_s" (progress of the busy programs per s, without and with tasks), "seconds",
-        "done" (tasks), "late_ms" (delays of the workers' event loops), "scheduler_late_ms" (delays of the event loop of
-        scheduler and client), "unresponsive" (Dask's warnings about event loops of workers), "lost" (workers).
+    The result has "alone_per_s" and "beside_per_s" (progress of the busy programs per s, without and with tasks),
+    "seconds", "done" (tasks), "late_ms" (delays of the workers' event loops), "scheduler_late_ms" (delays of the event
+    loop of scheduler and client), "unresponsive" (Dask's warnings about event loops of workers), "lost" (workers).
     """
     distributed: Any = importlib.import_module("distributed")
     cluster = distributed.LocalCluster(

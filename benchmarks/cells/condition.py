@@ -39,24 +39,12 @@ _REST: Final = 0.3
 
 
 def run_cell(condition: Condition, seconds: float, seed: int) -> dict[str, Any]:
-    """Measure a condition.
+    """Measure a condition; the seed is that of the optimizer.
 
-    Parameters
-    ----------
-    condition : Condition
-        The condition to measure.
-    seconds : float
-        Duration of the measurement.
-    seed : int
-        Seed of the optimizer.
-
-    Returns
-    -------
-    dict
-        "seconds", "ui" and "foreground" (the beats of each), "done" (pieces of work in that time),
-        "controller_cpu_share" (fraction of a core used by the thread that limits the workers of our thread pools),
-        "begun_ns" (delays of the probe tasks), "machine" (stalls of the machine itself; None if unknown), "levels"
-        (number of the workers' threads at each priority), "python", "gil" and "blas" (the report of threadpoolctl).
+    The result has "seconds", "ui" and "foreground" (the beats of each), "done" (pieces of work in that time),
+    "controller_cpu_share" (fraction of a core used by the thread that limits the workers of our thread pools),
+    "begun_ns" (delays of the probe tasks), "machine" (stalls of the machine itself; None if unknown), "levels" (number
+    of the workers' threads at each priority), "python", "gil" and "blas" (the report of threadpoolctl).
     """
     with contextlib.ExitStack() as stack:
         control = stack.enter_context(control_machine())

@@ -39,27 +39,13 @@ _PATIENCE_S: Final = 60.0
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Settings of one measurement.
+    """Settings of one measurement."""
 
-    Parameters
-    ----------
-    kind : str
-        A key of :data:`benchmarks.suites.engine.KINDS`.
-    method : str
-        The start method.
-    loops : int
-        Number of calls, items or arrays in one value.
-    pairs : int
-        Number of values of each pool.
-    seconds : float
-        Duration of a measurement of beats.
-    """
-
-    kind: str
-    method: str
-    loops: int
-    pairs: int
-    seconds: float
+    kind: str  # a key of `benchmarks.suites.engine.KINDS`
+    method: str  # the start method
+    loops: int  # number of calls, items or arrays in one value
+    pairs: int  # number of values of each pool
+    seconds: float  # duration of a measurement of beats
 
 
 @dataclass(frozen=True)
@@ -71,11 +57,8 @@ class _Point:
 def measure(spec: EngineSpec) -> dict[str, Any]:
     """Measure both pools.
 
-    Returns
-    -------
-    dict
-        "ours" and "stdlib", the values of each pool in the same order (s or bytes per loop, or the beats), and
-        "machine", its stalls.
+    The result has "ours" and "stdlib", the values of each pool in the same order (s or bytes per loop, or the beats),
+    and "machine", its stalls.
     """
     found: dict[str, list[Any]] = {"ours": [], "stdlib": []}
     with control_machine() as control:

@@ -29,23 +29,15 @@ _IMPORT: Final = "import time; t = time.perf_counter(); import {}; print(time.pe
 class OverheadSpec:
     """Settings of one measurement.
 
-    Parameters
-    ----------
-    kind : {"call", "map", "map 10 us", "map 1 ms", "map 100 ms", "map mixed", "start", "import"}
-        One call and its result; one item of a `map` whose function does nothing, or computes for that time; the start
-        of two workers; the import.
-    peer : str
-        A key of :data:`benchmarks.subjects.peers.PEERS`.
-    loops : int
-        Number of calls or items in one value.
-    values : int
-        Number of values.
+    The `kind` is "call" (one call and its result), "map", "map 10 us", "map 1 ms", "map 100 ms" or "map mixed" (one
+    item of a `map` whose function does nothing, or computes for that time), "start" (the start of two workers), or
+    "import".
     """
 
     kind: str
-    peer: str
-    loops: int = 1
-    values: int = 3
+    peer: str  # a key of `benchmarks.subjects.peers.PEERS`
+    loops: int = 1  # number of calls or items in one value
+    values: int = 3  # number of values
 
 
 def _time_calls(spec: OverheadSpec, opened: Opened, loops: int) -> float:

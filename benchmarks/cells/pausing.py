@@ -32,40 +32,23 @@ _Run: TypeAlias = Callable[[float, float, Callable[[], object]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class PausingSpec:
-    """Settings of one measurement.
+    """Settings of one measurement."""
 
-    Parameters
-    ----------
-    program : str
-        A key of :data:`benchmarks.suites.pausing.PROGRAMS`.
-    seconds : float
-        How long the program's speed is measured.
-    skip_s : float
-        How long the program computes before that, next to the pool that pauses.
-    settle_s : float
-        How long the pool works before the program begins, including the start of its workers.
-    idle_after : float
-        The pool's `idle_after`.
-    """
-
-    program: str
-    seconds: float
-    skip_s: float
-    settle_s: float
-    idle_after: float
+    program: str  # a key of `benchmarks.suites.pausing.PROGRAMS`
+    seconds: float  # how long the program's speed is measured
+    skip_s: float  # how long the program computes before that, next to the pool that pauses
+    settle_s: float  # how long the pool works before the program begins, including the start of its workers
+    idle_after: float  # argument of the pool
 
 
 def measure(spec: PausingSpec) -> dict[str, Any]:
     """Measure one program.
 
-    Returns
-    -------
-    dict
-        "alone", "without" and "with" (the condition). Each has "per_s" (the program's speed in each half second),
-        "pauses" (of both pools) and "watts" (None: unknown). The last two have "cpus" (used by the pool after
-        `skip_s`), "before_per_s" and "beside_per_s" (the pool's tasks), "paused_s" (from the program's start until the
-        pool paused), "resumed_s" (from the program's end until the pool resumed), and "watching" (fraction of a core
-        used by the watching thread after `skip_s`). None means that it did not happen, or is unknown.
+    The result has "alone", "without" and "with" (the condition). Each has "per_s" (the program's speed in each half
+    second), "pauses" (of both pools) and "watts" (None: unknown). The last two have "cpus" (used by the pool after
+    `skip_s`), "before_per_s" and "beside_per_s" (the pool's tasks), "paused_s" (from the program's start until the pool
+    paused), "resumed_s" (from the program's end until the pool resumed), and "watching" (fraction of a core used by the
+    watching thread after `skip_s`). None means that it did not happen, or is unknown.
     """
     with _open_program(spec) as run:
         return {

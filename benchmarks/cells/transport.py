@@ -41,24 +41,12 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TransportSpec:
-    """Settings of one measurement.
+    """Settings of one measurement."""
 
-    Parameters
-    ----------
-    kind : {"results", "arguments", "one"}
-        Arrays that workers return; arrays that they get; one array that all tasks get.
-    peer : str
-        A key of :data:`benchmarks.subjects.peers.PEERS`.
-    size : int
-        Size of an array, in bytes.
-    seconds : float
-        Minimum time for which arrays are sent; with "one" it depends on the number of tasks.
-    """
-
-    kind: str
-    peer: str
-    size: int
-    seconds: float
+    kind: str  # "results" that workers return, "arguments" that they get, or "one" array that all tasks get
+    peer: str  # a key of `benchmarks.subjects.peers.PEERS`
+    size: int  # of an array, in bytes
+    seconds: float  # minimum time for which arrays are sent; with "one" it depends on the number of tasks
 
 
 def _make(size: int) -> Array:
@@ -83,12 +71,9 @@ def _hold(array: Array, seconds: float) -> int:
 def measure(spec: TransportSpec) -> dict[str, Any]:
     """Measure one pool.
 
-    Returns
-    -------
-    dict
-        "waves", each with "seconds", "bytes", "tasks" and the beats; "copies", the memory that one array for all tasks
-        takes in addition to the caller's, in arrays (None: not measured, or unknown on this system); "machine", its
-        stalls.
+    The result has "waves", each with "seconds", "bytes", "tasks" and the beats; "copies", the memory that one array for
+    all tasks takes in addition to the caller's, in arrays (None: not measured, or unknown on this system); "machine",
+    its stalls.
     """
     with control_machine() as control, PEERS[spec.peer].open() as opened:
         workers = _warm_up(opened)

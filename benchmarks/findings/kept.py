@@ -13,21 +13,11 @@ from .wording import background_of
 
 @dataclass(frozen=True)
 class Kept:
-    """One executor.
+    """One executor."""
 
-    Parameters
-    ----------
-    name : str
-        The executor, with its priority.
-    speed : float
-        Speed of another program while the job runs, over its speed on an idle machine; at most 1.
-    work : float
-        Work that the job does per second, over that of the standard library's executor.
-    """
-
-    name: str
-    speed: float
-    work: float
+    name: str  # with its priority
+    speed: float  # of another program while the job runs, over its speed on an idle machine; at most 1
+    work: float  # that the job does per second, over that of the standard library's executor
 
 
 def kept_by_load(rows: Rows) -> dict[str, Sequence[Kept]]:

@@ -23,14 +23,9 @@ def describe_in_a_line(machine: Mapping[str, Any]) -> str:
 def find_noise(load: float, before_ms: float | None, after_ms: float | None, speeds: Sequence[float]) -> list[str]:
     """Return a warning if the machine was noisy.
 
-    Parameters
-    ----------
-    load : float
-        Load average of the minute before.
-    before_ms, after_ms : float or None
-        The tool's own lateness, p95 with no background work, before and after all cells; None if not measured.
-    speeds : sequence of float
-        Frames per second with no background work, before and after.
+    `load` is the load average of the minute before. `before_ms` and `after_ms` are the tool's own lateness, p95 with no
+    background work, before and after all cells; None if not measured. `speeds` are the frames per second with no
+    background work, before and after.
 
     Examples
     --------

@@ -10,18 +10,10 @@ Value: TypeAlias = float | str | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """A column of a table."""
 
-    Parameters
-    ----------
-    title : str
-        Title, with the unit.
-    digits : int or None
-        Decimals of its numbers; None for text.
-    """
-
-    title: str
-    digits: int | None = None
+    title: str  # with the unit
+    digits: int | None = None  # decimals of its numbers; None for text
 
 
 @dataclass(frozen=True)

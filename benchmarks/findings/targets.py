@@ -9,17 +9,9 @@ from .tables import Column, Table, Value
 
 @dataclass(frozen=True)
 class Target:
-    """A lower or an upper limit for a number.
+    """A lower or an upper limit for a number."""
 
-    Parameters
-    ----------
-    what : str
-        Name of the number, with its unit.
-    least, most : float or None
-        The limit.
-    """
-
-    what: str
+    what: str  # name of the number, with its unit
     least: float | None = None
     most: float | None = None
 

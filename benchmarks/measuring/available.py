@@ -96,13 +96,7 @@ def _last_line(text: str) -> str:
 
 @contextlib.contextmanager
 def open_screen(uis: Sequence[str | None]) -> Iterator[dict[str, str]]:
-    """Yield environment variables for windows: on Linux without a screen, Xvfb for Tk; Qt draws without a screen.
-
-    Parameters
-    ----------
-    uis : sequence of str or None
-        The user interfaces that are measured.
-    """
+    """Yield environment variables for windows: on Linux without a screen, Xvfb for Tk; Qt draws without a screen."""
     xvfb = shutil.which("Xvfb")
     # Windows and macOS have a screen, and no Xvfb.
     if "tk" not in uis or has_screen() or xvfb is None:

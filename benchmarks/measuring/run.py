@@ -47,21 +47,8 @@ def expected_s(suite: Suite, rounds: int) -> float:
 def run_suite(suite: Suite, rounds: int, seed: int, path: Path) -> dict[str, Any]:
     """Measure every cell once per round; save the record after each cell, so that Ctrl-C loses at most one.
 
-    Parameters
-    ----------
-    suite : Suite
-        The suite to measure.
-    rounds : int
-        Number of rounds.
-    seed : int
-        Seed of the order.
-    path : pathlib.Path
-        The JSON file.
-
-    Returns
-    -------
-    dict
-        The record, which is in the file, too. Its "complete" is False after Ctrl-C.
+    The seed is that of the order. The record that is returned is in the JSON file at `path`, too; its "complete" is
+    False after Ctrl-C.
     """
     plan = _plan(suite, rounds, seed)
     total_s = sum(cell.expected_s for _, cell in plan)
@@ -121,10 +108,8 @@ def _try(cell: Cell, suite: Suite) -> dict[str, Any]:
 def run_cell(cell: Cell, python: str = sys.executable, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Measure a cell in a fresh process.
 
-    Raises
-    ------
-    CellError
-        If that process failed, or took far longer than expected. None of the cell's processes is left then.
+    A `CellError` means that this process failed, or took far longer than expected. None of the cell's processes is left
+    then.
     """
     environment = {**os.environ, **(environment or {})}
     if cell.blas_threads is not None:

@@ -26,15 +26,7 @@ _DARK: Final = {"text": "#e6edf3", "muted": "#9ba3ad", "line": "#6e7681", "speed
 
 
 def to_bars(executors: Sequence[Kept], *, dark: bool = False) -> str:
-    """Return an SVG element.
-
-    Parameters
-    ----------
-    executors : sequence of Kept
-        One row each, from top to bottom.
-    dark : bool
-        Whether the colours are for a dark page.
-    """
+    """Return an SVG element with a row for each of the executors, from top to bottom; `dark` is for a dark page."""
     colours = _DARK if dark else _LIGHT
     height = _TOP + _ROW * len(executors) + 24
     described = "; ".join(f"{each.name}: {each.speed:.0%} speed, {each.work:.0%} work" for each in executors)

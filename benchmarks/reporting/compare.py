@@ -15,19 +15,10 @@ _COLUMNS: Final = columns(
 
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
-    """Compare two runs, condition by condition.
+    """Compare two runs, condition by condition: return tables, and notes on how many verdicts agree.
 
-    Returns
-    -------
-    tables : list of Table
-        The conditions that both measured.
-    notes : list of str
-        How many verdicts agree.
-
-    Raises
-    ------
-    ValueError
-        If the runs are of different suites, or of a suite without verdicts.
+    The tables have the conditions that both measured. Runs of different suites, or of a suite without verdicts, raise a
+    `ValueError`.
     """
     if first["suite"] != second["suite"]:
         msg = f"two suites: {first['suite']} and {second['suite']}; give two files of the same suite"

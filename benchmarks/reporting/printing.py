@@ -34,21 +34,10 @@ def print_tables(tables: Sequence[Table], notes: Sequence[str], *, markdown: boo
 
 
 def show(record: Mapping[str, Any], *, markdown: bool = False, only: str | None = None) -> None:
-    """Print the results of a record.
+    """Print the results of a record, as Markdown for a document or as text.
 
-    Parameters
-    ----------
-    record : mapping
-        The record, as :func:`benchmarks.record.load` returns it.
-    markdown : bool
-        Whether to print Markdown, for a document.
-    only : str, optional
-        Leave out the tables without this text in their titles.
-
-    Raises
-    ------
-    ValueError
-        If there is no such table.
+    With `only`, leave out the tables without this text in their titles; if there is no such table, raise a
+    `ValueError`.
     """
     summary = summarise(record)
     if only is None and not markdown:

@@ -50,21 +50,9 @@ figcaption, footer { color: #555; font-size: .85rem; }
 
 
 def write_report(record: Mapping[str, Any], folder: Path, summary: Summary | None = None) -> Path:
-    """Write ``report.html`` and the figures as SVG and PNG.
+    """Write ``report.html`` and the figures as SVG and PNG; return the path of the page.
 
-    Parameters
-    ----------
-    record : mapping
-        The record, as :func:`benchmarks.record.load` returns it; the run may have been interrupted.
-    folder : pathlib.Path
-        The folder for the files, which is created.
-    summary : Summary, optional
-        The result of :func:`benchmarks.reporting.summary.summarise`, if you have called it.
-
-    Returns
-    -------
-    pathlib.Path
-        The page.
+    The run may have been interrupted. Pass the `summary` if you have it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = draw_figures(record)

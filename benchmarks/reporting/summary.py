@@ -21,24 +21,12 @@ NOTE: Final = (
 
 @dataclass(frozen=True)
 class Summary:
-    """The results of a record.
+    """The results of a record."""
 
-    Parameters
-    ----------
-    verdict : sequence of str
-        In sentences with numbers, the most important one first.
-    tables : sequence of Table
-        For the terminal.
-    full : sequence of Table
-        The same with all columns.
-    notes : sequence of str
-        The method, failures and noise.
-    """
-
-    verdict: Sequence[str]
-    tables: Sequence[Table]
-    full: Sequence[Table]
-    notes: Sequence[str]
+    verdict: Sequence[str]  # in sentences with numbers, the most important one first
+    tables: Sequence[Table]  # for the terminal
+    full: Sequence[Table]  # the same with all columns
+    notes: Sequence[str]  # the method, failures and noise
 
 
 class _Findings(NamedTuple):

@@ -140,17 +140,11 @@ class Endless:
 
 
 class Late(Endless):
-    """One such task, and probe tasks that are submitted one after the other while it runs.
-
-    Attributes
-    ----------
-    begun_ns : list of int
-        Time from the `submit` of each probe task until it began, in ns.
-    """
+    """One such task, and probe tasks that are submitted one after the other while it runs."""
 
     def __init__(self, executor: Executor, load: Load) -> None:
         super().__init__(executor, load, 1)
-        self.begun_ns: list[int] = []
+        self.begun_ns: list[int] = []  # time from the `submit` of each probe task until it began
         self._thread = threading.Thread(target=self._probe, name="probes", daemon=True)
         self._thread.start()
 

@@ -14,48 +14,24 @@ _SESSIONS: Final = {"other-session": "another session", "busy-session": "another
 class Condition:
     """One executor that runs one load, and the observers; as it is stored in the JSON and sent to the cell's process.
 
-    Parameters
-    ----------
-    executor : str
-        A key of :data:`benchmarks.subjects.executors.EXECUTORS`, or "nothing".
-    priority : str or None
-        Priority of the workers; None for an executor without a priority.
-    load : str or None
-        A key of :data:`benchmarks.subjects.loads.LOADS`, or "fit".
-    workers : int
-        Number of workers.
-    blas_threads : int or None
-        Limit of BLAS threads in each process, set in its environment; None does not limit them.
-    ui : str or None
-        A key of :data:`benchmarks.watching.windows.UIS`: the window that beats in the main thread of the executor's
-        process.
-    foreground : {"same-session", "other-session", "busy-session"} or None
-        The session of another process, which computes and then beats. "busy-session": another session, whose other
-        programs keep all other CPUs busy, so that it needs the whole machine.
-    foreign : int
-        Number of other busy processes at normal priority.
-    switch_ms : float or None
-        The interpreter's switch interval in ms; None leaves it at Python's 5 ms.
-    drawing_ms : float
-        CPU time of the Python code that the window runs for each frame, in ms.
-    feeding : {"callbacks", "thread", "at once"}
-        How tasks are submitted: by the callback of a task that ends, by a thread, or all at the start.
-    python : str
-        Label of the interpreter, "" for the one that runs the benchmarks.
+    The `foreground` is the session of another process, which computes and then beats: "same-session", "other-session",
+    or "busy-session", another session whose other programs keep all other CPUs busy, so that it needs the whole
+    machine. The `feeding` is how tasks are submitted: by the callback of a task that ends ("callbacks"), by a "thread",
+    or all at the start ("at once"). The `ui` is the window that beats in the main thread of the executor's process.
     """
 
-    executor: str = NOTHING
-    priority: str | None = None
-    load: str | None = None
+    executor: str = NOTHING  # a key of `benchmarks.subjects.executors.EXECUTORS`, or "nothing"
+    priority: str | None = None  # of the workers; None for an executor without a priority
+    load: str | None = None  # a key of `benchmarks.subjects.loads.LOADS`, or "fit"
     workers: int = 0
-    blas_threads: int | None = None
-    ui: str | None = None
+    blas_threads: int | None = None  # limit in each process, set in its environment; None does not limit them
+    ui: str | None = None  # a key of `benchmarks.watching.windows.UIS`
     foreground: str | None = None
-    foreign: int = 0
-    switch_ms: float | None = None
-    drawing_ms: float = 0.0
+    foreign: int = 0  # number of other busy processes at normal priority
+    switch_ms: float | None = None  # the interpreter's switch interval; None leaves it at Python's 5 ms
+    drawing_ms: float = 0.0  # CPU time of the Python code that the window runs for each frame
     feeding: str = CALLBACKS
-    python: str = ""
+    python: str = ""  # label of the interpreter, "" for the one that runs the benchmarks
 
     @property
     def name(self) -> str:

@@ -92,35 +92,18 @@ def _loky(workers: int, initializer: Callable[[], None]) -> Executor:
 class ExecutorKind:
     """An executor to measure.
 
-    Parameters
-    ----------
-    title : str
-        Its name in the tables.
-    make : callable
-        Makes one with a number of workers at a priority. Processes are spawned, which works everywhere, and is the
-        default on Windows and macOS.
-    processes : bool
-        Whether the workers are processes.
-    priorities : tuple of str
-        The priorities that it takes, the default first; empty for an executor without a priority.
-    workers : int or None
-        A fixed number of workers; None for the number that a condition asks for.
-    needs : str
-        The package that provides it, if not every environment of the benchmarks has it.
-    problem : str
-        Why it cannot be measured on this system; empty if it can.
-    interpreters : bool
-        Whether each worker is a thread with its own interpreter. Such workers share no objects.
+    `make` takes a number of workers and a priority. Processes are spawned, which works everywhere, and is the default
+    on Windows and macOS.
     """
 
-    title: str
+    title: str  # its name in the tables
     make: Callable[[int, str | None], Executor]
-    processes: bool = True
-    priorities: tuple[str, ...] = ()
-    workers: int | None = None
-    needs: str = ""
-    problem: str = ""
-    interpreters: bool = False
+    processes: bool = True  # the workers are processes
+    priorities: tuple[str, ...] = ()  # that it takes, the default first; empty for an executor without a priority
+    workers: int | None = None  # a fixed number; None for the number that a condition asks for
+    needs: str = ""  # the package that provides it, if not every environment of the benchmarks has it
+    problem: str = ""  # why it cannot be measured on this system; empty if it can
+    interpreters: bool = False  # each worker is a thread with its own interpreter; such workers share no objects
 
 
 _NOT_POSIX: Final = "Windows has no nice" if WINDOWS else ""

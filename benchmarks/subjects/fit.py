@@ -53,21 +53,9 @@ class Timed:
 
 
 def fit_until(stopped: Callable[[], bool], executor: Executor, seed: int) -> list[int]:
-    """Run `differential_evolution(workers=executor.map, updating="deferred")` again and again.
+    """Run `differential_evolution(workers=executor.map, updating="deferred")` again and again until `stopped`.
 
-    Parameters
-    ----------
-    stopped : callable
-        Asked after each generation whether to end.
-    executor : concurrent.futures.Executor
-        Runs the model.
-    seed : int
-        Seed of the evolution.
-
-    Returns
-    -------
-    list of int
-        When each call of the model was done, in ns of `time.perf_counter_ns`.
+    It is asked after each generation. Return when each call of the model was done, in ns of `time.perf_counter_ns`.
     """
     done: list[int] = []
 

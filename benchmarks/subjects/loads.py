@@ -152,24 +152,12 @@ def stall() -> None:
 
 @dataclass(frozen=True)
 class Load:
-    """A kind of background work.
-
-    Parameters
-    ----------
-    title : str
-        A short description.
-    task : callable
-        Can be pickled, and takes no arguments.
-    units : int
-        Pieces of work in one task.
-    holds_gil : bool or None
-        Whether a task holds the GIL; None if that varies.
-    """
+    """A kind of background work."""
 
     title: str
-    task: Callable[[], Any]
-    units: int = 1
-    holds_gil: bool | None = None
+    task: Callable[[], Any]  # can be pickled
+    units: int = 1  # pieces of work in one task
+    holds_gil: bool | None = None  # whether a task holds the GIL; None if that varies
 
 
 LOADS: Final = {

@@ -10,61 +10,27 @@ from ..subjects.executors import EXECUTORS
 
 @dataclass(frozen=True)
 class Cell:
-    """One measurement.
+    """One measurement."""
 
-    Parameters
-    ----------
-    name : str
-        A short description.
-    module : str
-        The module to run, which takes JSON and prints JSON.
-    spec : mapping
-        The settings for that module.
-    expected_s : float
-        Approximate duration, in s.
-    blas_threads : int or None
-        Limit of BLAS threads in each process, set in its environment; None does not limit them.
-    python : str
-        Label of the interpreter, "" for this one.
-    record : mapping
-        Entries that are stored with the result in the JSON.
-    """
-
-    name: str
-    module: str
-    spec: Mapping[str, Any]
-    expected_s: float
-    blas_threads: int | None = None
-    python: str = ""
-    record: Mapping[str, Any] = field(default_factory=dict)
+    name: str  # a short description
+    module: str  # the module to run, which takes JSON and prints JSON
+    spec: Mapping[str, Any]  # the settings for that module
+    expected_s: float  # approximate duration
+    blas_threads: int | None = None  # limit in each process, set in its environment; None does not limit them
+    python: str = ""  # label of the interpreter, "" for this one
+    record: Mapping[str, Any] = field(default_factory=dict)  # entries that are stored with the result in the JSON
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Cells that are measured together.
+    """Cells that are measured together."""
 
-    Parameters
-    ----------
-    name : str
-        Name on the command line.
-    cells : sequence of Cell
-        The cells of one round.
-    settings : mapping
-        The user's choices, for the JSON.
-    skipped : sequence of dict
-        Each has "what" (the part that is not measured here) and "reason".
-    pythons : mapping of str to str
-        Interpreters by label.
-    environment : mapping of str to str
-        Environment variables of the cells, for the screen.
-    """
-
-    name: str
-    cells: Sequence[Cell]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    skipped: Sequence[Mapping[str, str]] = ()
-    pythons: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    name: str  # on the command line
+    cells: Sequence[Cell]  # of one round
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the user's choices, for the JSON
+    skipped: Sequence[Mapping[str, str]] = ()  # each has "what" (the part that is not measured here) and "reason"
+    pythons: Mapping[str, str] = field(default_factory=dict)  # interpreters by label
+    environment: Mapping[str, str] = field(default_factory=dict)  # environment variables of the cells, for the screen
 
 
 def make_cell(condition: Condition, seconds: float, seed: int) -> Cell:

@@ -23,13 +23,7 @@ TITLES: Final = {None: "Dask", "idle": "LowPriorityWorkers, idle"}
 
 
 def make_suite(seconds: float | None = None) -> Suite:
-    """Return the suite.
-
-    Parameters
-    ----------
-    seconds : float, optional
-        How long tasks run in a cell.
-    """
+    """Return the suite, in which tasks run for some `seconds` in a cell."""
     seconds = _WINDOW_S if seconds is None else seconds
     settings = {"seconds": seconds, "workers": WORKERS, "threads": THREADS, "foreign": FOREIGN}
     if importlib.util.find_spec("distributed") is None:

@@ -68,33 +68,15 @@ _PLACE: Final = (
 
 @dataclass(frozen=True)
 class Design:
-    """A suite of conditions.
+    """A suite of conditions."""
 
-    Parameters
-    ----------
-    name : str
-        Name on the command line.
-    question : str
-        The question that the suite answers.
-    make : callable
-        Takes labels of further interpreters, returns the conditions.
-    base : Condition
-        The condition that `Axes` vary.
-    executors, loads : tuple of str
-        The parts that `Axes` combine by default.
-    seconds : float
-        Duration of a measurement.
-    rounds : int
-        Number of rounds.
-    """
-
-    name: str
-    question: str
-    make: Callable[[Sequence[str]], list[Condition]]
-    base: Condition
-    executors: tuple[str, ...]
-    loads: tuple[str, ...]
-    seconds: float
+    name: str  # on the command line
+    question: str  # that the suite answers
+    make: Callable[[Sequence[str]], list[Condition]]  # takes labels of further interpreters
+    base: Condition  # the condition that `Axes` vary
+    executors: tuple[str, ...]  # that `Axes` combine by default
+    loads: tuple[str, ...]  # the same
+    seconds: float  # duration of a measurement
     rounds: int
 
 

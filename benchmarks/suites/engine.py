@@ -53,13 +53,7 @@ KINDS: Final = {
 
 
 def make_suite(seconds: float | None = None) -> Suite:
-    """Return the suite.
-
-    Parameters
-    ----------
-    seconds : float, optional
-        Duration of a measurement of beats.
-    """
+    """Return the suite; a measurement of beats takes some `seconds`."""
     seconds = _SECONDS if seconds is None else seconds
     there = [method for method in METHODS if _is_there(method)]
     skipped = [{"what": method, "reason": f"no {method} here"} for method in METHODS if method not in there]

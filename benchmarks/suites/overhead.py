@@ -57,13 +57,7 @@ WORK: Final = ((STDLIB_PROCESS, None), (LOW_PROCESS, "idle"), (LOW_PROCESS, "nor
 
 
 def make_suite(seconds: float | None = None) -> Suite:
-    """Return the suite.
-
-    Parameters
-    ----------
-    seconds : float, optional
-        How long work is counted in a measurement.
-    """
+    """Return the suite, which counts work for some `seconds` in a measurement."""
     seconds = _WORK_S if seconds is None else seconds
     skipped = [
         {"what": peer.title, "reason": reason} for name, peer in PEERS.items() if (reason := _why_not(name)) is not None

@@ -29,13 +29,7 @@ PROGRAMS: Final = {
 
 
 def make_suite(seconds: float | None = None) -> Suite:
-    """Return the suite.
-
-    Parameters
-    ----------
-    seconds : float, optional
-        How long the program's speed is measured.
-    """
+    """Return the suite, which measures the program's speed for some `seconds`."""
     seconds = _SECONDS if seconds is None else seconds
     settings = {"seconds": seconds, "workers": WORKERS, "tasks": LOAD, "idle_after": IDLE_AFTER}
     return Suite(NAME, [_cell(program, seconds) for program in PROGRAMS], settings)

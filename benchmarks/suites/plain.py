@@ -10,21 +10,11 @@ from .cell import Suite
 
 @dataclass(frozen=True)
 class PlainSuite:
-    """A suite with tables only.
+    """A suite with tables only."""
 
-    Parameters
-    ----------
-    question : str
-        The question that the suite answers.
-    rounds : int
-        Number of rounds.
-    make : callable
-        Takes the seconds of a measurement, or None, and returns the suite.
-    """
-
-    question: str
+    question: str  # that the suite answers
     rounds: int
-    make: Callable[[float | None], Suite]
+    make: Callable[[float | None], Suite]  # takes the seconds of a measurement, or None
 
 
 PLAIN: Final = {

@@ -26,13 +26,7 @@ SOME_PEERS: Final = (STDLIB, OURS, "low-spawn-pipe", "pool", "loky", "joblib")
 
 
 def make_suite(seconds: float | None = None) -> Suite:
-    """Return the suite.
-
-    Parameters
-    ----------
-    seconds : float, optional
-        Minimum time for which arrays are sent in a cell.
-    """
+    """Return the suite, which sends arrays for at least some `seconds` in a cell."""
     seconds = _SECONDS if seconds is None else seconds
     there = [peer for peer in SOME_PEERS if not _needs(peer) or importlib.util.find_spec(_needs(peer)) is not None]
     skipped = [

@@ -24,10 +24,7 @@ _PRIORITY: Final = 50
 def watch() -> list[tuple[int, int]]:
     """Beat until standard input ends.
 
-    Returns
-    -------
-    list of (int, int)
-        When each late beat was due and when it came, in ns of `time.perf_counter_ns`.
+    Return when each late beat was due and when it came, in ns of `time.perf_counter_ns`.
     """
     stalls: list[tuple[int, int]] = []
     due = time.perf_counter_ns() + _PERIOD_NS

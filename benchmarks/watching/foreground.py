@@ -30,18 +30,7 @@ _BUSY: Final = "import os; parent = os.getppid()\nwhile os.getppid() == parent: 
 
 
 def run_frames(seconds: float) -> list[int]:
-    """Compute frames without a pause.
-
-    Parameters
-    ----------
-    seconds : float
-        How long to compute.
-
-    Returns
-    -------
-    list of int
-        Duration of each frame, in ns.
-    """
+    """Compute frames without a pause for some `seconds`; return the duration of each in ns."""
     times: list[int] = []
     now = time.perf_counter_ns()
     end = now + round(seconds * 1e9)

@@ -26,21 +26,8 @@ def charge(frames: Sequence[tuple[int, int]], start: int, period: int, beats: in
     with the whole time until then. So a stall of k beats gives k long times, not one: leaving them out ("coordinated
     omission") would hide the stalls.
 
-    Parameters
-    ----------
-    frames : sequence of (int, int)
-        When the drawing of each frame began and ended, in ns.
-    start : int
-        When the first beat was due, in ns.
-    period : int
-        Time from beat to beat, in ns.
-    beats : int
-        How many beats the schedule has.
-
-    Returns
-    -------
-    list of int
-        Time from due to drawn for each beat, in ns. Beats at the end that no frame showed are missing.
+    `frames` are the times at which the drawing of each frame began and ended. The first beat was due at `start`, and
+    one more after each `period`. All times are in ns. Beats at the end that no frame showed are missing in the result.
 
     Examples
     --------
@@ -57,27 +44,17 @@ def charge(frames: Sequence[tuple[int, int]], start: int, period: int, beats: in
 class Schedule:
     """The beats of one measurement. Any loop with a timer can show them: it calls `show` after `wait_ns`.
 
-    Parameters
-    ----------
-    seconds : float
-        Duration; at least one beat. The first beat is due one period from now.
-    draw : callable, optional
-        Called to show a beat.
-    look : callable, optional
-        Called after each beat that was shown; its return values are in the result.
-    period_ns : int
-        Time from beat to beat, in ns.
-    paint : callable, optional
-        Called after `draw`: the Python code of a program for a frame. A beat counts as shown when this begins.
+    It lasts for some `seconds`, at least one beat. The first beat is due one period from now. A beat counts as shown
+    when `paint` begins.
     """
 
     def __init__(
         self,
         seconds: float,
-        draw: Callable[[], object] | None = None,
-        look: Callable[[], int] | None = None,
+        draw: Callable[[], object] | None = None,  # called to show a beat
+        look: Callable[[], int] | None = None,  # called after each beat that was shown, for the result
         period_ns: int = PERIOD_NS,
-        paint: Callable[[], object] | None = None,
+        paint: Callable[[], object] | None = None,  # called after `draw`: the Python code of a program for a frame
     ) -> None:
         self._period = period_ns
         self._beats = max(1, round(seconds * 1e9 / period_ns))
@@ -122,11 +99,8 @@ class Schedule:
     def result(self) -> dict[str, Any]:
         """Return the recorded beats.
 
-        Returns
-        -------
-        dict
-            "lateness_ns" of each beat; "first_due_ns", when the first one was due, in `time.perf_counter_ns`;
-            "cpu_share", fraction of a core that this thread used, with drawing; "seen", times and results of `look`.
+        "lateness_ns" of each beat; "first_due_ns", when the first one was due, in `time.perf_counter_ns`; "cpu_share",
+        fraction of a core that this thread used, with drawing; "seen", times and results of `look`.
         """
         elapsed = time.perf_counter_ns() - self._start
         return {

@@ -8,14 +8,7 @@ QUANTILE_POINTS: Final = 1001
 
 
 def quantile(values: Sequence[float], fraction: float) -> float:
-    """Return a quantile, linearly interpolated between the samples.
-
-    Parameters
-    ----------
-    values : sequence of float
-        The samples, at least one, in any order.
-    fraction : float
-        From 0, the smallest, to 1, the largest.
+    """Return a quantile (`fraction` 0 to 1), linearly interpolated between the samples: at least one, in any order.
 
     Examples
     --------
