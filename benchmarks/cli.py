@@ -57,8 +57,17 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=_DESCRIPTION)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
-    _add_report(commands)
-    _add_show(commands)
+
+    report = commands.add_parser("report", help="make the report and the figures of a file")
+    report.add_argument("file", type=Path, metavar="FILE")
+    report.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: beside the file")
+    report.set_defaults(run=_report, parser=report)
+
+    shown = commands.add_parser("show", help="print the tables of a file")
+    shown.add_argument("file", type=Path, metavar="FILE")
+    shown.add_argument("--markdown", action="store_true", help="for a document")
+    shown.add_argument("--table", metavar="TEXT", help="only the tables with this text in their title")
+    shown.set_defaults(run=_show, parser=shown)
 
     compared = commands.add_parser("compare", help="two runs of a suite: do they agree?")
     compared.add_argument("first", type=Path, metavar="A")
@@ -109,21 +118,6 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--no-report", dest="report", action="store_false", help="write the JSON file only")
     parser.add_argument("-v", "--verbose", action="store_true", help="print all tables, too")
     parser.set_defaults(run=_run, parser=parser)
-
-
-def _add_report(commands: Any) -> None:
-    parser = commands.add_parser("report", help="make the report and the figures of a file")
-    parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: beside the file")
-    parser.set_defaults(run=_report, parser=parser)
-
-
-def _add_show(commands: Any) -> None:
-    parser = commands.add_parser("show", help="print the tables of a file")
-    parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("--markdown", action="store_true", help="for a document")
-    parser.add_argument("--table", metavar="TEXT", help="only the tables with this text in their title")
-    parser.set_defaults(run=_show, parser=parser)
 
 
 def _positive(text: str) -> int:

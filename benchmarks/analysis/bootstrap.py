@@ -27,10 +27,6 @@ class Interval(NamedTuple):
         """The estimate and its interval, as shown in a table."""
         return " ".join([_short(self.value), f"[{_short(self.low)}, {_short(self.high)}]"])
 
-    def excludes(self, value: float) -> bool:
-        """Return whether `value` is outside the interval."""
-        return not self.low <= value <= self.high
-
 
 def as_text(interval: Interval | None) -> str | None:
     """Return an interval as shown in a table; None without an interval."""

@@ -219,7 +219,7 @@ class Row:
         ratio = self.latency_ratio(reference)
         if reference is None or ratio is None:
             return None
-        if not ratio.excludes(1) or abs(self.p99 - reference.p99) < VISIBLE_MS:
+        if ratio.low <= 1 <= ratio.high or abs(self.p99 - reference.p99) < VISIBLE_MS:
             return SAME
         return BETTER if ratio.value < 1 else WORSE
 
@@ -232,7 +232,7 @@ class Rows:
         results: dict[Condition, dict[int, Mapping[str, Any]]] = {}
         for cell in record["cells"]:
             if "condition" in cell and "result" in cell and 0 < cell["round"] <= record["rounds"]:
-                by_round = results.setdefault(Condition.from_json(cell["condition"]), {})
+                by_round = results.setdefault(Condition(**cell["condition"]), {})
                 by_round[cell["round"]] = cell["result"]
         self._rows = {
             condition: Row(condition, by_round, "ui" if condition.ui else "frames", record["seed"])

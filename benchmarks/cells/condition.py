@@ -22,7 +22,7 @@ from nicefutures._threads.controller import controller
 
 from ..subjects.background import Late, start_work, warm_up_task
 from ..subjects.condition import NOTHING, Condition
-from ..subjects.executors import EXECUTORS, open_executor
+from ..subjects.executors import EXECUTORS
 from ..subjects.loads import FIT
 from ..system import cpu_ns_of_thread, usable_cpus
 from ..watching.heartbeat import paint_for
@@ -54,7 +54,7 @@ def run_cell(condition: Condition, seconds: float, seed: int) -> dict[str, Any]:
         levels: dict[str, int] = {}
         executor = None
         if condition.executor != NOTHING:
-            executor = stack.enter_context(open_executor(condition.executor, condition.workers, condition.priority))
+            executor = stack.enter_context(EXECUTORS[condition.executor].make(condition.workers, condition.priority))
             levels = _warm_up(executor, condition)
         foreign = stack.enter_context(_foreign_processes(condition.foreign))
         if condition.switch_ms is not None:
@@ -202,11 +202,6 @@ def _describe_blas() -> list[dict[str, Any]]:
     return [{key: info.get(key) for key in keys} for info in threadpoolctl.threadpool_info()]
 
 
-def main(argument: str) -> dict[str, Any]:
-    """Measure the condition in the JSON."""
-    spec = json.loads(argument)
-    return run_cell(Condition.from_json(spec["condition"]), spec["seconds"], spec["seed"])
-
-
 if __name__ == "__main__":
-    json.dump(main(sys.argv[1]), sys.stdout)
+    spec = json.loads(sys.argv[1])
+    json.dump(run_cell(Condition(**spec["condition"]), spec["seconds"], spec["seed"]), sys.stdout)

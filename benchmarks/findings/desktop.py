@@ -33,7 +33,7 @@ def _brief(rows: Rows) -> list[Table]:
         row = rows.get(condition)
         if row is not None:
             blas = ", one BLAS thread" if condition.blas_threads else ""
-            work = _ratio(row.rate, stdlib.rate if stdlib else None)
+            work = row.rate / stdlib.rate if row.rate is not None and stdlib and stdlib.rate else None
             speed = row.speed_kept(rows.get(wanted[0]))
             window = row.in_view("foreground").p99
             lines.append((background_of(condition) + blas, speed, row.frame_ms(95), window, row.rate, work, row.level))
@@ -81,10 +81,6 @@ def _targets(rows: Rows) -> list[Table]:
         Target("background work over the stdlib pool's", least=0.55).judge(low.work_ratio(stdlib)),
     ]
     return [target_table("LowPriorityProcessPoolExecutor, idle: targets", judged)]
-
-
-def _ratio(value: float | None, base: float | None) -> float | None:
-    return value / base if value is not None and base else None
 
 
 def verdict(rows: Rows) -> list[str]:

@@ -93,13 +93,11 @@ def _pairs(rows: Rows) -> dict[str, list[Pair]]:
 def verdict(rows: Rows) -> list[str]:
     """Return the answer in sentences."""
     base = DESIGNS["gil"].base
+    both = ((PRIORITY_THREAD, "idle"), (STDLIB_THREAD, None))
     sentences = aware.verdict(rows)
     for foreign in (4, 0):
         place = base.but(load="python", foreign=foreign)
-        low, stdlib = (
-            rows.get(place.with_executor(PRIORITY_THREAD, "idle")),
-            rows.get(place.with_executor(STDLIB_THREAD)),
-        )
+        low, stdlib = (rows.get(place.with_executor(*each)) for each in both)
         ratio = low.latency_ratio(stdlib) if low and stdlib else None
         if low and stdlib and ratio:
             beside = f"beside {foreign} busy processes" if foreign else "with nothing else on the machine"
@@ -110,11 +108,7 @@ def verdict(rows: Rows) -> list[str]:
     for loads, what in ((GIL_LOADS, "holds"), (FREE_LOADS, "releases")):
         parts = []
         for load in loads:
-            condition = base.but(load=load)
-            low, stdlib = (
-                rows.get(condition.with_executor(PRIORITY_THREAD, "idle")),
-                rows.get(condition.with_executor(STDLIB_THREAD)),
-            )
+            low, stdlib = (rows.get(base.but(load=load).with_executor(*each)) for each in both)
             if low and stdlib and (verdict := low.verdict(stdlib)) is not None:
                 parts.append(f"{load} {stdlib.p99:.0f} to {low.p99:.0f} ms ({verdict})")
         if parts:

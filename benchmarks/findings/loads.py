@@ -1,7 +1,7 @@
 """The tables of all measurements: one for each load and observer."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ..analysis.bootstrap import as_text
@@ -44,9 +44,10 @@ def load_tables(rows: Rows, *, full: bool) -> list[Table]:
     """Return a table for each load and observer, each with the idle machine first."""
     found = []
     every = sorted(rows, key=_order)
-    watchers = sorted({(row.condition.ui, row.condition.foreground) for row in every}, key=str)
+    seen = sorted({(row.condition.ui, row.condition.foreground) for row in every}, key=str)
+    watchers = dict.fromkeys((ui, foreground is not None) for ui, foreground in seen)
     loads = [load for load in TITLES if any(row.condition.load == load for row in every)]
-    for load, watcher in itertools.product(loads, _merged(watchers)):
+    for load, watcher in itertools.product(loads, watchers):
         chosen = [row for row in every if row.condition.load == load and _watches(row, watcher)]
         idle = [row for row in every if row.condition.load is None and _watches(row, watcher)]
         wanted = {row.condition.without_background() for row in chosen}
@@ -56,10 +57,6 @@ def load_tables(rows: Rows, *, full: bool) -> list[Table]:
             views: tuple[View, ...] = (own, "foreground") if watcher[1] else (own,)
             found += [_table(rows, [row.in_view(view) for row in chosen], load, view, full=full) for view in views]
     return found
-
-
-def _merged(watchers: Iterable[tuple[str | None, str | None]]) -> list[tuple[str | None, bool]]:
-    return list(dict.fromkeys((ui, foreground is not None) for ui, foreground in watchers))
 
 
 def _watches(row: Row, watcher: tuple[str | None, bool]) -> bool:

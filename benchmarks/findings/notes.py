@@ -64,13 +64,8 @@ def _failures(record: Mapping[str, Any]) -> list[str]:
     return [*failed, *(f"Skipped: {'; '.join(whats)}: {reason}." for reason, whats in by_reason.items())]
 
 
-def _baselines(record: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
-    last = record["rounds"] + 1
-    return [(c["round"], c["result"]) for c in record["cells"] if c["round"] in (0, last) and "result" in c]
-
-
 def _baseline_row(record: Mapping[str, Any], number: int) -> Row | None:
-    found = {place: result for place, result in _baselines(record) if place == number}
+    found = {c["round"]: c["result"] for c in record["cells"] if c["round"] == number and "result" in c}
     return Row(Condition(ui="thread"), found, "ui", record["seed"]) if found else None
 
 

@@ -64,26 +64,22 @@ def _results(record: Mapping[str, Any], kind: str, size: int, peer: str) -> list
 
 def _row(record: Mapping[str, Any], kind: str, size: int, peer: str) -> Sequence[Value]:
     results = _results(record, kind, size, peer)
-    ratio = _compare(record, kind, size, peer, _rate)
-    rate = _median_rate(results)
-    over = as_text(ratio)
     return (
         text_of(size),
         PEERS[peer].title,
-        rate,
-        over,
+        _median_rate(results),
+        as_text(_compare(record, kind, size, peer, _rate)),
         *(_late_ms(results, percent) for percent in (50, 95, 99, 100)),
     )
 
 
 def _one_row(record: Mapping[str, Any], peer: str) -> Sequence[Value]:
     results = _results(record, ONE, SIZE, peer)
-    ratio = _compare(record, ONE, SIZE, peer, _tasks_per_s)
     return (
         PEERS[peer].title,
         results[0]["waves"][0]["tasks"],
         1e3 / statistics.median(map(_tasks_per_s, results)),
-        as_text(ratio),
+        as_text(_compare(record, ONE, SIZE, peer, _tasks_per_s)),
         _copies(results),
     )
 

@@ -79,15 +79,13 @@ def draw_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
     return figures
 
 
-def save_figures(figures: Mapping[str, Figure], folder: Path, prefix: str) -> list[Path]:
+def save_figures(figures: Mapping[str, Figure], folder: Path, prefix: str) -> None:
     """Write each figure as SVG and PNG."""
-    paths = []
     with mpl.rc_context(_STYLE):
         for name, figure in figures.items():
             for kind in ("svg", "png"):
-                paths.append(folder / f"{prefix}-{name}.{kind}")
-                figure.savefig(paths[-1], dpi=130, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    return paths
+                path = folder / f"{prefix}-{name}.{kind}"
+                figure.savefig(path, dpi=130, metadata={"Date": None} if kind == "svg" else {"Software": None})
 
 
 def to_svg(figure: Figure) -> str:

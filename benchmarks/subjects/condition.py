@@ -1,6 +1,6 @@
 """A condition, which describes one measurement, and the names of its parts."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 NOTHING: Final = "nothing"
@@ -50,15 +50,6 @@ class Condition:
         ]
         executor = f"{self.executor} {self.priority}" if self.priority else self.executor
         return ", ".join([executor, *filter(None, details)])
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the parts, as :meth:`from_json` takes them."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Condition":
-        """Return the condition that was saved."""
-        return cls(**data)
 
     def but(self, **parts: Any) -> "Condition":
         """Return the same condition with other parts."""

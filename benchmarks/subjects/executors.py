@@ -4,7 +4,7 @@ import concurrent.futures
 import contextlib
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -212,13 +212,6 @@ EXECUTORS: Final = {
         interpreters=True,
     ),
 }
-
-
-@contextlib.contextmanager
-def open_executor(name: str, workers: int, priority: str | None) -> Iterator[Executor]:
-    """Open an executor; shut it down on exit."""
-    with EXECUTORS[name].make(workers, priority) as executor:
-        yield executor
 
 
 def stdlib_of(executor: str) -> str:

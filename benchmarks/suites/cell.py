@@ -1,7 +1,7 @@
 """A cell, which is one measurement in a fresh process, and a suite of cells."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..subjects.condition import Condition
@@ -41,9 +41,9 @@ def make_cell(condition: Condition, seconds: float, seed: int) -> Cell:
     return Cell(
         condition.name,
         "benchmarks.cells.condition",
-        {"condition": condition.to_json(), "seconds": seconds, "seed": seed},
+        {"condition": asdict(condition), "seconds": seconds, "seed": seed},
         seconds + overhead_s + 0.1 * condition.foreign,
         condition.blas_threads,
         condition.python,
-        {"condition": condition.to_json()},
+        {"condition": asdict(condition)},
     )

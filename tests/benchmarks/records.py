@@ -1,6 +1,7 @@
 """Records with known numbers, and the schema that every record follows."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def record_of(suite, measured, rounds=3):
                 "levels": {},
                 "gil": True,
             }
-            cell = {"round": number, "name": condition.name, "condition": condition.to_json(), "result": result}
+            cell = {"round": number, "name": condition.name, "condition": asdict(condition), "result": result}
             cells.append(cell)
     return {
         "format": FORMAT,

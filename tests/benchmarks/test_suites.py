@@ -2,11 +2,12 @@
 
 import json
 import sys
+from dataclasses import asdict
 
 import pytest
 from benchmarks.analysis.rows import Rows
 from benchmarks.subjects.condition import Condition
-from benchmarks.subjects.executors import EXECUTORS, STDLIB_PROCESS, STDLIB_THREAD, open_executor
+from benchmarks.subjects.executors import EXECUTORS, STDLIB_PROCESS, STDLIB_THREAD
 from benchmarks.subjects.loads import LOADS
 from benchmarks.suites.designs import DESIGNS, Axes, conditions_of
 
@@ -42,7 +43,7 @@ def test_names():
 def test_json():
     """A condition comes back from JSON as it was."""
     condition = Condition(executor="pool", load="exp", workers=3, blas_threads=1, foreign=2, switch_ms=0.5)
-    assert Condition.from_json(json.loads(json.dumps(condition.to_json()))) == condition
+    assert Condition(**json.loads(json.dumps(asdict(condition)))) == condition
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_executors(name):
         pytest.importorskip(EXECUTORS[name].needs)
     interval = sys.getswitchinterval()  # one of them sets it, usually in its own process
     try:
-        with open_executor(name, 1, None) as executor:
+        with EXECUTORS[name].make(1, None) as executor:
             assert executor.submit(abs, -1).result(60) == 1
             assert [future.result(60) for future in [executor.submit(abs, -k) for k in range(5)]] == [*range(5)]
     finally:
