@@ -11,23 +11,14 @@ from ..analysis.bootstrap import Samples, compare_medians, quantile_ratio
 from ..analysis.rows import stood_still
 from ..cells.engine import PERIOD_NS, WORKERS
 from ..suites.engine import KINDS, METHODS
-from .tables import Column, Table, Value
+from .tables import Table, Value, columns
 from .targets import Target
 
 NOTE: Final = (
     f"{WORKERS} workers. ours, stdlib: medians. compared: with 99 % intervals, over the pairs of all rounds; of a p99, "
     "over its beats. reached: not clear if the target is inside the interval."
 )
-_COLUMNS: Final = (
-    Column("what"),
-    Column("start method"),
-    Column("unit"),
-    Column("ours", 1),
-    Column("stdlib", 1),
-    Column("ours over the stdlib"),
-    Column("target"),
-    Column("reached"),
-)
+_COLUMNS: Final = columns("what | start method | unit | ours:1 | stdlib:1 | ours over the stdlib | target | reached")
 
 
 def _alone(ours: Samples, _theirs: Samples) -> Samples:

@@ -21,10 +21,8 @@ def tables(rows: Rows) -> list[Table]:
     """Return a program's loss to its neighbours, in its session and in another one, and the targets."""
     near = DESIGNS["neighbour"].base
     far = near.but(foreground="busy-session")
-    ours, isolated = (
-        rows.get(near.with_executor(LOW_PROCESS, "idle")),
-        rows.get(far.with_executor(LOW_ISOLATED, "idle")),
-    )
+    ours = rows.get(near.with_executor(LOW_PROCESS, "idle"))
+    isolated = rows.get(far.with_executor(LOW_ISOLATED, "idle"))
     alone, stdlib = rows.get(near.without_background()), rows.get(near.with_executor(STDLIB_PROCESS))
     far_alone = rows.get(far.without_background())
     targets: list[Sequence[Value]] = []

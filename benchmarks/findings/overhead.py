@@ -10,7 +10,7 @@ from ..analysis.rows import Rows
 from ..subjects.executors import STDLIB_PROCESS, title_of
 from ..subjects.peers import PEERS
 from ..suites.overhead import AUTO, KINDS, THROUGH_JOBLIB, work_conditions
-from .tables import Column, Table, Value
+from .tables import Table, Value, columns
 from .targets import Target, target_table
 
 _TARGETS: Final = {
@@ -22,18 +22,9 @@ _TARGETS: Final = {
 }
 _JOBLIB_TARGET: Final = Target("a call through joblib", most=1.1)
 _WORK_TARGET: Final = Target("background work on an idle machine", least=0.97)
-_COLUMNS: Final = (
-    Column("what"),
-    Column("unit"),
-    Column("median", 2),
-    Column("over the stdlib"),
-    Column("minus the stdlib"),
-    Column("target"),
-    Column("reached"),
-)
-_JOBLIB_COLUMNS: Final = tuple(
-    Column(column.title.replace("the stdlib", "loky's"), column.digits) for column in _COLUMNS
-)
+_HEADS: Final = "what | unit | median:2 | over the stdlib | minus the stdlib | target | reached"
+_COLUMNS: Final = columns(_HEADS)
+_JOBLIB_COLUMNS: Final = columns(_HEADS.replace("the stdlib", "loky's"))
 NOTE: Final = (
     "over, minus: the medians compared with those of the stdlib's executor, started in the same way, with 99 % "
     "intervals. reached: not clear if the target is inside the interval."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..analysis.bootstrap import Interval
-from .tables import Column, Table, Value
+from .tables import Table, Value, columns
 
 
 @dataclass(frozen=True)
@@ -33,4 +33,4 @@ class Target:
 
 def target_table(title: str, rows: Sequence[Sequence[Value]]) -> Table:
     """Return a table of targets."""
-    return Table(title, (Column("what"), Column("measured", 2), Column("target"), Column("reached")), rows)
+    return Table(title, columns("what | measured:2 | target | reached"), rows)
