@@ -31,7 +31,8 @@ def map_buffered(
     arguments = (args for args in zip(*iterables, strict=False))
     pending = deque(executor.submit(fn, *args) for args in itertools.islice(arguments, buffersize))
     # A separate generator, so that calls are submitted now; it does not keep the executor alive.
-    results = _results(weakref.ref(executor), fn, arguments, pending, deadline, return_exceptions)
+    rest = None if buffersize is None else arguments
+    results = _results(weakref.ref(executor), fn, rest, pending, deadline, return_exceptions)
     return results, lambda: [future.cancel() for future in list(pending)]
 
 
@@ -50,7 +51,7 @@ def check_buffersize(buffersize: Any) -> None:
 def _results(
     executor: weakref.ref[Executor],
     fn: Callable[..., _T],
-    arguments: Iterator[tuple[Any, ...]],
+    arguments: Iterator[tuple[Any, ...]] | None,
     pending: deque[Future[_T]],
     deadline: float | None,
     return_exceptions: bool,
@@ -58,8 +59,7 @@ def _results(
     take = _outcome_or_cancel if return_exceptions else _result_or_cancel
     try:
         while pending:
-            submitter = executor()
-            if submitter is not None:
+            if arguments is not None and (submitter := executor()) is not None:
                 pending.extend(submitter.submit(fn, *args) for args in itertools.islice(arguments, 1))
                 del submitter
             # No reference to a result is kept while the generator waits for its caller.
