@@ -58,7 +58,7 @@ def test_stall(beside, caplog):
     ):
         wait_until(lambda: calls.append(1) or longest_stall(executor, 0.5) > 0.4)
         (stall,) = [stall for stall in executor.stalls() if stall.function.endswith("hold_gil")]
-    assert stall.seconds < time.monotonic() - began
+    assert stall.seconds < time.monotonic() - began + 0.05  # it is an estimate: the watching thread looks in periods
     assert stall.times <= len(calls)
     (record,) = wait_until(lambda: [each for each in caplog.records if "hold_gil" in each.message])
     assert record.levelno == logging.INFO

@@ -8,12 +8,14 @@ import importlib.machinery
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Final, ParamSpec, TypeVar
 
 from .._blas import make_buffers
 from .._levels import Shortfall
+from .._originals import now
 from .._system import backend
 from .wire import Spent, ToParent, here
 
@@ -26,6 +28,8 @@ _RESERVE: Final = 2 * 2**20
 _FOR_A_THREAD: Final = 2**20
 # Number of 8 MiB stacks of ended threads that the C library keeps (glibc's "glibc.pthread.stack_cache_size").
 _KEPT_STACKS: Final = 5
+# Seconds to wait for the stacks of threads that have just ended: the system frees a stack after Python's last step.
+_ENDING_S: Final = 0.2
 # A free-threaded Python reserves gigabytes for its objects in advance, and keeps freed memory. So only the memory
 # beyond that counts for a task.
 _FREE_THREADED: Final = "free-threading" in sys.version
@@ -86,7 +90,10 @@ class TaskMemory:
         uncounted = self._uncounted()
         used = backend.memory.in_use() - uncounted
         if used > self._limit and not _FREE_THREADED:
-            self._raise_too_much(used)
+            if not self._has_room(0):
+                self._raise_too_much(used)
+            uncounted = self._uncounted()
+            used = backend.memory.in_use() - uncounted
         if self._used_at_first is None:
             self._used_at_first = used
         is_short = False
@@ -144,6 +151,14 @@ class TaskMemory:
     def _room(self) -> int:
         return self._limit - self._used()
 
+    def _has_room(self, needed: int) -> bool:
+        deadline = now() + _ENDING_S
+        while self._room() < needed:
+            if now() >= deadline:
+                return False
+            time.sleep(_ENDING_S / 20)
+        return True
+
     def _clear_up(self, error: BaseException, used_at_first: int) -> None:
         """Free the memory of a failed task; replace the worker if less than half of the first task's room is left."""
         is_importing = any(map(_is_in_import, _chain(error)))
@@ -165,7 +180,7 @@ class TaskMemory:
         Raise a MemoryError if there is no room for its other needs: it would end before it could report its start.
         """
         self._refit(backend.memory.stack_size())
-        if self._is_in_task and self._room() < _FOR_A_THREAD and not _FREE_THREADED:
+        if self._is_in_task and not _FREE_THREADED and not self._has_room(_FOR_A_THREAD):
             msg = "there is no memory for another thread"
             raise MemoryError(msg)
         try:
