@@ -158,7 +158,9 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
         unfinished = getattr(self._work_queue, "unfinished", None)
         if unfinished is None:  # the queue is not ours
             return waiting, count_running(thread.ident for thread in list(self._threads))
-        count = len(unfinished)
+        # A worker drops its task shortly after the task is done.
+        tasks = [reference() for reference in list(unfinished)]
+        count = sum(not task.future.done() for task in tasks if task is not None)
         waiting = min(waiting, count)
         return waiting, count - waiting
 
