@@ -56,6 +56,7 @@ def test_block(code, note, tmp_path):
         compile(code, "block", "exec")
         return
     if note == "needs a screen":
+        pytest.importorskip("tkinter")  # some distributions leave it out
         if shutil.which("xvfb-run") is None:
             pytest.skip("no Xvfb here")
         command = ["xvfb-run", "-a", sys.executable]

@@ -421,8 +421,11 @@ PROGRAM = os.path.join(os.path.dirname(__file__), "..", "asking.py")
         (["--idle-after=60", PROGRAM], "--pause-when", 125),
     ],
 )
-def test_refused(arguments, message, status):
+def test_refused(arguments, message, status, monkeypatch):
     """An error is one line on standard error, with an exit status that programs seldom use."""
+    # As for a shell, a folder of PATH that may not be searched makes an unknown command a refused one.
+    folders = os.environ["PATH"].split(os.pathsep)
+    monkeypatch.setenv("PATH", os.pathsep.join(each for each in folders if os.access(each, os.X_OK)))
     result = run(*arguments)
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
