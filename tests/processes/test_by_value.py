@@ -333,8 +333,9 @@ class Counting:
         return {"there": True}
 
 
+@pytest.mark.parametrize("kind", ["function", "partial"])
 @pytest.mark.parametrize("chunksize", [1, 7, "auto"])
-def test_function_of_a_map_goes_once(context, chunksize):
+def test_function_of_a_map_goes_once(context, chunksize, kind):
     """An object that a function refers to is pickled once for all its calls, and exists once in each worker."""
     big = np.ones(4 * MB // 8)
     counting = Counting()
@@ -342,6 +343,8 @@ def test_function_of_a_map_goes_once(context, chunksize):
     def use(number):
         return number + big[number], counting.there, id(big)
 
+    if kind == "partial":
+        use = functools.partial(use)
     Counting.count = 0
     with LowPriorityProcessPoolExecutor(2, context) as executor:
         results = list(executor.map(use, range(200), chunksize=chunksize))

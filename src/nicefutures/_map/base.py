@@ -25,7 +25,7 @@ _NOTE: Final = """
         calls. Short calls then cost a few microseconds each, and a result waits for others of its chunk for about that
         time. If a chunk takes longer than 50 ms, other workers make those of its calls that have not begun. A call that
         raises ends the results at its place, as with chunks of one call. `buffersize` counts calls then, and chunks if
-        you pass their size.
+        you pass their size. In a chunk of any size, no call sees what another one did to its arguments.
 
         The results have a `len`, for progress bars, if all iterables have one.
         """

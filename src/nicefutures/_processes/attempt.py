@@ -115,10 +115,10 @@ class Attempt:
         self.phase = Phase.BEGUN
         self._lost = 0
 
-    def part(self) -> None:
-        """Note that a call of a chunk has returned."""
+    def part(self, count: int = 1) -> None:
+        """Note that more calls of a chunk have returned."""
         self.begun()
-        self.first += 1
+        self.first += count
         self.crashes = 0
 
     def answer(self) -> Verdict:

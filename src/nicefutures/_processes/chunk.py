@@ -11,29 +11,65 @@ from typing import Any, Final
 from .._map.ordered import Done
 from .._originals import now, os
 from .interrupts import put_off
-from .transport.pickling import pickle_whole
-from .wire import ParentGoneError, ToParent, here, sendable
+from .once import name_of
+from .transport.pickling import is_frozen
+from .wire import ParentGoneError, ToParent, UnreadableError, here, sendable
 
 # Seconds after which a chunk's calls that have not begun go to other workers, and seconds between two checks.
 _LONGEST_S: Final = 0.05
 _STEP_S: Final = 0.01
 
 
+def _open(item: Any) -> Any:
+    return here.load(item) if type(item) is bytes else item
+
+
 class _Chunk:
     """A chunk in progress: its calls are made from the left, and handed back from the right."""
 
-    def __init__(self, calls: list[tuple[Any, ...]]) -> None:
+    def __init__(self, fn: Callable[..., Any] | bytes, calls: list[Any]) -> None:
         self.began = now()
-        self.pending = deque(calls)
+        self.results: list[Any] = []
+        self._fn = fn
+        self._pending = deque(calls)
         self._count = len(calls)
+        self._has_begun = False
         self._say = here.say
+
+    def take(self) -> tuple[Callable[..., Any], tuple[Any, ...]] | None:
+        """Return the function and the arguments of the next call, or None."""
+        try:
+            call = self._pending.popleft()
+        except IndexError:
+            return None
+        try:
+            taken = _open(self._fn), _open(call)
+        except Exception as reason:
+            if self._has_begun:  # the parent sends this call again, as the first one of a chunk
+                return None
+            raise UnreadableError(reason) from reason
+        self._has_begun = True
+        return taken
+
+    def tell(self, fn: Callable[..., Any], result: Any) -> None:
+        """Send the parent a result of the function, after those before it."""
+        if self.results:
+            self._say(ToParent.PART, self.results)
+            self.results = []
+        try:
+            self._say(ToParent.PART, [result])
+        except ParentGoneError:
+            raise
+        except BaseException as error:
+            error.add_note(f"when serializing the result of {name_of((fn, (), {}))}")
+            raise
 
     def hand_back(self) -> None:
         """Let other workers make the calls that have not begun."""
         first = self._count
         with contextlib.suppress(IndexError):
             while True:
-                self.pending.pop()
+                self._pending.pop()
                 first -= 1
         if first < self._count:
             self._say(ToParent.REST, first)
@@ -73,48 +109,40 @@ def _watch_of(pid: int) -> _Watch:  # noqa: ARG001, a worker that a worker has f
 
 
 def run_chunk(
-    fn: Callable[..., Any], calls: list[tuple[Any, ...]], *, hands_back: bool = True, tells: bool = False
+    fn: Callable[..., Any] | bytes,
+    calls: list[tuple[Any, ...] | bytes],
+    *,
+    hands_back: bool = True,
+    tells: bool = False,
 ) -> Done:
-    """Make calls until one fails.
+    """Make calls, whose arguments are in `calls`, until one fails. Like single calls, they share nothing changeable.
 
-    If this `hands_back`, other workers make the calls that have not begun after `_LONGEST_S`. If it `tells`, each
-    result goes to the parent immediately, so that a crash in a later call does not lose it.
+    A function or arguments in pickled form are unpickled for each call. A result that may change goes to the parent
+    immediately, and if this `tells`, each result, so that a crash in a later call does not lose it. If this
+    `hands_back`, other workers make the calls that have not begun after `_LONGEST_S`.
     """
-    results: list[Any] = []
-    chunk = _Chunk(calls)
+    chunk = _Chunk(fn, calls)
     watch: _Watch | None = None
     if hands_back and len(calls) > 1:
         watch = _watch_of(os.getpid())
         watch.watch(chunk)
     error: Any = None
     try:
-        while True:
-            try:
-                args = chunk.pending.popleft()
-            except IndexError:
-                break
-            result = fn(*args)
-            if tells:
-                here.say(ToParent.PART, result)
+        while (call := chunk.take()) is not None:
+            own, args = call
+            result = own(*args)
+            if tells or not is_frozen(result):
+                chunk.tell(own, result)
             else:
-                results.append(result)
+                chunk.results.append(result)
+            del call, own, args, result
+    except UnreadableError:
+        raise
     except BaseException as reason:  # noqa: BLE001, as the stdlib's worker; also from a signal handler
         error = sendable(reason)
     finally:
         if watch is not None:
             with put_off():  # otherwise the next chunk could be cut
                 watch.watch(None)
-    seconds = now() - chunk.began
-    return Done(results, error, (not tells and len(results)) + (error is not None), seconds)
-
-
-def rescue(value: Any, failure: BaseException) -> tuple[Done | None, BaseException]:
-    """Return a chunk's results up to the first that cannot be pickled (None: no chunk), and the exception."""
-    if not isinstance(value, Done):
-        return None, failure
-    for count, result in enumerate(value.results):
-        try:
-            pickle_whole(result)
-        except BaseException as error:  # noqa: BLE001, as the stdlib's worker
-            return value._replace(results=value.results[:count]), error
-    return value._replace(results=[]), failure  # each result alone can be pickled
+    results = chunk.results
+    return Done(results, error, len(results) + (error is not None), now() - chunk.began)

@@ -4,6 +4,7 @@ import functools
 import itertools
 import weakref
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Final
 
 from .naming import here
@@ -15,7 +16,7 @@ _there: Final[weakref.WeakValueDictionary[bytes, "Once"]] = weakref.WeakValueDic
 
 
 class Once:
-    """A function in the parent. In the pickle of a task, it stands for the function that the worker has kept.
+    """A callable in the parent. In the pickle of a task, it stands for the one that the worker has kept.
 
     `data` is the pickle of the function, and `needed` the objects that must live as long as this one.
     """
@@ -35,7 +36,7 @@ class Once:
         if self._version != here.names.version:  # workers did not find a name, perhaps one in it
             return functools.partial, (self.function,)
         if here.sent is not None:
-            here.sent.append(self)
+            here.sent += [*self._needed.sent, self]
         return get, (self.token,)
 
 
@@ -60,31 +61,30 @@ def forgotten(tokens: set[bytes]) -> list[bytes]:
 
 
 class _Kept:
-    """A function that has come to a worker, with the tokens of the objects in it.
+    """A callable that has come to a worker.
 
-    It is unpickled for its first task, because only then does the parent listen to questions that this may cause.
+    It is unpickled for its first task, because only then does the parent listen to questions that this may cause. A
+    function then stays as it is, like a function of a module. Each call gets its own copy of another callable, whose
+    state it may change.
     """
 
     def __init__(self, data: bytes, load: Callable[[bytes], Any]) -> None:
-        self._opened: tuple[Any, BaseException | None, set[str] | None] | None = None
-        self._open = functools.partial(load, data)
+        self._load = functools.partial(load, data)
+        # The function, and the tokens of the objects in it.
+        self._opened: tuple[FunctionType, set[str] | None] | None = None
 
     def get(self) -> Any:
-        of_task = here.of_task
-        if self._opened is None:
-            value = error = None
-            try:
-                (value,) = self._open()
-            except BaseException as reason:  # noqa: BLE001, unpickling may raise anything: the task's error
-                error = reason
-            self._opened = value, error, here.of_task
-            del self._open
-            here.of_task, here.is_task_coming = of_task, True
-        value, error, tokens = self._opened
-        if error is not None:
-            raise error
-        if tokens is not None:
-            here.of_task = tokens | (of_task or set())
+        of_task, here.of_task = here.of_task, None
+        tokens: set[str] | None = None
+        try:
+            if self._opened is not None:
+                value, tokens = self._opened
+            else:
+                (value,), tokens = self._load(), here.of_task
+                if type(value) is FunctionType:
+                    self._opened = value, tokens
+        finally:
+            here.of_task = of_task if tokens is None else tokens | (of_task or set())
         return value
 
 

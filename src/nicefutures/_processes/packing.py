@@ -10,12 +10,13 @@ from typing import Any, Final
 from .._blas import find_fork_hazard
 from .._failure import WarnOnce
 from . import naming
+from .chunk import run_chunk
 from .once import Once
 from .tokens import token_of
-from .transport.keeping import Keeping
+from .transport.keeping import Keeping, Needs
 from .transport.message import Message, Orphans, Question, loads
 from .transport.parent import Packed, Transport
-from .transport.pickling import pickle_plain, pickle_whole
+from .transport.pickling import is_frozen, pickle_plain, pickle_whole
 from .worker_main import OnStart, run_task
 
 # Size in bytes above which a function goes to each worker once.
@@ -55,18 +56,42 @@ class Packing:
         """Return a task as it is sent, in a thread of the pool; its number comes from `keeping`."""
         here = naming.here
         try:
-            plain = pickle_plain(call)
-            if plain is not None:
-                packed = Packed(plain)
-            else:
-                with self.pickling:
-                    packed = self._pack(self._with_function_once(call, number), number)
+            packed = self._pack_chunk(call, number) if call[0] is run_chunk else self._pack_call(call, number)
         except BaseException:
             here.sent = []
             raise
         if here.sent:
             packed, here.sent = packed._replace(sent=here.sent), []
         return packed
+
+    def _pack_call(self, call: Any, number: int) -> Packed:
+        plain = pickle_plain(call)
+        if plain is not None:
+            return Packed(plain)
+        with self.pickling:
+            return self._pack(self._with_function_once(call, number), number)
+
+    def _pack_chunk(self, call: Any, number: int) -> Packed:
+        """Return a chunk as it is sent: calls share only objects that cannot change."""
+        needs = Needs()
+
+        def apart(item: Any) -> Any:
+            if is_frozen(item):
+                return item
+            plain = pickle_plain(item)
+            if plain is not None:
+                return plain
+            with self.pickling:
+                packed = self._pack(item, number)
+            if packed.needs is not None:
+                needs.join(packed.needs)
+            return packed.data
+
+        _, (function, calls), options = call
+        packed = self._pack_call((run_chunk, (apart(function), [apart(each) for each in calls]), options), number)
+        if packed.needs is not None:
+            needs.join(packed.needs)
+        return packed._replace(needs=needs)
 
     def _pack(self, call: Any, number: int) -> Packed:
         return Packed(pickle_whole(call)) if self._transport is None else self._transport.pack(call, number)
@@ -140,6 +165,10 @@ class MapFunction:
         if self._sent is None:
             with packing.pickling:
                 if self._sent is None:
-                    sent = packing.once(self._function, number)
+                    function = self._function
+                    if type(function) is functools.partial and type(function.func) is FunctionType:
+                        inner = packing.once(function.func, number)
+                        function = functools.partial(inner, *function.args, **function.keywords)
+                    sent = packing.once(function, number)
                     self._sent = functools.partial(run_task, sent) if self._wrapped else sent
         return self._sent

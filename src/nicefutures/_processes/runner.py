@@ -293,20 +293,22 @@ class _Run:
                     self._hand_back(self._first_sent + pickle.loads(data))  # noqa: S301, a number
                 continue
             elif kind == ToParent.PART:
-                attempt.part()
-                self._take_part(data)
+                attempt.part(self._take_part(data))
             else:
                 self._pool.take_note(worker, data)
                 continue
             deadline = None if limit is None else worker.clock() + limit
 
-    def _take_part(self, data: bytes) -> None:
+    def _take_part(self, data: bytes) -> int:
+        """Keep results of a chunk, and return their number."""
         try:
-            result = self._pool.plan.packing.load(data)
+            results = self._pool.plan.packing.load(data)
         except BaseException as error:  # noqa: BLE001, unpickling may raise anything
             self._unreadable = self._unreadable or _no_result(error)
+            return 1  # the others can be unpickled, and come in other messages
         if self._unreadable is None:
-            self._results.append(result)
+            self._results += results
+        return len(results)
 
     def _whole(self, done: Done) -> Done:
         """Return the outcome of the whole chunk: first the results that workers have already reported."""

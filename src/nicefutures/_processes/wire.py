@@ -33,7 +33,7 @@ class ToParent(IntEnum):
     FAILED = 3  # a `StartError`: it takes none, and ends
     NOTE = 4  # anything else: a shortfall, a log record, a warning, a question, `Spent`, `Hold`
     BEGUN = 5  # the task has been unpickled; sent if tasks have a time limit, or are tried again after a crash
-    PART = 6  # the result of a call of a chunk; other messages about the chunk follow
+    PART = 6  # a list of results of a chunk, which goes on
     REST = 7  # the index of the first call of a chunk that other workers must make
     RESULT = 8  # the result of the task
     PLAIN = 9  # the same, if it is plain data: unpickling it runs no code of the user
@@ -67,6 +67,14 @@ class Hold(NamedTuple):
 
 class ParentGoneError(BaseException):
     """In a worker: no process has the other end of the pipe any more."""
+
+
+class UnreadableError(Exception):
+    """In a worker: no call of the task has begun, because `reason` was raised when the first one was unpickled."""
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class SentError:
@@ -112,6 +120,7 @@ class _Here(threading.local):
     """State of the worker that runs in this thread."""
 
     say: Callable[[ToParent, Any], None]  # sends a message to the parent
+    load: Callable[[bytes], Any]  # unpickles data from the parent
 
 
 here: Final = _Here()

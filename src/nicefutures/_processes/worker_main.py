@@ -22,8 +22,9 @@ from .._system.common import Group
 from . import interrupts, naming, once, wire
 from .main_module import import_main
 from .pipes import end_of, hold, keep_from_children
+from .transport.message import Message
 from .transport.pickling import pickle_plain, pickle_whole
-from .wire import Hold, ParentGoneError, StartError, ToParent, ToWorker, WorkerReport, sendable
+from .wire import Hold, ParentGoneError, StartError, ToParent, ToWorker, UnreadableError, WorkerReport, sendable
 
 if TYPE_CHECKING:
     from .memory import TaskMemory
@@ -178,7 +179,7 @@ class _Worker:
     def say(self, kind: ToParent, something: object = None) -> None:
         """Send the parent a message that is not the answer to a task."""
         if kind == ToParent.PART:
-            data = self._pack(something)
+            data = pickle_plain(something) or self._pack(something)
         else:
             data = b"" if something is None else pickle.dumps(something, pickle.HIGHEST_PROTOCOL)
         with interrupts.put_off():  # otherwise the next message could be taken for the rest of this one
@@ -247,7 +248,7 @@ class _Worker:
             # With all buffers in the pickle: no shared buffer outlives this worker.
             self._send(ToParent.FAILED, pickle_whole(StartError(what, sendable(error))))
             return False
-        wire.here.say = self.say
+        wire.here.say, wire.here.load = self.say, self._load
         hold_with(self.hold)
         return True
 
@@ -276,15 +277,11 @@ class _Worker:
 
     def _answer(self, task: bytes) -> tuple[ToParent, bytes]:
         """Run a task, and return the answer to send. By then the objects of the task are released."""
+        naming.here.of_task = None
         try:
             fn, args, kwargs = self._load(task)
         except BaseException as reason:  # noqa: BLE001, unpickling may raise anything
-            error = BrokenProcessPool(
-                f"The task could not be unpickled in its worker: {type(reason).__name__}: {reason}. "
-                "Define what the task uses in a module that the worker can import. The pool continues."
-            )
-            error.__cause__ = reason
-            return ToParent.UNREADABLE, self._pack(sendable(error))
+            return self._refuse(reason)
         del task
         if self._demands.tells_start:
             self.say(ToParent.BEGUN)
@@ -297,29 +294,33 @@ class _Worker:
                 with self._holding:
                     self._has_task = False
                     self._blocks.clear()
+        except UnreadableError as error:
+            return self._refuse(error.reason)
         except BaseException as error:  # noqa: BLE001, as the stdlib's worker
             return ToParent.ERROR, self._pack(sendable(error))
         try:
             plain = pickle_plain(value)
             return (ToParent.RESULT, self._pack(value)) if plain is None else (ToParent.PLAIN, plain)
         except BaseException as failure:  # noqa: BLE001, as the stdlib's worker
-            from .chunk import rescue
+            failure.add_note(f"when serializing the result of {once.name_of((fn, args, kwargs))}")
+            return ToParent.ERROR, self._pack(sendable(failure))
 
-            done, cause = rescue(value, failure)
-            cause.add_note(f"when serializing the result of {once.name_of((fn, args, kwargs))}")
-            if done is None:
-                return ToParent.ERROR, self._pack(sendable(cause))
-            return ToParent.RESULT, self._pack(done._replace(error=sendable(cause)))
+    def _refuse(self, reason: BaseException) -> tuple[ToParent, bytes]:
+        error = BrokenProcessPool(
+            f"The task could not be unpickled in its worker: {type(reason).__name__}: {reason}. "
+            "Define what the task uses in a module that the worker can import. The pool continues."
+        )
+        error.__cause__ = reason
+        return ToParent.UNREADABLE, self._pack(sendable(error))
 
-    def _load(self, task: bytes) -> Any:
+    def _load(self, data: bytes) -> Any:
         here = naming.here
-        here.of_task = None
-        here.is_task_coming = True
+        before, here.is_task_coming = here.is_task_coming, True
         try:
-            call = pickle.loads(task)  # noqa: S301, from the parent
-            return call if self._transport is None or type(call) is tuple else self._transport.load(call)
+            loaded = pickle.loads(data)  # noqa: S301, from the parent
+            return self._transport.load(loaded) if self._transport and type(loaded) is Message else loaded
         finally:
-            here.is_task_coming = False
+            here.is_task_coming = before
 
     def _pack(self, answer: Any) -> bytes:
         return pickle_whole(answer) if self._transport is None else self._transport.pack(answer)

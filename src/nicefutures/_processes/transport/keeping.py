@@ -50,19 +50,24 @@ class Shared:
 class Needs:
     """The segments that a task needs until it is done."""
 
-    __slots__ = ("_shared",)
+    __slots__ = ("shared",)
 
     def __init__(self) -> None:
-        self._shared: list[Shared] = []
+        self.shared: list[Shared] = []
 
     def add(self, shared: Shared) -> None:
         """Keep one more segment open."""
         shared.need()
-        self._shared.append(shared)
+        self.shared.append(shared)
+
+    def join(self, other: "Needs") -> None:
+        """Take over the segments of another task."""
+        taken, other.shared = other.shared, []
+        self.shared += taken
 
     def end(self) -> None:
         """Release all segments."""
-        shared, self._shared = self._shared, []
+        shared, self.shared = self.shared, []
         for each in shared:
             each.leave()
 

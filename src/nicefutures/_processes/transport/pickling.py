@@ -35,6 +35,7 @@ _BY_NAME: Final = b"\x93"
 _CALL: Final = 3
 # These have no buffer; functions and classes are pickled by their names.
 _ATOMS: Final = frozenset({type(None), bool, int, float, complex, type, types.FunctionType, Once})
+_FROZEN: Final = (_ATOMS | {str, bytes}) - {Once}
 # Limits of the search for something to share: items, depth, length. A call of `map`: (function, ((argument, ...),)).
 _FEW: Final = 8
 _DEPTH: Final = 4
@@ -88,6 +89,23 @@ def _are_plain(objects: Iterable[Any], depth: int) -> int:
                 return 0
             least = plain
     return least
+
+
+def is_frozen(obj: Any) -> bool:
+    """Return whether nothing in an object can change, so that the calls of a chunk may share it."""
+    kind = type(obj)
+    if kind in _FROZEN:
+        return True
+    if kind is tuple:
+        return all(map(is_frozen, obj))
+    if kind is Once:
+        return is_frozen(obj.function)
+    if kind is functools.partial:
+        return not obj.keywords and is_frozen((obj.func, *obj.args))
+    if kind is types.BuiltinFunctionType:
+        return type(obj.__self__) is ModuleType
+    numpy: Any = sys.modules.get("numpy") if kind.__module__ == "numpy" else None
+    return numpy is not None and issubclass(kind, (numpy.number, numpy.bool_))
 
 
 def find_nothing(owner: Any) -> None:  # noqa: ARG001, a worker has sent nothing before

@@ -1,0 +1,140 @@
+"""The calls of a chunk share no object that may change: each has the same result as with the stdlib's executor."""
+
+import functools
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import pytest
+
+from nicefutures import LowPriorityProcessPoolExecutor
+from patience import PATIENCE
+
+pytestmark = pytest.mark.every_python
+
+CALLS = 40
+LARGE = 2**14
+
+
+class Counter:
+    """An object whose methods change it."""
+
+    def __init__(self, size=0):
+        self.count, self.ballast = 0, list(range(size))
+
+    def increment(self, _=None):
+        self.count += 1
+        return self.count
+
+    __call__ = increment
+
+
+def grow(sequence):
+    """Change a list, and return its length."""
+    sequence.append(1)
+    return len(sequence)
+
+
+def fill(array):
+    """Change an array, and return what it had before."""
+    before = float(array.flat[0])
+    array[...] = before + 1
+    return before
+
+
+def pop(options, _):
+    """Take an item from a dict, as functions do with their options."""
+    return options.pop("step"), len(options)
+
+
+def grow_keyword(_, *, seen):
+    """Change an argument that a partial has."""
+    return grow(seen)
+
+
+_buffer, _list, _reused = np.zeros(3), [0], np.zeros(50_000)
+
+
+def reuse(value):
+    """Return the same small array each time, with another content."""
+    _buffer[:] = value
+    return _buffer
+
+
+def reuse_large(value):
+    """Return the same large array each time, with another content."""
+    _reused[:] = value
+    return _reused[:1], _reused
+
+
+def reuse_list(value):
+    """Return a tuple with the same list each time, with another content."""
+    _list[0] = value
+    return value, _list
+
+
+@functools.lru_cache(None)
+def cached():
+    """Return the same list each time."""
+    return [1]
+
+
+def get_cached(_):
+    """Return a list that is cached in the worker."""
+    return cached()
+
+
+def call_all(executor, fn, items, **options):
+    """Return the results of a map as lists and numbers."""
+    return [np.asarray(each).tolist() for each in executor.map(fn, items, timeout=PATIENCE, **options)]
+
+
+FUNCTIONS = {
+    "list": (grow, [[0] * 3] * CALLS),
+    "small array": (fill, [np.zeros(3)] * CALLS),
+    "large array": (fill, [np.zeros(50_000)] * CALLS),
+    "array in a tuple": (functools.partial(fill), [np.zeros(300)] * CALLS),
+    "object": (Counter.increment, [Counter()] * CALLS),
+    "method": (Counter().increment, range(CALLS)),
+    "method of a large object": (Counter(LARGE).increment, range(CALLS)),
+    "callable object": (Counter(), range(CALLS)),
+    "large callable object": (Counter(LARGE), range(CALLS)),
+    "partial": (functools.partial(pop, {"step": 1, "more": 2}), range(CALLS)),
+    "large partial": (functools.partial(pop, {"step": 1, "more": list(range(LARGE))}), range(CALLS)),
+    "keyword of a partial": (functools.partial(grow_keyword, seen=[]), range(CALLS)),
+    "method of a list": ([1, 2, 3, 4].pop, [0] * CALLS),
+}
+
+
+@pytest.mark.parametrize("chunksize", ["auto", 5, 1])
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_arguments(kind, chunksize):
+    """No call sees what another one did to its function or its arguments."""
+    fn, items = FUNCTIONS[kind]
+    with LowPriorityProcessPoolExecutor(2) as ours, ProcessPoolExecutor(2) as theirs:
+        assert call_all(ours, fn, items, chunksize=chunksize) == call_all(theirs, fn, items)
+        assert call_all(ours, fn, items, chunksize=chunksize, buffersize=10) == call_all(theirs, fn, items)
+
+
+@pytest.mark.parametrize("chunksize", ["auto", 5])
+@pytest.mark.parametrize("fn", [reuse, reuse_list])
+def test_results(fn, chunksize):
+    """A result has the content that it had when its call returned."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        for value, result in enumerate(executor.map(fn, range(CALLS), chunksize=chunksize)):
+            assert np.all(np.asarray(result[-1]) == value)
+
+
+def test_large_results():
+    """A large result has the content that it had when its call returned."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        for value, (first, result) in enumerate(executor.map(reuse_large, range(CALLS), chunksize=5)):
+            assert first == value
+            assert np.all(result == value)
+
+
+def test_equal_results():
+    """Two results are two objects, even if the worker returned the same one twice."""
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        results = list(executor.map(get_cached, range(CALLS)))
+    results[0].append(2)
+    assert results[1:] == [[1]] * (CALLS - 1)
