@@ -1,7 +1,7 @@
-"""The calls of a chunk share no object that may change: each has the same result as with the stdlib's executor."""
+"""The calls of a chunk share no object that may change: each has the result that it has with a pickle of its own."""
 
 import functools
-from concurrent.futures import ProcessPoolExecutor
+import pickle
 
 import numpy as np
 import pytest
@@ -105,36 +105,45 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("chunksize", ["auto", 5, 1])
+@pytest.fixture(scope="module")
+def executor():
+    """Return an executor for all tests."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        yield executor
+
+
+def call_with_copies(fn, item):
+    """Return the result of a call, as it is in a worker of the stdlib's executor."""
+    fn, item = pickle.loads(pickle.dumps((fn, item)))
+    return np.asarray(fn(item)).tolist()
+
+
+@pytest.mark.parametrize("options", [{}, {"chunksize": 5}, {"chunksize": 1}, {"buffersize": 10}], ids=str)
 @pytest.mark.parametrize("kind", FUNCTIONS)
-def test_arguments(kind, chunksize):
+def test_arguments(executor, kind, options):
     """No call sees what another one did to its function or its arguments."""
     fn, items = FUNCTIONS[kind]
-    with LowPriorityProcessPoolExecutor(2) as ours, ProcessPoolExecutor(2) as theirs:
-        assert call_all(ours, fn, items, chunksize=chunksize) == call_all(theirs, fn, items)
-        assert call_all(ours, fn, items, chunksize=chunksize, buffersize=10) == call_all(theirs, fn, items)
+    expected = [call_with_copies(fn, item) for item in items]
+    assert call_all(executor, fn, items, **options) == expected
 
 
 @pytest.mark.parametrize("chunksize", ["auto", 5])
 @pytest.mark.parametrize("fn", [reuse, reuse_list])
-def test_results(fn, chunksize):
+def test_results(executor, fn, chunksize):
     """A result has the content that it had when its call returned."""
-    with LowPriorityProcessPoolExecutor(2) as executor:
-        for value, result in enumerate(executor.map(fn, range(CALLS), chunksize=chunksize)):
-            assert np.all(np.asarray(result[-1]) == value)
+    for value, result in enumerate(executor.map(fn, range(CALLS), chunksize=chunksize)):
+        assert np.all(np.asarray(result[-1]) == value)
 
 
-def test_large_results():
+def test_large_results(executor):
     """A large result has the content that it had when its call returned."""
-    with LowPriorityProcessPoolExecutor(2) as executor:
-        for value, (first, result) in enumerate(executor.map(reuse_large, range(CALLS), chunksize=5)):
-            assert first == value
-            assert np.all(result == value)
+    for value, (first, result) in enumerate(executor.map(reuse_large, range(CALLS), chunksize=5)):
+        assert first == value
+        assert np.all(result == value)
 
 
-def test_equal_results():
+def test_equal_results(executor):
     """Two results are two objects, even if the worker returned the same one twice."""
-    with LowPriorityProcessPoolExecutor(1) as executor:
-        results = list(executor.map(get_cached, range(CALLS)))
+    results = list(executor.map(get_cached, range(CALLS)))
     results[0].append(2)
     assert results[1:] == [[1]] * (CALLS - 1)

@@ -83,6 +83,7 @@ class _Kept:
                 (value,), tokens = self._load(), here.of_task
                 if type(value) is FunctionType:
                     self._opened = value, tokens
+                    del self._load  # with the pickle
         finally:
             here.of_task = of_task if tokens is None else tokens | (of_task or set())
         return value
