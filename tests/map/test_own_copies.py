@@ -105,9 +105,9 @@ FUNCTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def executor():
-    """Return an executor for all tests."""
+    """Return an executor with two workers."""
     with LowPriorityProcessPoolExecutor(2) as executor:
         yield executor
 
