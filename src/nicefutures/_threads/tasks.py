@@ -19,6 +19,19 @@ _CARRIERS: Final = frozenset(
     {"asyncio", "concurrent", "contextvars", "dask", "distributed", "functools", "nicefutures"}
 )
 
+
+def _find_list_interpreters() -> Callable[[], list[Any]] | None:
+    """Return the function that lists all interpreters; None up to Python 3.11, where they share the GIL."""
+    for name in ("_interpreters", "_xxsubinterpreters") if sys.version_info >= (3, 12) else ():
+        with contextlib.suppress(ImportError):
+            list_all: Callable[[], list[Any]] = importlib.import_module(name).list_all
+            return list_all
+    return None
+
+
+# Found now, because threads of a pool should import nothing.
+_list_interpreters: Final = _find_list_interpreters()
+
 Frames = dict[int, types.FrameType]
 # The position of a thread in its code: its innermost frame, and the instruction there.
 Place = tuple[int, int]
@@ -30,20 +43,9 @@ def current_frames() -> Frames:
     Frames keep their objects alive, so release them soon. Python looks at the threads of all interpreters, and threads
     with a GIL of their own run meanwhile: 3.13.0 crashes (``Python/pystate.c``, ``_PyThread_CurrentFrames``).
     """
-    list_all = _list_interpreters()
-    if list_all is not None and len(list_all()) > 1:
+    if _list_interpreters is not None and len(_list_interpreters()) > 1:
         return {}
     return sys._current_frames()  # noqa: SLF001, documented, for this kind of purpose
-
-
-@functools.cache
-def _list_interpreters() -> Callable[[], list[Any]] | None:
-    """Return the function that lists all interpreters; None up to Python 3.11, where they share the GIL."""
-    for name in ("_interpreters", "_xxsubinterpreters") if sys.version_info >= (3, 12) else ():
-        with contextlib.suppress(ImportError):
-            list_all: Callable[[], list[Any]] = importlib.import_module(name).list_all
-            return list_all
-    return None
 
 
 def place_of(frame: types.FrameType | None) -> Place | None:
