@@ -621,6 +621,13 @@ from tasks import hold_until, same
 def levels(executor):
     return [worker.priority.name for worker in executor.workers()]
 
+def begun(path, number):
+    return f"{{path}}-{{number}}"
+
+def begin_and_hold(path, number):
+    open(begun(path, number), "w").close()
+    return hold_until(path, number)
+
 if __name__ == "__main__":
     path = {path!r}
     executor = LowPriorityProcessPoolExecutor(2, {method!r}, priority="idle")
@@ -634,13 +641,16 @@ if __name__ == "__main__":
     print(list(executor.map(same, range(10), chunksize=1)))
     print(set(levels(executor)))
     os.unlink(path)
-    futures = [executor.submit(hold_until, path, number) for number in range(2)]
+    futures = [executor.submit(begin_and_hold, path, number) for number in range(2)]
+    while not all(os.path.exists(begun(path, number)) for number in range(2)):  # a worker that starts is lowered later
+        pass
     executor.priority = "Idle"
     print(set(levels(executor)))
     open(path, "w").close()
     print([future.result() for future in futures])
     executor.shutdown()
-    os.unlink(path)
+    for each in (path, begun(path, 0), begun(path, 1)):
+        os.unlink(each)
 """
 
 
