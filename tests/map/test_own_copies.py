@@ -92,7 +92,7 @@ FUNCTIONS = {
     "list": (grow, [[0] * 3] * CALLS),
     "small array": (fill, [np.zeros(3)] * CALLS),
     "large array": (fill, [np.zeros(50_000)] * CALLS),
-    "array in a tuple": (functools.partial(fill), [np.zeros(300)] * CALLS),
+    "partial without arguments": (functools.partial(fill), [np.zeros(300)] * CALLS),
     "object": (Counter.increment, [Counter()] * CALLS),
     "method": (Counter().increment, range(CALLS)),
     "method of a large object": (Counter(LARGE).increment, range(CALLS)),

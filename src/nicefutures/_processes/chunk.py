@@ -115,11 +115,12 @@ def run_chunk(
     hands_back: bool = True,
     tells: bool = False,
 ) -> Done:
-    """Make calls, whose arguments are in `calls`, until one fails. Like single calls, they share nothing changeable.
+    """Make calls until one fails; `calls` are their arguments.
 
-    A function or arguments in pickled form are unpickled for each call. A result that may change goes to the parent
-    immediately, and if this `tells`, each result, so that a crash in a later call does not lose it. If this
-    `hands_back`, other workers make the calls that have not begun after `_LONGEST_S`.
+    The function and the arguments of a call may be pickles, which are unpickled for each call: no call sees what
+    another one did to an object. A result that can change goes to the parent immediately, and if this `tells`, each
+    result, so that a crash in a later call does not lose it. If this `hands_back`, other workers make the calls that
+    have not begun after `_LONGEST_S`.
     """
     chunk = _Chunk(fn, calls)
     watch: _Watch | None = None

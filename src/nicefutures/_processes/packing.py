@@ -56,7 +56,8 @@ class Packing:
         """Return a task as it is sent, in a thread of the pool; its number comes from `keeping`."""
         here = naming.here
         try:
-            packed = self._pack_chunk(call, number) if call[0] is run_chunk else self._pack_call(call, number)
+            is_chunk = call[0] is run_chunk
+            packed = self._pack_chunk(call, number) if is_chunk else self._pack_part(call, number, is_call=True)
         except BaseException:
             here.sent = []
             raise
@@ -64,34 +65,28 @@ class Packing:
             packed, here.sent = packed._replace(sent=here.sent), []
         return packed
 
-    def _pack_call(self, call: Any, number: int) -> Packed:
-        plain = pickle_plain(call)
+    def _pack_part(self, part: Any, number: int, *, is_call: bool = False) -> Packed:
+        plain = pickle_plain(part)
         if plain is not None:
             return Packed(plain)
         with self.pickling:
-            return self._pack(self._with_function_once(call, number), number)
+            return self._pack(self._with_function_once(part, number) if is_call else part, number)
 
     def _pack_chunk(self, call: Any, number: int) -> Packed:
         """Return a chunk as it is sent: calls share only objects that cannot change."""
         needs = Needs()
 
-        def apart(item: Any) -> Any:
-            if is_frozen(item):
-                return item
-            plain = pickle_plain(item)
-            if plain is not None:
-                return plain
-            with self.pickling:
-                packed = self._pack(item, number)
+        def pack(part: Any) -> bytes:
+            packed = self._pack_part(part, number)
             if packed.needs is not None:
                 needs.join(packed.needs)
             return packed.data
 
+        def apart(item: Any) -> Any:
+            return item if is_frozen(item) else pack(item)
+
         _, (function, calls), options = call
-        packed = self._pack_call((run_chunk, (apart(function), [apart(each) for each in calls]), options), number)
-        if packed.needs is not None:
-            needs.join(packed.needs)
-        return packed._replace(needs=needs)
+        return Packed(pack((run_chunk, (apart(function), [apart(each) for each in calls]), options)), needs)
 
     def _pack(self, call: Any, number: int) -> Packed:
         return Packed(pickle_whole(call)) if self._transport is None else self._transport.pack(call, number)
