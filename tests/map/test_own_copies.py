@@ -83,6 +83,13 @@ def get_cached(_):
     return cached()
 
 
+def make(kind, number, size):
+    """Return a number, or an object of a kind."""
+    contents = {bytes: (b"%d" % number) * size, str: str(number) * size, complex: number}
+    contents[bytearray] = contents[bytes]
+    return kind(contents.get(kind, zip(range(number), range(number), strict=True))) if number % 3 else number
+
+
 def call_all(executor, fn, items, **options):
     """Return the results of a map as lists and numbers."""
     return [np.asarray(each).tolist() for each in executor.map(fn, items, timeout=PATIENCE, **options)]
@@ -133,6 +140,14 @@ def test_results(executor, fn, chunksize):
     """A result has the content that it had when its call returned."""
     for value, result in enumerate(executor.map(fn, range(CALLS), chunksize=chunksize)):
         assert np.all(np.asarray(result[-1]) == value)
+
+
+@pytest.mark.parametrize("size", [1, 1000, 10**6])
+@pytest.mark.parametrize("kind", [bytes, bytearray, str, list, dict, tuple, complex])
+def test_mixed_results(executor, kind, size):
+    """Results of a chunk come in order and as they were, whether they travel together or one by one."""
+    expected = [make(kind, number, size) for number in range(9)]
+    assert list(executor.map(make, [kind] * 9, range(9), [size] * 9, chunksize=9)) == expected
 
 
 def test_large_results(executor):

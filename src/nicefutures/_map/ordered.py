@@ -26,14 +26,17 @@ _SHARES: Final = 2
 _SLICE_S: Final = 0.5
 
 
-class Done(NamedTuple):
-    """The outcome of a chunk."""
+class Failed(NamedTuple):
+    """The outcome of a call without a result."""
 
-    results: list[Any]  # of the calls that have returned
-    error: Any = None  # takes the place of the next result
-    made: int = 0  # number of calls, including those whose results are lost
+    error: Any
+
+
+class Done(NamedTuple):
+    """The outcomes of the first calls of a chunk: results, and a `Failed` for each call that has none."""
+
+    results: list[Any]
     seconds: float = 0.0  # that these calls took
-    lost: int = 1  # number of results that `error` replaces
 
 
 class Chunk:
@@ -145,10 +148,12 @@ class OrderedMap(Generic[_T]):
 
     def finish(self, chunk: Chunk, done: Done) -> None:
         """Store the outcome of a chunk, and let other threads make the calls that were not made."""
-        self.hand_back(chunk, done.made)
+        del done.results[len(chunk.calls) :]  # Ctrl-C may have interrupted the worker after the last call
+        made = len(done.results)
+        self.hand_back(chunk, made)
         with self._lock:
-            if not self._is_fixed and done.made:
-                pace = done.seconds / done.made
+            if not self._is_fixed and made:
+                pace = done.seconds / made
                 self._pace_s = (self._pace_s + pace) / 2 if self._pace_s else pace
                 fitting = int(_TARGET_S / max(self._pace_s, 1e-7))
                 self._size = max(1, min(fitting, self._size * 2))
@@ -161,7 +166,7 @@ class OrderedMap(Generic[_T]):
 
     def fail(self, chunk: Chunk, error: BaseException) -> None:
         """Store an error in place of all results of a chunk."""
-        self.finish(chunk, Done([], error, len(chunk.calls), lost=len(chunk.calls)))
+        self.finish(chunk, Done([Failed(error)] * len(chunk.calls)))
 
     def end(self, error: BaseException) -> None:
         """Let no thread take more chunks. The error comes in place of the first result that is missing."""
@@ -214,11 +219,12 @@ class OrderedMap(Generic[_T]):
                             raise
                 done.results.reverse()
                 while done.results:
-                    yield done.results.pop()
-                if done.error is not None:
-                    if not self._returns_exceptions:
-                        raise done.error
-                    yield from itertools.repeat(done.error, done.lost)
+                    if type(done.results[-1]) is not Failed:
+                        yield done.results.pop()
+                    elif self._returns_exceptions:
+                        yield done.results.pop().error
+                    else:
+                        raise done.results.pop().error
             error = self._error
             for _ in self._inputs if error is not None else ():
                 if not self._returns_exceptions:
@@ -255,11 +261,10 @@ class OrderedMap(Generic[_T]):
             self._left.clear()
         chunk = self._order[0]
         if chunk.done is None and self._error is not None and chunk in self._ahead:  # no thread takes it
-            chunk.done = Done([], self._error, lost=len(chunk.calls))
+            chunk.done = Done([Failed(self._error)] * len(chunk.calls))
         if (done := chunk.done) is not None:
             self._order.popleft()
-            made = chunk.rest is None if self._is_fixed else len(done.results) + (done.error is not None) * done.lost
-            self._room += made
+            self._room += chunk.rest is None if self._is_fixed else len(done.results)
             if chunk.rest is not None:
                 self._order.appendleft(chunk.rest)
         return done

@@ -8,16 +8,18 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from .._map.ordered import Done
+from .._map.ordered import Done, Failed
 from .._originals import now, os
 from .interrupts import put_off
 from .once import name_of
-from .transport.pickling import is_frozen
+from .transport.pickling import is_frozen_data
 from .wire import ParentGoneError, ToParent, UnreadableError, here, sendable
 
 # Seconds after which a chunk's calls that have not begun go to other workers, and seconds between two checks.
 _LONGEST_S: Final = 0.05
 _STEP_S: Final = 0.01
+# Bytes of pickled results that wait for the end of their chunk.
+_MOST_WAITING: Final = 2**16
 
 
 def _open(item: Any) -> Any:
@@ -29,7 +31,9 @@ class _Chunk:
 
     def __init__(self, fn: Callable[..., Any] | bytes, calls: list[Any]) -> None:
         self.began = now()
+        # Data that cannot change, and everything else, also `bytes`, as a pickle: a later call may change it.
         self.results: list[Any] = []
+        self._size = 0  # of these pickles, in bytes
         self._fn = fn
         self._pending = deque(calls)
         self._count = len(calls)
@@ -51,18 +55,21 @@ class _Chunk:
         self._has_begun = True
         return taken
 
-    def tell(self, fn: Callable[..., Any], result: Any) -> None:
-        """Send the parent a result of the function, after those before it."""
-        if self.results:
-            self._say(ToParent.PART, self.results)
-            self.results = []
-        try:
-            self._say(ToParent.PART, [result])
-        except ParentGoneError:
-            raise
-        except BaseException as error:
-            error.add_note(f"when serializing the result of {name_of((fn, (), {}))}")
-            raise
+    def add(self, fn: Callable[..., Any], result: Any, *, tells: bool) -> None:
+        """Take a result of the function; if this `tells`, or if the results are large, send them to the parent."""
+        if not is_frozen_data(result):
+            try:
+                result, has_segments = here.dump(result)
+            except BaseException as error:
+                error.add_note(f"when serializing the result of {name_of((fn, (), {}))}")
+                raise
+            self._size += len(result)
+            tells = tells or has_segments or self._size > _MOST_WAITING
+        self.results.append(result)
+        if tells:
+            with put_off():  # otherwise the results could be sent twice
+                self._say(ToParent.PART, self.results)
+                self.results, self._size = [], 0
 
     def hand_back(self) -> None:
         """Let other workers make the calls that have not begun."""
@@ -118,32 +125,27 @@ def run_chunk(
     """Make calls until one fails; `calls` are their arguments.
 
     The function and the arguments of a call may be pickles, which are unpickled for each call: no call sees what
-    another one did to an object. A result that can change goes to the parent immediately, and if this `tells`, each
-    result, so that a crash in a later call does not lose it. If this `hands_back`, other workers make the calls that
-    have not begun after `_LONGEST_S`.
+    another one did to an object. If this `tells`, the parent gets each result immediately, so that a crash in a later
+    call does not lose it. If this `hands_back`, other workers make the calls that have not begun after `_LONGEST_S`.
     """
     chunk = _Chunk(fn, calls)
     watch: _Watch | None = None
     if hands_back and len(calls) > 1:
         watch = _watch_of(os.getpid())
         watch.watch(chunk)
-    error: Any = None
+    failed: list[Failed] = []
     try:
         while (call := chunk.take()) is not None:
             own, args = call
             result = own(*args)
-            if tells or not is_frozen(result):
-                chunk.tell(own, result)
-            else:
-                chunk.results.append(result)
+            chunk.add(own, result, tells=tells)
             del call, own, args, result
     except UnreadableError:
         raise
     except BaseException as reason:  # noqa: BLE001, as the stdlib's worker; also from a signal handler
-        error = sendable(reason)
+        failed.append(Failed(sendable(reason)))
     finally:
         if watch is not None:
             with put_off():  # otherwise the next chunk could be cut
                 watch.watch(None)
-    results = chunk.results
-    return Done(results, error, len(results) + (error is not None), now() - chunk.began)
+    return Done(chunk.results + failed, now() - chunk.began)

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Final, NamedTuple
 
-from .._map.ordered import Chunk, Done, OrderedMap
+from .._map.ordered import Chunk, Done, Failed, OrderedMap
 from .._originals import now
 from .attempt import Attempt, Exit, Phase, Verdict
 from .breakage import WorkerCrashError, log_retry
@@ -132,8 +132,9 @@ def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable
         began = now()
         answer = run.run()
         if answer.kind == ToParent.RESULT:
-            done = Done([answer.value], None, 1, now() - began) if is_single else answer.value
-            _give_time_to_cancel(done.error)
+            done = Done([answer.value], now() - began) if is_single else answer.value
+            for last in done.results[-1:]:
+                _give_time_to_cancel(last.error if type(last) is Failed else None)
             calls.finish(chunk, done)
             return
         error = answer.value
@@ -201,9 +202,7 @@ class _Run:
         self._packed: Packed | None = None
         self._version = 0  # of the `Names` that workers find
         self._attempt = Attempt(pool.plan.on_crash, pool.plan.max_workers)
-        # Of a chunk: the results that workers have already reported, before the first that cannot be unpickled.
-        self._results: list[Any] = []
-        self._unreadable: BaseException | None = None  # the error of that one
+        self._results: list[Any] = []  # of a chunk: those that workers have already reported
 
     def run(self) -> _Answer:
         """Return the answer of a worker."""
@@ -293,29 +292,28 @@ class _Run:
                     self._hand_back(self._first_sent + pickle.loads(data))  # noqa: S301, a number
                 continue
             elif kind == ToParent.PART:
-                attempt.part(self._take_part(data))
+                results = self._open(pickle.loads(data))  # noqa: S301, its items are pickles, or plain data
+                self._results += results
+                attempt.part(len(results))
             else:
                 self._pool.take_note(worker, data)
                 continue
             deadline = None if limit is None else worker.clock() + limit
 
-    def _take_part(self, data: bytes) -> int:
-        """Keep results of a chunk, and return their number."""
-        try:
-            results = self._pool.plan.packing.load(data)
-        except BaseException as error:  # noqa: BLE001, unpickling may raise anything
-            self._unreadable = self._unreadable or _no_result(error)
-            return 1  # the others can be unpickled, and come in other messages
-        if self._unreadable is None:
-            self._results += results
-        return len(results)
+    def _open(self, results: list[Any]) -> list[Any]:
+        """Return the results of a chunk that a worker has sent."""
+        load = self._pool.plan.packing.load
+        for index, each in enumerate(results):
+            if type(each) is bytes:
+                try:
+                    results[index] = load(each)
+                except BaseException as error:  # noqa: BLE001, unpickling may raise anything
+                    results[index] = Failed(_no_result(error))
+        return results
 
-    def _whole(self, done: Done) -> Done:
-        """Return the outcome of the whole chunk: first the results that workers have already reported."""
-        made = self._attempt.first + done.made
-        if self._unreadable is None:
-            return done._replace(results=[*self._results, *done.results], made=made)
-        return Done(self._results, self._unreadable, made, lost=made - len(self._results))
+    def _whole(self, *results: Any) -> Done:
+        """Return the outcome of the whole chunk: these results after those that workers have already reported."""
+        return Done([*self._results, *results])
 
     def _load(self, kind: int, data: bytes) -> _Answer:
         try:
@@ -324,7 +322,9 @@ class _Run:
             value = self._pool.plan.packing.load(data)
         except BaseException as error:
             raise _no_result(error) from error
-        return _Answer(kind, self._whole(value) if self._attempt.first and type(value) is Done else value)
+        if type(value) is Done:
+            value = self._whole(*self._open(value.results))._replace(seconds=value.seconds)
+        return _Answer(kind, value)
 
     def _learns(self, error: BaseException, version: int) -> bool:
         """Return whether a new pickle may help a worker that has not found a name."""
@@ -344,7 +344,7 @@ class _Run:
         how = worker.how(pool.kills) if error.failure is None else Exit.FAILED
         if attempt.first and attempt.first == len(call[1][1]):  # all its calls had returned
             attempt.answer()
-            return _Answer(ToParent.RESULT, self._whole(Done([])))
+            return _Answer(ToParent.RESULT, self._whole())
         pool.breakage.raise_if_broken()  # the thread that broke the pool has ended this worker
         return self._judge(worker, how, attempt.lost(how, unread=error.unread), error.failure)
 
@@ -361,7 +361,7 @@ class _Run:
         if verdict is Verdict.BREAK:
             self._pool.break_for(worker, how, failure)
             self._pool.breakage.raise_if_broken()
-        if verdict is Verdict.RESEND and self._unreadable is None:
+        if verdict is Verdict.RESEND:
             if self._call[0] is run_chunk:
                 self._end_packed()  # some calls are done, or other workers make them
             if self._attempt.crashes:
@@ -376,7 +376,7 @@ class _Run:
         fn, _, kwargs = self._call
         if fn is not run_chunk or "tells" not in kwargs:
             raise error
-        return _Answer(ToParent.RESULT, self._whole(Done([], error, 1)))
+        return _Answer(ToParent.RESULT, self._whole(Failed(error)))
 
 
 def _no_result(error: BaseException) -> BrokenProcessPool:

@@ -33,7 +33,7 @@ class ToParent(IntEnum):
     FAILED = 3  # a `StartError`: it takes none, and ends
     NOTE = 4  # anything else: a shortfall, a log record, a warning, a question, `Spent`, `Hold`
     BEGUN = 5  # the task has been unpickled; sent if tasks have a time limit, or are tried again after a crash
-    PART = 6  # a list of results of a chunk, which goes on
+    PART = 6  # results of a chunk, which goes on, as in the list of its `Done`
     REST = 7  # the index of the first call of a chunk that other workers must make
     RESULT = 8  # the result of the task
     PLAIN = 9  # the same, if it is plain data: unpickling it runs no code of the user
@@ -121,6 +121,7 @@ class _Here(threading.local):
 
     say: Callable[[ToParent, Any], None]  # sends a message to the parent
     load: Callable[[bytes], Any]  # unpickles data from the parent
+    dump: Callable[[Any], tuple[bytes, bool]]  # pickles a result; also returns whether segments belong to it
 
 
 here: Final = _Here()

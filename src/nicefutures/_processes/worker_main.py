@@ -178,10 +178,7 @@ class _Worker:
 
     def say(self, kind: ToParent, something: object = None) -> None:
         """Send the parent a message that is not the answer to a task."""
-        if kind == ToParent.PART:
-            data = pickle_plain(something) or self._pack(something)
-        else:
-            data = b"" if something is None else pickle.dumps(something, pickle.HIGHEST_PROTOCOL)
+        data = b"" if something is None else pickle.dumps(something, pickle.HIGHEST_PROTOCOL)
         with interrupts.put_off():  # otherwise the next message could be taken for the rest of this one
             self._send(kind, data)
 
@@ -248,7 +245,7 @@ class _Worker:
             # With all buffers in the pickle: no shared buffer outlives this worker.
             self._send(ToParent.FAILED, pickle_whole(StartError(what, sendable(error))))
             return False
-        wire.here.say, wire.here.load = self.say, self._load
+        wire.here.say, wire.here.load, wire.here.dump = self.say, self._load, self._dump
         hold_with(self.hold)
         return True
 
@@ -323,7 +320,14 @@ class _Worker:
             here.is_task_coming = before
 
     def _pack(self, answer: Any) -> bytes:
-        return pickle_whole(answer) if self._transport is None else self._transport.pack(answer)
+        return pickle_whole(answer) if self._transport is None else self._transport.pack(answer)[0]
+
+    def _dump(self, result: Any) -> tuple[bytes, bool]:
+        """Return a result as it is sent, and whether segments belong to it."""
+        plain = pickle_plain(result)
+        if plain is not None or self._transport is None:
+            return plain or pickle_whole(result), False
+        return self._transport.pack(result)
 
 
 def _steps(demands: Demands) -> Iterator[Callable[[], Shortfall | None]]:

@@ -35,7 +35,9 @@ _BY_NAME: Final = b"\x93"
 _CALL: Final = 3
 # These have no buffer; functions and classes are pickled by their names.
 _ATOMS: Final = frozenset({type(None), bool, int, float, complex, type, types.FunctionType, Once})
+# Nothing in these can change.
 _FROZEN: Final = (_ATOMS | {str, bytes}) - {Once}
+_FROZEN_DATA: Final = _FROZEN - {type, types.FunctionType}
 # Limits of the search for something to share: items, depth, length. A call of `map`: (function, ((argument, ...),)).
 _FEW: Final = 8
 _DEPTH: Final = 4
@@ -91,6 +93,12 @@ def _are_plain(objects: Iterable[Any], depth: int) -> int:
     return least
 
 
+def is_frozen_data(obj: Any) -> bool:
+    """Return whether an object is a number, text or a tuple of these."""
+    kind = type(obj)
+    return kind in _FROZEN_DATA or (all(map(is_frozen_data, obj)) if kind is tuple else _is_scalar(kind))
+
+
 def is_frozen(obj: Any) -> bool:
     """Return whether nothing in an object can change, so that the calls of a chunk may share it."""
     kind = type(obj)
@@ -104,6 +112,10 @@ def is_frozen(obj: Any) -> bool:
         return not obj.keywords and is_frozen((obj.func, *obj.args))
     if kind is types.BuiltinFunctionType:
         return type(obj.__self__) is ModuleType
+    return _is_scalar(kind)
+
+
+def _is_scalar(kind: Any) -> bool:
     numpy: Any = sys.modules.get("numpy") if kind.__module__ == "numpy" else None
     return numpy is not None and issubclass(kind, (numpy.number, numpy.bool_))
 

@@ -40,11 +40,11 @@ class WorkerEnd:
             raise
         return load(message, segments)
 
-    def pack(self, answer: Any) -> bytes:
-        """Return an answer as it is sent."""
+    def pack(self, answer: Any) -> tuple[bytes, bool]:
+        """Return an answer as it is sent, and whether segments belong to it."""
         pickled = pickle_buffers(answer, self._limit, find_nothing)
         if isinstance(pickled, bytes):
-            return pickled
+            return pickled, False
         tickets: list[Any] = []
         try:
             message, shared = pickled.share(self._memory)
@@ -52,5 +52,5 @@ class WorkerEnd:
         except OSError:  # no memory, too many files, or a parent that receives nothing
             if tickets:
                 self._put(Orphans(tickets))
-            return pickle_whole(answer)
-        return pickle.dumps(message._replace(segments=tickets), pickle.HIGHEST_PROTOCOL)
+            return pickle_whole(answer), False
+        return pickle.dumps(message._replace(segments=tickets), pickle.HIGHEST_PROTOCOL), True
