@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from marks import INTERPRETER_POOLS
-from nicefutures import _watch
+from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor, PriorityWarning, _watch
 from nicefutures._arguments import CONDITIONS
 from nicefutures._system.common import CannotTellError
 from patience import PATIENCE, wait_until
@@ -332,6 +332,17 @@ def test_unknown(machine, watch):
     assert pool.next() == ("pause", "on_battery", 0)
     machine.battery = False
     assert pool.next() == ("resume", "on_battery")
+
+
+@pytest.mark.parametrize("on_denied", ["warn", "raise", "ignore"])
+@pytest.mark.parametrize("kind", [LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor])
+def test_unknown_is_always_told(machine, kind, on_denied):
+    """The warning does not depend on `on_denied`, which is for the workers' priority."""
+    machine.unknown = {"battery"}
+    with pytest.warns(PriorityWarning, match="'on_battery': no battery here. Buy a battery.") as told:
+        with kind(1, on_denied=on_denied, pause_when=["on_battery"]) as executor:
+            assert executor.submit(abs, -1).result(PATIENCE) == 1
+    assert told[0].filename == __file__
 
 
 def test_lost(machine, watch, monkeypatch, caplog):

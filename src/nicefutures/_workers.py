@@ -50,7 +50,7 @@ class WorkerInfo:
 
 @public
 class TaskCount(NamedTuple):
-    """How many tasks of an executor are not done. Each call of a `map` counts, once its input has been read.
+    """How many tasks of an executor are not done. Each call of a `map` counts as soon as its input has been read.
 
     Attributes
     ----------

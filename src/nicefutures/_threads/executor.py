@@ -52,8 +52,8 @@ class PriorityThreadPoolExecutor(LevelledThreads):
         What to do if the priority of a thread cannot be set. "warn": its tasks run, and one PriorityWarning for the
         executor says why and how to solve it. "raise": its tasks end with a PriorityError. "ignore": its tasks run.
     latency_target : float or None, default None
-        Time in s for which this pool may delay another Python thread, for example the one that draws your window, by
-        holding the GIL; 0.005 keeps a window smooth. While its tasks need the GIL, the pool runs one of them at a time.
+        Longest time in s for which this pool should delay another Python thread, such as the one that draws your
+        window. 0.005 keeps a window smooth. While its tasks need the GIL, the pool runs one of them at a time.
         Tasks that release the GIL or wait use all workers. None: all workers run, as in the standard library's pool.
     blas_threads : int, "auto" or None, default None
         Number of threads that a BLAS library may use for each call, until you shut the executor down. It applies to
@@ -88,7 +88,7 @@ class PriorityThreadPoolExecutor(LevelledThreads):
     interpreter is a fifth of the target, at least 1 ms, unless it is shorter already. It is restored when the pool is
     idle or shut down. On a free-threaded build none of this happens. A single call that holds the GIL for long cannot
     be interrupted: `stalls` lists such functions. A target is not the default because tasks that both compute in Python
-    and wait may do a tenth less work than in the standard library's pool.
+    and wait may do a little less work than in the standard library's pool.
 
     **The GIL ignores priorities.** A thread that runs Python code holds the GIL. At a low priority it gets less of the
     CPU, so it holds the GIL for *longer* while other programs are busy, and every other Python thread waits for it.

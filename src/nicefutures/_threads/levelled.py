@@ -28,7 +28,7 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
 
     _level: Level
     _on_shortfall: Callable[[Shortfall], None]
-    _failure_warning: WarnOnce | None
+    _failure_warning: WarnOnce
     _gate: Gate | None = None
     _pausing: Pausing | None = None
     _watch: "Watch | None" = None
@@ -39,8 +39,8 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
         """Check and store both for `__init__`; return the function that a worker calls on a failure."""
         self._level = Level(parse_priority(ThreadPriority, priority))
         parse_on_denied(on_denied)
-        self._failure_warning = WarnOnce(depth=2) if on_denied == "warn" else None
-        self._on_shortfall = self._failure_warning or (refuse if on_denied == "raise" else ignore)
+        self._failure_warning = WarnOnce(depth=2)
+        self._on_shortfall = {"warn": self._failure_warning, "raise": refuse, "ignore": ignore}[on_denied]
         return self._on_shortfall
 
     def _pause_when(self, conditions: Iterable[Condition], idle_after: float) -> None:
@@ -48,10 +48,9 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
         if conditions:
             from .._watch import watch  # only if there are conditions
 
-            tell = ignore if self._failure_warning is None else self._failure_warning.warn_of
             self._pausing = Pausing(self)
             self._pausing.install(self)
-            self._watch = watch(self._pausing, conditions, idle_after, tell)
+            self._watch = watch(self._pausing, conditions, idle_after, self._failure_warning.warn_of)
 
     @property
     def priority(self) -> ThreadPriority:
@@ -102,13 +101,12 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
         """Start a thread for a queued task if none is idle; the stdlib's `submit` calls this."""
         self._submit_count += 1
         warning = self._failure_warning
-        if warning is not None:
-            if not self._threads:
-                warning.heed_filters()
-            elif warning.is_pending:
-                take_back()
-                self._submit_count -= 1
-                warning.raise_pending()
+        if not self._threads:
+            warning.heed_filters()
+        elif warning.is_pending:
+            take_back()
+            self._submit_count -= 1
+            warning.raise_pending()
         if self._watch is not None:
             self._watch.wake()
         pausing = self._pausing
@@ -206,7 +204,7 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
                 pausing.finish(self)  # before the threads are joined, because they may not have been started
         self._ends += 1  # the None that `shutdown` puts into the queue
         super().shutdown(wait)
-        if wait and self._failure_warning is not None:
+        if wait:
             self._failure_warning.raise_pending()
 
     shutdown.__doc__ = ThreadPoolExecutor.shutdown.__doc__
