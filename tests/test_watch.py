@@ -339,9 +339,10 @@ def test_unknown(machine, watch):
 def test_unknown_is_always_told(machine, kind, on_denied):
     """The warning does not depend on `on_denied`, which is for the workers' priority."""
     machine.unknown = {"battery"}
-    with pytest.warns(PriorityWarning, match="'on_battery': no battery here. Buy a battery.") as told:
-        with kind(1, on_denied=on_denied, pause_when=["on_battery"]) as executor:
-            assert executor.submit(abs, -1).result(PATIENCE) == 1
+    text = "'on_battery': no battery here. Buy a battery."
+    options = {"on_denied": on_denied, "pause_when": ["on_battery"]}
+    with pytest.warns(PriorityWarning, match=text) as told, kind(1, **options) as executor:
+        assert executor.submit(abs, -1).result(PATIENCE) == 1
     assert told[0].filename == __file__
 
 

@@ -1,17 +1,21 @@
 """``map(buffersize=)`` takes no more arguments than it needs."""
 
+import collections
+import contextlib
 import gc
 import itertools
 import os
+import threading
+from concurrent.futures import CancelledError
 
 import pytest
 
 from marks import linux_only
 from nicefutures import LowPriorityProcessPoolExecutor, PriorityThreadPoolExecutor
 from nicefutures._map.ordered import Done, OrderedMap
-from patience import wait_until
+from patience import PATIENCE, wait_until
 from programs import run_python
-from tasks import hold_until
+from tasks import hold_until, identify, same
 
 pytestmark = pytest.mark.every_python
 
@@ -51,6 +55,43 @@ def test_map_takes_what_it_needs(pool):
     assert next(results) == 0
     assert next(numbers) == 6
     results.close()
+
+
+@pytest.mark.parametrize("options", [{"buffersize": 40}, {"buffersize": 4, "chunksize": 10}], ids=str)
+def test_inputs_read_ahead(options):
+    """No more inputs than the buffer holds are read ahead, also if calls go together."""
+    read = itertools.count()
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        for value in executor.map(abs, (next(read) for _ in range(2000)), **options):
+            ahead = read.__reduce__()[1][0] - (value + 1)
+            assert ahead <= 40 + 9 * ("chunksize" in options)
+
+
+def read_until_shutdown(results):
+    with contextlib.suppress(RuntimeError, CancelledError):
+        collections.deque(results, 0)
+
+
+def test_endless_map_beside_other_tasks():
+    """Other tasks, and another map with a buffer, have their turns beside an endless one."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        endless = executor.map(identify, itertools.repeat(0.005), buffersize=16)
+        reader = threading.Thread(target=read_until_shutdown, args=(endless,))
+        reader.start()
+        try:
+            assert executor.submit(same, 1).result(PATIENCE) == 1
+            assert list(executor.map(same, range(10), buffersize=2, timeout=PATIENCE)) == list(range(10))
+            assert executor._pool.mapping.count <= 4
+        finally:
+            executor.shutdown(cancel_futures=True)
+            reader.join(PATIENCE)
+
+
+def test_thread_that_fails(monkeypatch):
+    """If a thread of the pool fails between an answer and its result, the results have the error, and do not wait."""
+    monkeypatch.setattr(OrderedMap, "_split", lambda *_: {}["no memory"])
+    with LowPriorityProcessPoolExecutor(1) as executor, pytest.raises(KeyError, match="no memory"):
+        list(executor.map(same, range(3), timeout=PATIENCE))
 
 
 def test_map_with_buffer_fails(pool):
@@ -134,7 +175,7 @@ def test_later_inputs_are_of_later_submissions():
     for expected in (10, 20, 30):
         chunk = calls.take()
         numbers.append(chunk.number)
-        calls.finish(chunk, Done([chunk.calls[0][0]], None, 1))
+        calls.finish(chunk, Done([chunk.calls[0][0]]))
         assert next(results) == expected
     assert numbers == sorted(set(numbers))
 

@@ -1,7 +1,9 @@
 """The calls of a chunk share no object that may change: each has the result that it has with a pickle of its own."""
 
 import functools
+import multiprocessing
 import pickle
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -26,6 +28,24 @@ class Counter:
         return self.count
 
     __call__ = increment
+
+
+class Node:
+    """An object that is equal to itself only."""
+
+
+class Graph:
+    """An object that has others."""
+
+    def __init__(self, size):
+        self.nodes, self.ballast = [Node() for _ in range(CALLS)], list(range(size))
+
+    def rank(self, node):
+        return self.nodes.index(node)
+
+
+def find_rank(graph, node):
+    return graph.rank(node)
 
 
 def grow(sequence):
@@ -95,6 +115,14 @@ def call_all(executor, fn, items, **options):
     return [np.asarray(each).tolist() for each in executor.map(fn, items, timeout=PATIENCE, **options)]
 
 
+def outcome_of(executor, fn, items, **options):
+    """Return the results of a map, or its error."""
+    try:
+        return call_all(executor, fn, items, **options)
+    except (IndexError, KeyError) as error:
+        return str(error)
+
+
 FUNCTIONS = {
     "list": (grow, [[0] * 3] * CALLS),
     "small array": (fill, [np.zeros(3)] * CALLS),
@@ -125,13 +153,31 @@ def call_with_copies(fn, item):
     return np.asarray(fn(item)).tolist()
 
 
-@pytest.mark.parametrize("options", [{}, {"chunksize": 5}, {"chunksize": 1}, {"buffersize": 10}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"chunksize": 1}, {"buffersize": 10}], ids=str)
 @pytest.mark.parametrize("kind", FUNCTIONS)
 def test_arguments(executor, kind, options):
     """No call sees what another one did to its function or its arguments."""
     fn, items = FUNCTIONS[kind]
     expected = [call_with_copies(fn, item) for item in items]
     assert call_all(executor, fn, items, **options) == expected
+
+
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_chunks_as_in_the_stdlib(executor, kind):
+    """Calls of a chunk whose size is given share objects, as in the stdlib's executor."""
+    fn, items = FUNCTIONS[kind]
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as other:
+        assert outcome_of(executor, fn, items, chunksize=5) == outcome_of(other, fn, items, chunksize=5)
+
+
+@pytest.mark.parametrize("options", [{}, {"chunksize": 1}, {"chunksize": 3}], ids=str)
+@pytest.mark.parametrize("ballast", [0, LARGE])
+def test_objects_in_function_and_arguments(executor, options, ballast):
+    """An object of the function is the same as that of an argument, also if the function is large."""
+    graph = Graph(ballast)
+    assert list(executor.map(graph.rank, graph.nodes, **options)) == list(range(CALLS))
+    ranks = functools.partial(find_rank, graph)
+    assert list(executor.map(ranks, graph.nodes, **options)) == list(range(CALLS))
 
 
 @pytest.mark.parametrize("chunksize", ["auto", 5])

@@ -46,6 +46,15 @@ def fail_there(pid):
         raise ValueError("not here")
 
 
+def note_and_fail(path, number):
+    """Append the number to a file; raise it if it is even, or else return it."""
+    with open(path, "a", encoding="ascii") as file:
+        file.write(f"{number}\n")
+    if number % 2 == 0:
+        raise LookupError(number)
+    return number
+
+
 class NotThere:
     """An object that a parent cannot unpickle."""
 
@@ -135,6 +144,20 @@ def test_result_that_cannot_be_unpickled(on_crash):
         assert results == [0, 2, 3, 4]
         assert [executor.submit(same, number).result(PATIENCE) for number in range(3)] == [0, 1, 2]
         assert list(executor.map(same, range(5), chunksize=5, return_exceptions=True)) == list(range(5))
+
+
+@pytest.mark.parametrize("on_crash", ["break", "retry"])
+@pytest.mark.parametrize("chunksize", [100, "auto"])
+def test_each_call_is_made_once(on_crash, chunksize, tmp_path):
+    """A call that fails changes nothing for the other calls of its chunk: they stay together, and are made once."""
+    path = tmp_path / "made"
+    with LowPriorityProcessPoolExecutor(1, on_crash=on_crash) as executor:
+        results = list(
+            executor.map(note_and_fail, [path] * 100, range(100), chunksize=chunksize, return_exceptions=True)
+        )
+    assert [str(each) for each in results] == [str(number) for number in range(100)]
+    assert {type(each) for each in results[::2]} == {LookupError}
+    assert path.read_text("ascii").split() == [str(number) for number in range(100)]
 
 
 @pytest.mark.parametrize("chunksize", [1, 3, "auto"])

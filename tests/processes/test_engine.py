@@ -5,6 +5,7 @@ import gc
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -100,6 +101,34 @@ def test_errors_of_one_task(context, task, kind, text, share_min_size):
         assert text in str(error)
         assert [future.result(PATIENCE) for future in futures] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
         assert executor.submit(same, 1).result(PATIENCE) == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"),
+    [
+        ((re.compile("a").finditer, "aaa"), TypeError),
+        (([].append, threading.Lock()), TypeError),
+        (({}.__getitem__, 1), KeyError),
+        (("abc".index, "d"), ValueError),
+    ],
+    ids=["result", "argument", "error", "error of a string"],
+)
+@pytest.mark.parametrize("on_crash", ["break", "fail", "retry"])
+def test_errors_of_builtin_methods(task, kind, on_crash):
+    """The error of a method that has no module is that of the stdlib's executor, and the pool continues."""
+    with LowPriorityProcessPoolExecutor(1, on_crash=on_crash, task_timeout=PATIENCE) as executor:
+        assert isinstance(executor.submit(*task).exception(PATIENCE), kind)
+        fn, *arguments = task
+        results = executor.map(fn, arguments * 5, return_exceptions=True, timeout=PATIENCE)
+        assert [type(each) for each in results] == [kind] * 5
+        assert executor.submit(same, 1).result(PATIENCE) == 1
+
+
+def test_builtin_method_that_takes_too_long():
+    """A time limit names a method that has no module."""
+    with LowPriorityProcessPoolExecutor(1, task_timeout=0.3) as executor:
+        future = executor.submit(re.compile("(a+)+$").match, "a" * 50 + "b")
+        assert str(future.exception(PATIENCE)).startswith("Pattern.match ran longer than")
 
 
 class DivergedError(Exception):

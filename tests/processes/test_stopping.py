@@ -22,6 +22,19 @@ from patience import PATIENCE, wait_until
 from tasks import hold_until, same
 
 
+def test_stop_of_a_task_that_has_failed_at_once():
+    """A future that was done before `submit` returned belongs to the executor, too."""
+    with LowPriorityProcessPoolExecutor(1) as executor:
+        for _ in range(50):
+            future = executor.submit(same, threading.Lock())
+            assert isinstance(future.exception(PATIENCE), TypeError)
+            assert not executor.stop(future)
+        done = Future()
+        done.task = SimpleNamespace(executor=executor)
+        with pytest.raises(ValueError, match="of this executor returned"):
+            executor.stop(done)
+
+
 def spin(path):
     path.touch()
     while True:

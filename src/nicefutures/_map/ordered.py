@@ -1,8 +1,8 @@
 """One ordered map: calls go to workers in chunks, and their results come back in the order of the inputs.
 
-Threads of the pool take one chunk after the other until none is left. So a map needs no thread of its own, sends
-nothing after the executor's end, and keeps the order of the executor's queue. The inputs may run the user's code, and
-none of the user's code is called while the lock of a map is held.
+Threads of the pool take one chunk after the other until none is left. So a map needs no thread of its own, and keeps
+the order of the executor's queue. The inputs may run the user's code, and none of the user's code is called while the
+lock of a map is held.
 """
 
 import itertools
@@ -80,6 +80,8 @@ class OrderedMap(Generic[_T]):
         self._size = size or 1
         self._pace_s = 0.0  # time of a call
         self._buffersize = buffersize
+        self.is_buffered = buffersize is not None
+        self._threads = 0  # that take chunks, or are about to
         self._returns_exceptions = return_exceptions
         self._ahead: deque[Chunk] = deque()  # taken first
         self._order: deque[Chunk] = deque()  # in the order of the results
@@ -87,7 +89,6 @@ class OrderedMap(Generic[_T]):
         # Reentrant: the garbage collector may end the results of this map in a thread that holds it.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._is_awaited = False
         # With a buffer: finds the function that lets one more thread take chunks, and the room for calls or chunks.
         self._find: Callable[[], Callable[[OrderedMap[_T]], object] | None] | None = None
         self._room = buffersize or 0
@@ -102,56 +103,63 @@ class OrderedMap(Generic[_T]):
             self._find = find
             self._fill()
         elif spawn is not None:
-            for _ in range(min(self._workers, math.ceil(len(self._left) / self._size))):
+            self._threads = min(self._workers, math.ceil(len(self._left) / self._size))
+            for _ in range(self._threads):
                 spawn(self)
 
     # --- for threads that take chunks
 
     def take(self) -> Chunk | None:
-        """Return the next chunk, or None."""
+        """Return the next chunk, or None: the calling thread takes no more."""
         with self._lock:
-            if self._error is not None:
-                return None
             if self._ahead:
                 return self._ahead.popleft()
             if not self._left:
+                self._threads -= 1
                 return None
             size = self._size
             if not self._is_fixed:
                 size = min(size, math.ceil(len(self._left) / (self._workers * _SHARES)))
             chunk = Chunk([self._left.popleft() for _ in range(min(size, len(self._left)))], self._number)
-            self._add(chunk)
+            self._order.append(chunk)
             return chunk
 
-    def _add(self, chunk: Chunk) -> None:
-        self._order.append(chunk)
-        if self._is_awaited:
-            self._changed.notify_all()
-
     def hand_back(self, chunk: Chunk, first: int) -> bool:
-        """Let other threads make the calls from `first` on; return whether there are any."""
+        """Let other threads make the calls from `first` on; return whether one more thread must be asked to."""
         with self._lock:
-            if first >= len(chunk.calls):
-                return False
-            rest = Chunk(chunk.calls[first:], chunk.number, chunk.rest)
-            del chunk.calls[first:]
-            chunk.rest = rest
-            self._ahead.append(rest)
-            if self._error is not None:  # no thread takes it
-                self.unfinished -= len(rest.calls)
-            return True
+            return self._split(chunk, first) and self._needs_thread()
 
-    def again(self, chunk: Chunk) -> None:
-        """Let a thread take the chunk once more."""
-        with self._lock:
-            self._ahead.appendleft(chunk)
+    # --- with the lock held
+
+    def _split(self, chunk: Chunk, first: int) -> bool:
+        if first >= len(chunk.calls):
+            return False
+        rest = chunk.rest = Chunk(chunk.calls[first:], chunk.number, chunk.rest)
+        del chunk.calls[first:]
+        if self._error is None:
+            self._ahead.append(rest)
+        else:
+            self._settle(rest)
+        return self._error is None
+
+    def _needs_thread(self) -> bool:
+        needs = self._threads < self._workers
+        self._threads += needs
+        return needs
+
+    def _settle(self, chunk: Chunk) -> None:
+        """Store the error of this map in place of the results of a chunk that no thread takes."""
+        self.unfinished -= len(chunk.calls)
+        chunk.done = Done([Failed(self._error)] * len(chunk.calls))
+
+    # --- for threads that have taken a chunk
 
     def finish(self, chunk: Chunk, done: Done) -> None:
         """Store the outcome of a chunk, and let other threads make the calls that were not made."""
         del done.results[len(chunk.calls) :]  # Ctrl-C may have interrupted the worker after the last call
         made = len(done.results)
-        self.hand_back(chunk, made)
         with self._lock:
+            self._split(chunk, made)
             if not self._is_fixed and made:
                 pace = done.seconds / made
                 self._pace_s = (self._pace_s + pace) / 2 if self._pace_s else pace
@@ -160,20 +168,27 @@ class OrderedMap(Generic[_T]):
             self.unfinished -= len(chunk.calls)
             calls, chunk.calls = chunk.calls, []
             chunk.done = done
-            if self._is_awaited:
-                self._changed.notify_all()
+            self._changed.notify_all()
         del calls  # without the lock: this may run the user's code
 
-    def fail(self, chunk: Chunk, error: BaseException) -> None:
-        """Store an error in place of all results of a chunk."""
-        self.finish(chunk, Done([Failed(error)] * len(chunk.calls)))
+    def fail(self, chunk: Chunk, error: BaseException, results: Iterable[Any] = ()) -> None:
+        """Store an error in place of the results of a chunk that come after these."""
+        self.finish(chunk, Done([*results, *[Failed(error)] * len(chunk.calls)]))
 
-    def end(self, error: BaseException) -> None:
-        """Let no thread take more chunks. The error comes in place of the first result that is missing."""
+    def end(self, error: BaseException, chunk: Chunk | None = None) -> None:
+        """Let no thread take more chunks, nor finish this one. The error comes in place of the results that are missing."""
         with self._lock:
             if self._error is None:
                 self._error = error
-                self.unfinished -= len(self._left) + sum(len(chunk.calls) for chunk in self._ahead)
+                if self._left:
+                    rest = Chunk(list(self._left), self._number)
+                    self._order.append(rest)
+                    self._ahead.append(rest)
+                    self._left.clear()
+                while self._ahead:
+                    self._settle(self._ahead.popleft())
+            if chunk is not None and chunk.done is None:
+                self._settle(chunk)
             self._find = self.executor = None
             self._changed.notify_all()
 
@@ -182,43 +197,48 @@ class OrderedMap(Generic[_T]):
     def _fill(self) -> None:
         """Fill the buffer with chunks. A submission error ends the map, and is raised."""
         while True:
+            size = room = self._size
+            if self._is_fixed:  # the buffer counts chunks
+                room = 1
+            else:
+                size = room = min(size, max(1, (self._buffersize or 0) // (self._workers * _SHARES)))
+            if self._room < room:
+                return
             spawn = None if self._find is None else self._find()
-            with self._lock:
-                size = self._size
-                if not self._is_fixed:  # the buffer counts calls
-                    size = min(size, self._room, max(1, (self._buffersize or 0) // (self._workers * _SHARES)))
-                if self._room <= 0 or self._error is not None:
-                    return
             calls = list(itertools.islice(self._inputs, size)) if spawn is not None else []
             if spawn is None or not calls:
                 self._find = self.executor = None
                 return
+            self._room -= room
             with self._lock:
-                self._room -= 1 if self._is_fixed else len(calls)
                 self.unfinished += len(calls)
                 chunk = Chunk(calls, self._count())
-                self._ahead.append(chunk)
-                self._add(chunk)
+                self._order.append(chunk)
+                if self._error is None:
+                    self._ahead.append(chunk)
+                else:
+                    self._settle(chunk)
+                needs_thread = self._error is None and self._needs_thread()
             try:
-                spawn(self)
+                if needs_thread:
+                    spawn(self)
             except BaseException as error:
                 self.end(error)
                 raise
 
     def results(self, deadline: float | None) -> Iterator[_T]:
         """Yield the results; `deadline` is a time of `now`."""
+        chunk: Any = None
         done: Any = None
         error: Any = None
         try:
-            while (done := self._next(deadline)) is not None:
-                if self._buffersize is not None:
-                    try:
-                        self._fill()
-                    except BrokenExecutor:
-                        if not self._returns_exceptions:  # else an error of each call that is left
-                            raise
+            while (chunk := self._next(deadline)) is not None:
+                done = chunk.done
+                self._room += self._is_fixed and chunk.rest is None
                 done.results.reverse()
                 while done.results:
+                    if self.is_buffered:
+                        self._refill()
                     if type(done.results[-1]) is not Failed:
                         yield done.results.pop()
                     elif self._returns_exceptions:
@@ -231,43 +251,32 @@ class OrderedMap(Generic[_T]):
                     raise error
                 yield error
         finally:
-            done = error = None  # the traceback of an exception has this frame
+            chunk = done = error = None  # the traceback of an exception has this frame
             self.cancel()
 
-    def _next(self, deadline: float | None) -> Done | None:
-        """Wait for the outcome of the first chunk whose results have not been taken; None: no chunk is left."""
-        with self._changed:
-            self._is_awaited = True
-            try:
-                while True:
-                    done = self._pop()
-                    if done is not None:
-                        return done
-                    if not self._order and not self._left and self._find is None:
-                        return None
-                    seconds = None if deadline is None else deadline - now()
-                    if seconds is not None and seconds <= 0:
-                        raise TimeoutError
-                    self._changed.wait(_SLICE_S if seconds is None else min(seconds, _SLICE_S))
-            finally:
-                self._is_awaited = False
+    def _refill(self) -> None:
+        self._room += not self._is_fixed  # for the call whose result is yielded now
+        try:
+            self._fill()
+        except BrokenExecutor:
+            if not self._returns_exceptions:  # else an error of each call that is left
+                raise
 
-    def _pop(self) -> Done | None:
-        if not self._order:
-            if self._error is None or not self._left:
-                return None
-            self._order.append(Chunk(list(self._left), self._number))
-            self._ahead.append(self._order[0])
-            self._left.clear()
-        chunk = self._order[0]
-        if chunk.done is None and self._error is not None and chunk in self._ahead:  # no thread takes it
-            chunk.done = Done([Failed(self._error)] * len(chunk.calls))
-        if (done := chunk.done) is not None:
-            self._order.popleft()
-            self._room += chunk.rest is None if self._is_fixed else len(done.results)
-            if chunk.rest is not None:
-                self._order.appendleft(chunk.rest)
-        return done
+    def _next(self, deadline: float | None) -> Chunk | None:
+        """Wait for the first chunk whose results have not been taken; None: no chunk is left."""
+        with self._changed:
+            while True:
+                if self._order and self._order[0].done is not None:
+                    chunk = self._order.popleft()
+                    if chunk.rest is not None:
+                        self._order.appendleft(chunk.rest)
+                    return chunk
+                if not self._order and not self._left and self._find is None:
+                    return None
+                seconds = None if deadline is None else deadline - now()
+                if seconds is not None and seconds <= 0:
+                    raise TimeoutError
+                self._changed.wait(_SLICE_S if seconds is None else min(seconds, _SLICE_S))
 
     def cancel(self, at_exit: Callable[[], bool] = sys.is_finalizing) -> None:
         """Let threads make no more calls, because the results are not read any more."""

@@ -121,6 +121,10 @@ class Attempt:
         self.first += count
         self.crashes = 0
 
+    def unreadable(self) -> None:
+        """Note that the worker could not read the task, and that another one gets it in another form."""
+        self.phase = Phase.STARTING
+
     def answer(self) -> Verdict:
         """End with the answer of the task."""
         return self._end(Verdict.RETURN)

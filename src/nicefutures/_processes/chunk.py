@@ -12,7 +12,7 @@ from .._map.ordered import Done, Failed
 from .._originals import now, os
 from .interrupts import put_off
 from .once import name_of
-from .transport.pickling import is_frozen_data
+from .transport.pickling import DATA, is_frozen
 from .wire import ParentGoneError, ToParent, UnreadableError, here, sendable
 
 # Seconds after which a chunk's calls that have not begun go to other workers, and seconds between two checks.
@@ -29,10 +29,12 @@ def _open(item: Any) -> Any:
 class _Chunk:
     """A chunk in progress: its calls are made from the left, and handed back from the right."""
 
-    def __init__(self, fn: Callable[..., Any] | bytes, calls: list[Any]) -> None:
+    def __init__(self, fn: Callable[..., Any] | bytes | None, calls: list[Any], *, tells: bool) -> None:
         self.began = now()
-        # Data that cannot change, and everything else, also `bytes`, as a pickle: a later call may change it.
+        # Data that cannot change, a `Failed` for each error, and everything else, also `bytes`, as a pickle: a later
+        # call may change it.
         self.results: list[Any] = []
+        self._tells = tells
         self._size = 0  # of these pickles, in bytes
         self._fn = fn
         self._pending = deque(calls)
@@ -47,29 +49,47 @@ class _Chunk:
         except IndexError:
             return None
         try:
-            taken = _open(self._fn), _open(call)
+            fn, args = here.load(call) if self._fn is None else (_open(self._fn), _open(call))
         except Exception as reason:
             if self._has_begun:  # the parent sends this call again, as the first one of a chunk
                 return None
             raise UnreadableError(reason) from reason
         self._has_begun = True
-        return taken
+        return fn, args
 
-    def add(self, fn: Callable[..., Any], result: Any, *, tells: bool) -> None:
-        """Take a result of the function; if this `tells`, or if the results are large, send them to the parent."""
-        if not is_frozen_data(result):
+    def add(self, fn: Callable[..., Any], result: Any) -> None:
+        """Take a result of the function, and send the results to the parent if they are large."""
+        has_segments = False
+        if type(result) is bytes or not is_frozen(result, DATA):
             try:
                 result, has_segments = here.dump(result)
             except BaseException as error:
                 error.add_note(f"when serializing the result of {name_of((fn, (), {}))}")
                 raise
             self._size += len(result)
-            tells = tells or has_segments or self._size > _MOST_WAITING
-        self.results.append(result)
-        if tells:
+        self.put(result, at_once=has_segments or self._size > _MOST_WAITING)
+
+    def put(self, outcome: Any, *, at_once: bool = False) -> None:
+        """Take a result as it is sent, or a `Failed`."""
+        self.results.append(outcome)
+        if at_once or self._tells:
             with put_off():  # otherwise the results could be sent twice
                 self._say(ToParent.PART, self.results)
                 self.results, self._size = [], 0
+
+    def make(self, *, goes_on: bool) -> bool:
+        """Make the next call, and return whether there was one; raise its error unless this `goes_on` after it."""
+        call = self.take()
+        if call is None:
+            return False
+        fn, args = call
+        try:
+            self.add(fn, fn(*args))
+        except Exception as error:
+            if not goes_on:
+                raise
+            self.put(Failed(sendable(error)))
+        return True
 
     def hand_back(self) -> None:
         """Let other workers make the calls that have not begun."""
@@ -116,36 +136,37 @@ def _watch_of(pid: int) -> _Watch:  # noqa: ARG001, a worker that a worker has f
 
 
 def run_chunk(
-    fn: Callable[..., Any] | bytes,
+    fn: Callable[..., Any] | bytes | None,
     calls: list[tuple[Any, ...] | bytes],
     *,
     hands_back: bool = True,
     tells: bool = False,
+    goes_on: bool = False,
 ) -> Done:
-    """Make calls until one fails; `calls` are their arguments.
+    """Make calls until one fails, or all if this `goes_on`; `calls` are their arguments.
 
     The function and the arguments of a call may be pickles, which are unpickled for each call: no call sees what
-    another one did to an object. If this `tells`, the parent gets each result immediately, so that a crash in a later
-    call does not lose it. If this `hands_back`, other workers make the calls that have not begun after `_LONGEST_S`.
+    another one did to an object. Without a function, these pickles have it, too. If this `tells`, the parent gets each
+    result immediately, so that a crash in a later call does not lose it. If this `hands_back`, other workers make the
+    calls that have not begun after `_LONGEST_S`.
     """
-    chunk = _Chunk(fn, calls)
+    chunk = _Chunk(fn, calls, tells=tells)
     watch: _Watch | None = None
-    if hands_back and len(calls) > 1:
-        watch = _watch_of(os.getpid())
-        watch.watch(chunk)
     failed: list[Failed] = []
     try:
-        while (call := chunk.take()) is not None:
-            own, args = call
-            result = own(*args)
-            chunk.add(own, result, tells=tells)
-            del call, own, args, result
+        try:
+            if hands_back and len(calls) > 1:
+                with contextlib.suppress(RuntimeError, MemoryError):  # the system gives no more threads
+                    watch = _watch_of(os.getpid())
+                    watch.watch(chunk)
+            while chunk.make(goes_on=goes_on):
+                pass
+        finally:
+            if watch is not None:
+                with put_off():  # otherwise the next chunk could be cut
+                    watch.watch(None)
     except UnreadableError:
         raise
     except BaseException as reason:  # noqa: BLE001, as the stdlib's worker; also from a signal handler
         failed.append(Failed(sendable(reason)))
-    finally:
-        if watch is not None:
-            with put_off():  # otherwise the next chunk could be cut
-                watch.watch(None)
     return Done(chunk.results + failed, now() - chunk.began)

@@ -5,7 +5,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 
@@ -28,7 +28,7 @@ from .owner import Owner
 from .packing import MapFunction
 from .pool import Pool
 from .runner import HowToMap, runs_in, submit_map, submit_task
-from .task import Threads, task_of
+from .task import Task, Threads
 from .transport.keeping import Keeping
 from .worker_main import OnStart, run_task
 
@@ -197,7 +197,7 @@ class LowPriorityProcessPoolExecutor(BaseExecutor, ProcessPoolExecutor):
         self._lock = threading.RLock()  # reentrant: the garbage collector may end a pool at any point
         self._pool = None
         self._owner: Owner | None = None
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: Threads | None = None
         self._keeping = Keeping()
         self._key = object()  # identifies its tasks
         self._breakage = Breakage()
@@ -214,7 +214,7 @@ class LowPriorityProcessPoolExecutor(BaseExecutor, ProcessPoolExecutor):
 
     submit.__doc__ = ProcessPoolExecutor.submit.__doc__
 
-    def _check_out(self) -> tuple[Owner, ThreadPoolExecutor]:
+    def _check_out(self) -> tuple[Owner, Threads]:
         """Return the owner of the workers, and the threads that give them tasks."""
         self._failure_warning.raise_pending()
         self._breakage.raise_if_broken()
@@ -265,19 +265,15 @@ class LowPriorityProcessPoolExecutor(BaseExecutor, ProcessPoolExecutor):
             return_exceptions=returns,
             number=self._keeping.submitted,
         )
-        calls.how = self._how_to_map(fn, size, return_exceptions=returns)
+        options: dict[str, Any] = {"tells": self._settings.tells_calls, "goes_on": returns}
+        if size not in {None, 1}:
+            options["hands_back"] = False
+        calls.how = HowToMap(MapFunction(fn, wrapped=self._through_run_task), options, self._key)
         self._maps.add(calls)
         if how.buffersize is not None:
             calls.executor = self
         calls.begin(weakref.WeakMethod(self._submit_map))
         return calls.results(deadline), calls.cancel
-
-    def _how_to_map(self, fn: Callable[..., Any], size: int | None, *, return_exceptions: bool) -> HowToMap:
-        options: dict[str, Any] = {} if size in {None, 1} else {"hands_back": False}
-        if self._settings.tells_calls or return_exceptions:
-            options["tells"] = True
-        function = MapFunction(fn, wrapped=self._through_run_task)
-        return HowToMap(function, options, self._key)
 
     def _submit_map(self, calls: OrderedMap[Any]) -> None:
         """Let one more thread make calls of a map."""
@@ -313,8 +309,8 @@ class LowPriorityProcessPoolExecutor(BaseExecutor, ProcessPoolExecutor):
         ValueError
             If the future does not belong to this executor.
         """
-        task = task_of(future)
-        if task is None or task.executor is not self._key:
+        task = getattr(future, "task", None)
+        if type(task) is not Task or task.executor is not self._key:
             msg = f"stop() takes a future that submit() of this executor returned, not {future!r}"
             raise ValueError(msg)
         is_stopped = future.cancel() or (not future.done() and task.stop())

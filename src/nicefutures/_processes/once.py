@@ -40,6 +40,11 @@ class Once:
         return get, (self.token,)
 
 
+def is_ours(function: Any) -> bool:
+    """Return whether a function is one of this library. A builtin method has no module."""
+    return str(getattr(function, "__module__", None)).startswith("nicefutures.")
+
+
 def name_of(call: Any) -> str:
     """Return the name of a task's function."""
     fn: Any
@@ -49,10 +54,11 @@ def name_of(call: Any) -> str:
             fn = fn.function
         elif type(fn) is functools.partial:
             fn, args = fn.func, (*fn.args, *args)
-        elif args and getattr(fn, "__module__", "").startswith("nicefutures."):  # our wrapper of the user's function
+        elif args and is_ours(fn):  # it runs the user's function
             fn, args = args[0], args[1:]
         else:
-            return f"{getattr(fn, '__module__', None)}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
+            names = getattr(fn, "__module__", None), getattr(fn, "__qualname__", type(fn).__qualname__)
+            return ".".join(map(str, filter(None, names)))
 
 
 def forgotten(tokens: set[bytes]) -> list[bytes]:

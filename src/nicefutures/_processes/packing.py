@@ -16,11 +16,13 @@ from .tokens import token_of
 from .transport.keeping import Keeping, Needs
 from .transport.message import Message, Orphans, Question, loads
 from .transport.parent import Packed, Transport
-from .transport.pickling import is_frozen, pickle_plain, pickle_whole
+from .transport.pickling import is_data, is_frozen, pickle_plain, pickle_whole
 from .worker_main import OnStart, run_task
 
 # Size in bytes above which a function goes to each worker once.
 _LEAST_ONCE: Final = 1024
+# Number of shared segments in a chunk: each of them is an open file of this process.
+_MOST_SEGMENTS: Final = 16
 
 
 class Packing:
@@ -73,7 +75,14 @@ class Packing:
             return self._pack(self._with_function_once(part, number) if is_call else part, number)
 
     def _pack_chunk(self, call: Any, number: int) -> Packed:
-        """Return a chunk as it is sent: calls share only objects that cannot change."""
+        """Return a chunk as it is sent, perhaps without its last calls.
+
+        If the user has chosen its size, it is one pickle, as in the stdlib. Otherwise each call has pickles of its own,
+        and calls share only objects that cannot change.
+        """
+        _, (function, calls), options = call
+        if not options.get("hands_back", True):
+            return self._pack_part(call, number)
         needs = Needs()
 
         def pack(part: Any) -> bytes:
@@ -85,8 +94,14 @@ class Packing:
         def apart(item: Any) -> Any:
             return item if is_frozen(item) else pack(item)
 
-        _, (function, calls), options = call
-        return Packed(pack((run_chunk, (apart(function), [apart(each) for each in calls]), options)), needs)
+        shares_nothing = is_frozen(function) or all(map(is_data, calls))
+        parts: list[Any] = []
+        for each in calls:
+            parts.append(apart(each) if shares_nothing else pack((function, each)))
+            if len(needs.shared) >= _MOST_SEGMENTS:
+                break
+        chunk = run_chunk, (apart(function) if shares_nothing else None, parts), options
+        return Packed(pack(chunk), needs, calls=len(parts))
 
     def _pack(self, call: Any, number: int) -> Packed:
         return Packed(pickle_whole(call)) if self._transport is None else self._transport.pack(call, number)
@@ -147,16 +162,18 @@ class Packing:
 class MapFunction:
     """The function of a map. If its pickle is large, it goes to each worker once.
 
-    The first thread that needs the function pickles it, and not the caller of ``map``.
+    It goes with each call if it is no plain function, and if an argument is an object of the program: the object may be
+    a part of both. The first thread that needs the function pickles it, and not the caller of ``map``.
     """
 
     def __init__(self, function: Any, *, wrapped: bool) -> None:
         self._function = function
         self._wrapped = wrapped  # workers make the calls with `run_task`
         self._sent: Any = None
+        self._is_frozen = False
 
-    def get(self, packing: Packing, number: int) -> Any:
-        """Return the function that workers call."""
+    def get(self, packing: Packing, number: int, calls: list[tuple[Any, ...]]) -> Any:
+        """Return the function that workers call with these arguments."""
         if self._sent is None:
             with packing.pickling:
                 if self._sent is None:
@@ -164,6 +181,10 @@ class MapFunction:
                     if type(function) is functools.partial and type(function.func) is FunctionType:
                         inner = packing.once(function.func, number)
                         function = functools.partial(inner, *function.args, **function.keywords)
-                    sent = packing.once(function, number)
-                    self._sent = functools.partial(run_task, sent) if self._wrapped else sent
-        return self._sent
+                    self._function, sent = self._wrap(function), self._wrap(packing.once(function, number))
+                    self._is_frozen = is_frozen(sent)
+                    self._sent = sent
+        return self._sent if self._is_frozen or all(map(is_data, calls)) else self._function
+
+    def _wrap(self, function: Any) -> Any:
+        return functools.partial(run_task, function) if self._wrapped else function

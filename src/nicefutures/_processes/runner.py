@@ -26,7 +26,7 @@ from .once import name_of
 from .owner import Owner
 from .packing import MapFunction
 from .pool import Pool
-from .task import StoppedError, Task, UnderWay
+from .task import StoppedError, Task, TaskFuture, Threads, UnderWay
 from .transport.parent import Packed
 from .wire import StartError, ToParent
 
@@ -48,11 +48,12 @@ def runs_in(pool: Pool | None) -> bool:
     return _here.owner is not None and _here.owner.pool is pool
 
 
-def submit_task(threads: ThreadPoolExecutor, owner: Owner, call: Any, number: int, key: object) -> Future[Any]:
+def submit_task(threads: Threads, owner: Owner, call: Any, number: int, key: object) -> TaskFuture:
     """Let a thread of the pool run a call; `number` is counted by `Keeping`, and `key` identifies the executor."""
     task = Task(key, owner.pool.under_way)
     task.call, task.number, task.owner = call, number, owner
-    future = _submit(threads, owner, (owner.pool.under_way,), run_owned, task)
+    future: TaskFuture = _submit(threads, owner, (owner.pool.under_way,), run_owned, task)
+    future.task = task
     future.add_done_callback(task)
     return future
 
@@ -67,7 +68,7 @@ def submit_map(threads: ThreadPoolExecutor, owner: Owner, calls: OrderedMap[Any]
 
 def _submit(
     threads: ThreadPoolExecutor, owner: Owner, counts: tuple[UnderWay, ...], run: Callable[..., Any], *args: Any
-) -> Future[Any]:
+) -> Any:
     for each in counts:
         each.begin()
     try:
@@ -105,18 +106,26 @@ def run_map(owned: list[Any], reference: "weakref.ref[ThreadPoolExecutor]") -> N
     owner = _here.owner = owned.pop()
     calls: OrderedMap[Any] = owned.pop()
 
-    def spawn() -> None:
+    def spawn() -> bool:
         threads = reference()
-        if threads is not None:
-            with contextlib.suppress(RuntimeError):  # after shutdown: the running threads make the calls
+        with contextlib.suppress(RuntimeError):  # after shutdown: the running threads make the calls
+            if threads is not None:
                 submit_map(threads, owner, calls)
+                return True
+        return False
 
     owner.pool.plan.packing.enter()
-    while (chunk := calls.take()) is not None:
-        _run_chunk(owner.pool, calls, chunk, spawn)
+    chunk: Chunk | None = None
+    try:
+        while (chunk := calls.take()) is not None:
+            _run_chunk(owner.pool, calls, chunk, spawn)
+            if calls.is_buffered and spawn():  # tasks that were submitted before its next input come first
+                return
+    except BaseException as error:  # noqa: BLE001, such as a MemoryError: the results must not wait for this thread
+        calls.end(error.with_traceback(None), chunk)
 
 
-def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable[[], None]) -> None:
+def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable[[], object]) -> None:
     def hand_back(first: int) -> None:
         if calls.hand_back(chunk, first):
             spawn()
@@ -125,7 +134,7 @@ def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable
     run: _Run | None = None
     try:
         pool.breakage.raise_if_broken()
-        function = how.function.get(pool.plan.packing, chunk.number)
+        function = how.function.get(pool.plan.packing, chunk.number, chunk.calls)
         is_single = len(chunk.calls) == 1
         call: Any = (function, chunk.calls[0], {}) if is_single else (run_chunk, (function, chunk.calls), how.options)
         run = _Run(pool, Task(how.key), chunk.number, call, hand_back)
@@ -144,10 +153,13 @@ def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable
         error = reason.with_traceback(None)  # its frames refer to the pool
         error.__context__ = None
         has_begun = run is None or run.is_packed
-    if not has_begun and calls.hand_back(chunk, (len(chunk.calls) + 1) // 2):
-        calls.again(chunk)  # only one of the calls may be at fault
+    results = [] if run is None else run.results
+    if not has_begun and (results or len(chunk.calls) > 1):
+        if not results:
+            hand_back((len(chunk.calls) + 1) // 2)  # only one of the calls may be at fault
+        calls.finish(chunk, Done(results))
     else:
-        calls.fail(chunk, error)
+        calls.fail(chunk, error, results)
         if pool.breakage.text is not None or isinstance(error, StoppedError):
             calls.end(error)
 
@@ -202,7 +214,7 @@ class _Run:
         self._packed: Packed | None = None
         self._version = 0  # of the `Names` that workers find
         self._attempt = Attempt(pool.plan.on_crash, pool.plan.max_workers)
-        self._results: list[Any] = []  # of a chunk: those that workers have already reported
+        self.results: list[Any] = []  # of a chunk: those that workers have reported
 
     def run(self) -> _Answer:
         """Return the answer of a worker."""
@@ -223,6 +235,8 @@ class _Run:
             self._version = pool.plan.packing.names.version
             self._packed = pool.plan.packing.pack(call, self._number)
             self._first_sent, self.is_packed = first, True
+            if self._packed.calls is not None and self._hand_back is not None:
+                self._hand_back(first + self._packed.calls)
         return self._packed
 
     def _end_packed(self) -> None:
@@ -249,6 +263,8 @@ class _Run:
                 answer = loaded if is_final else None
                 if is_final:
                     attempt.answer()
+                else:
+                    attempt.unreadable()
             except WorkerLostError as error:
                 is_dead = True
                 task.release()
@@ -292,11 +308,13 @@ class _Run:
                     self._hand_back(self._first_sent + pickle.loads(data))  # noqa: S301, a number
                 continue
             elif kind == ToParent.PART:
-                results = self._open(pickle.loads(data))  # noqa: S301, its items are pickles, or plain data
-                self._results += results
+                results = self._open(self._pool.plan.packing.load(data))
+                self.results += results
                 attempt.part(len(results))
             else:
                 self._pool.take_note(worker, data)
+                if worker.is_held or worker.asks:
+                    attempt.begun()
                 continue
             deadline = None if limit is None else worker.clock() + limit
 
@@ -311,10 +329,6 @@ class _Run:
                     results[index] = Failed(_no_result(error))
         return results
 
-    def _whole(self, *results: Any) -> Done:
-        """Return the outcome of the whole chunk: these results after those that workers have already reported."""
-        return Done([*self._results, *results])
-
     def _load(self, kind: int, data: bytes) -> _Answer:
         try:
             if kind == ToParent.PLAIN:
@@ -323,7 +337,8 @@ class _Run:
         except BaseException as error:
             raise _no_result(error) from error
         if type(value) is Done:
-            value = self._whole(*self._open(value.results))._replace(seconds=value.seconds)
+            self.results += self._open(value.results)
+            value = value._replace(results=self.results)
         return _Answer(kind, value)
 
     def _learns(self, error: BaseException, version: int) -> bool:
@@ -344,7 +359,7 @@ class _Run:
         how = worker.how(pool.kills) if error.failure is None else Exit.FAILED
         if attempt.first and attempt.first == len(call[1][1]):  # all its calls had returned
             attempt.answer()
-            return _Answer(ToParent.RESULT, self._whole())
+            return _Answer(ToParent.RESULT, Done(self.results))
         pool.breakage.raise_if_broken()  # the thread that broke the pool has ended this worker
         return self._judge(worker, how, attempt.lost(how, unread=error.unread), error.failure)
 
@@ -374,9 +389,9 @@ class _Run:
         """Return or raise an error of the task, or of a call of a chunk."""
         self._attempt.answer()
         fn, _, kwargs = self._call
-        if fn is not run_chunk or "tells" not in kwargs:
+        if fn is not run_chunk or not kwargs["tells"]:
             raise error
-        return _Answer(ToParent.RESULT, self._whole(Failed(error)))
+        return _Answer(ToParent.RESULT, Done([*self.results, Failed(error)]))
 
 
 def _no_result(error: BaseException) -> BrokenProcessPool:

@@ -112,6 +112,8 @@ class UnderWay:
 class TaskFuture(Future[Any]):
     """A future that counts as cancelled if its task is stopped."""
 
+    task: Task | None = None
+
     def set_exception(self, exception: BaseException | None) -> None:
         if not isinstance(exception, StoppedError):
             super().set_exception(exception)
@@ -142,9 +144,3 @@ class Threads(ThreadPoolExecutor):
         super().__init__(count, "nicefutures-worker")
         # Private, from Python 3.7 to 3.15, as is the future of an item.
         self._work_queue: Any = _Queue(self._work_queue)
-
-
-def task_of(future: Any) -> Task | None:
-    """Return a future's task; None if it is not a future, or not one of ours."""
-    # Private, from Python 3.2 to 3.15; a future that is done still has it.
-    return next((each for each in getattr(future, "_done_callbacks", ()) if type(each) is Task), None)

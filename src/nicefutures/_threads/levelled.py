@@ -40,7 +40,8 @@ class LevelledThreads(BaseExecutor, ThreadPoolExecutor):
         self._level = Level(parse_priority(ThreadPriority, priority))
         parse_on_denied(on_denied)
         self._failure_warning = WarnOnce(depth=2)
-        self._on_shortfall = {"warn": self._failure_warning, "raise": refuse, "ignore": ignore}[on_denied]
+        reactions: dict[OnDenied, Callable[[Shortfall], None]] = {"raise": refuse, "ignore": ignore}
+        self._on_shortfall = reactions.get(on_denied, self._failure_warning)
         return self._on_shortfall
 
     def _pause_when(self, conditions: Iterable[Condition], idle_after: float) -> None:

@@ -63,7 +63,11 @@ class Needs:
     def join(self, other: "Needs") -> None:
         """Take over the segments of another task."""
         taken, other.shared = other.shared, []
-        self.shared += taken
+        for each in taken:
+            if each in self.shared:
+                each.leave()
+            else:
+                self.shared.append(each)
 
     def end(self) -> None:
         """Release all segments."""

@@ -20,6 +20,7 @@ class Packed(NamedTuple):
     data: bytes
     needs: Needs | None = None
     sent: Sequence[Any] = ()
+    calls: int | None = None  # of a chunk: how many of its calls these are
 
 
 class Transport:

@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..naming import here
-from ..once import Once
+from ..once import Once, is_ours
 from .message import Message, Place
 
 if TYPE_CHECKING:
@@ -35,13 +35,15 @@ _BY_NAME: Final = b"\x93"
 _CALL: Final = 3
 # These have no buffer; functions and classes are pickled by their names.
 _ATOMS: Final = frozenset({type(None), bool, int, float, complex, type, types.FunctionType, Once})
-# Nothing in these can change.
+# Objects in which nothing can change, and those of them that are data.
 _FROZEN: Final = (_ATOMS | {str, bytes}) - {Once}
-_FROZEN_DATA: Final = _FROZEN - {type, types.FunctionType}
+DATA: Final = _FROZEN - {type, types.FunctionType}
 # Limits of the search for something to share: items, depth, length. A call of `map`: (function, ((argument, ...),)).
 _FEW: Final = 8
 _DEPTH: Final = 4
 _SHORT: Final = 2**14
+# Length of a tuple from which on its items are not searched for something that can change.
+_MOST_CHECKED: Final = 100
 # Bytes that are copied in one step with the GIL held: a tenth of a millisecond.
 _PIECE: Final = 2**20
 # A pickler that has written more bytes is not used again: its memo takes long to clear.
@@ -93,23 +95,33 @@ def _are_plain(objects: Iterable[Any], depth: int) -> int:
     return least
 
 
-def is_frozen_data(obj: Any) -> bool:
-    """Return whether an object is a number, text or a tuple of these."""
+def is_data(obj: Any, depth: int = _DEPTH) -> bool:
+    """Return whether an object is a number, text, an array or a container of these, and nothing that has an identity.
+
+    The answer is False for those that take long to check.
+    """
     kind = type(obj)
-    return kind in _FROZEN_DATA or (all(map(is_frozen_data, obj)) if kind is tuple else _is_scalar(kind))
+    if kind in DATA:
+        return True
+    if kind is tuple or kind is list:
+        return {*map(type, obj)} <= DATA or (depth > 0 and all(is_data(each, depth - 1) for each in obj))
+    if kind is dict:
+        return {*map(type, obj)} <= DATA and is_data([*obj.values()], depth)
+    numpy: Any = sys.modules.get("numpy")
+    return (kind is getattr(numpy, "ndarray", None) and not obj.dtype.hasobject) or _is_scalar(kind)
 
 
-def is_frozen(obj: Any) -> bool:
-    """Return whether nothing in an object can change, so that the calls of a chunk may share it."""
+def is_frozen(obj: Any, atoms: frozenset[type] = _FROZEN) -> bool:
+    """Return whether nothing in an object can change: it consists of `atoms`."""
     kind = type(obj)
-    if kind in _FROZEN:
+    if kind in atoms:
         return True
     if kind is tuple:
-        return all(map(is_frozen, obj))
+        return len(obj) < _MOST_CHECKED and all(is_frozen(each, atoms) for each in obj)
     if kind is Once:
-        return is_frozen(obj.function)
+        return is_frozen(obj.function, atoms)
     if kind is functools.partial:
-        return not obj.keywords and is_frozen((obj.func, *obj.args))
+        return not obj.keywords and is_frozen((obj.func, *obj.args), atoms)
     if kind is types.BuiltinFunctionType:
         return type(obj.__self__) is ModuleType
     return _is_scalar(kind)
@@ -263,7 +275,7 @@ def _name_argument(call: Any) -> str:
     fn, args, kwargs = call
     if type(args) is not tuple or type(kwargs) is not dict:  # a result
         return ""
-    while args and getattr(fn, "__module__", "").startswith("nicefutures."):  # it runs the user's function
+    while args and is_ours(fn):  # it runs the user's function
         fn, args = args[0], args[1:]
     parts = {f"argument {name!r}": each for name, each in (*enumerate(args), *kwargs.items())}
     if type(fn) is types.FunctionType:
