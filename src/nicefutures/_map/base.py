@@ -15,8 +15,8 @@ _Size: TypeAlias = int | Literal["auto"]
 
 _NOTE: Final = """
         `buffersize` works on every Python version, as in Python 3.14: it is the number of tasks that are submitted
-        ahead of the next result. Inputs are read as you read results, so only a few of both are in memory at a time. None, the
-        default, submits all tasks at once.
+        ahead of the next result. Inputs are read as you read results, so only a few of both are in memory at a time.
+        None, the default, submits all tasks at once.
 
         With ``return_exceptions=True`` the exception of a call is an item of the results, as in :func:`asyncio.gather`,
         and the other results follow. The TimeoutError of `timeout` is still raised.

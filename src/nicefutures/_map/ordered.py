@@ -176,7 +176,7 @@ class OrderedMap(Generic[_T]):
         self.finish(chunk, Done([*results, *[Failed(error)] * len(chunk.calls)]))
 
     def end(self, error: BaseException, chunk: Chunk | None = None) -> None:
-        """Let no thread take more chunks, nor finish this one. The error comes in place of the results that are missing."""
+        """Store an error in place of the results of this chunk, and of all that no thread has taken."""
         with self._lock:
             if self._error is None:
                 self._error = error
