@@ -125,7 +125,7 @@ class TestNothingIsLeft:
         worker.connect(orphans.append)
         before = descriptors()
         for number in range(1, 51):
-            data = worker.pack([np.full(4 * MB // 8, float(number)), np.zeros(4 * MB // 8)])
+            data, _ = worker.pack([np.full(4 * MB // 8, float(number)), np.zeros(4 * MB // 8)])
             assert [array[0] for array in pickle.loads(data)] == [number, 0]
             assert len(orphans) == number
             transport.take_note(orphans[-1])
