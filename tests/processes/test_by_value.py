@@ -279,13 +279,19 @@ def test_initializer_that_a_worker_does_not_find(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [random.Random, np.random.default_rng, np.random.RandomState])
-@pytest.mark.parametrize("where", ["global", "variable"])
+@pytest.mark.parametrize("where", ["global", "variable", "default"])
 def test_random_generators(kind, where):
     """A random generator that goes with a function gives each call the same numbers, so there is one warning."""
     if where == "global":
         scope = {"__name__": "__main__", "generator": kind(0)}
         exec("def draw(): return generator.random()", scope)
         draw = scope["draw"]
+    elif where == "default":
+        value = kind(0)
+
+        def draw(_=0, generator=value):
+            return generator.random()
+
     else:
         generator = kind(0)
 
@@ -296,6 +302,40 @@ def test_random_generators(kind, where):
         with pytest.warns(RuntimeWarning, match="draw uses the random generator 'generator'"):
             pickle_whole(draw)
         pickle_whole(draw)
+
+
+class Model:
+    """An object that has a random generator."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+
+    def draw(self, _):
+        return self.rng.normal()
+
+    __call__ = draw
+
+
+def draw_with(generator, _):
+    return generator.normal()
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (functools.partial(draw_with, np.random.default_rng(0)), "draw_with uses the random generator 'argument 0'"),
+        (functools.partial(draw_with, generator=np.random.default_rng(0)), "draw_with uses .* 'generator'"),
+        (Model().draw, "Model.draw uses .* 'rng'"),
+        (Model(), "Model uses .* 'rng'"),
+        (np.random.default_rng(0).normal, "normal uses .* 'self'"),
+    ],
+    ids=["partial", "keyword", "method", "object", "generator"],
+)
+def test_random_generator_of_an_object(executor, function, name):
+    """The warning names the line with `map`."""
+    with pytest.warns(RuntimeWarning, match=name) as told:
+        executor.map(function, [])
+    assert told[0].filename == __file__
 
 
 def test_recursion(executor):

@@ -15,6 +15,7 @@ from typing import IO, Any, Final, NewType, ParamSpec, TypeVarTuple
 import cloudpickle
 
 from .._forks import keep_through_forks
+from .generators import describe_generator
 from .naming import MAIN, here
 from .tokens import find, make, set_state, token_of, token_of_task
 
@@ -109,10 +110,16 @@ def _register(function: Any, registry: dict[Any, Any]) -> None:
         function.register(kind, implementation)
 
 
-def _reduce_singleton(obj: Any) -> Any:
+def _find_singleton(obj: Any) -> tuple[Any, str] | None:
     for module, name in _SINGLETONS:
         if getattr(sys.modules.get(module), name, None) is obj:
-            return getattr, (sys.modules[module], name)
+            return sys.modules[module], name
+    return None
+
+
+def _reduce_singleton(obj: Any) -> Any:
+    if (place := _find_singleton(obj)) is not None:
+        return getattr, place
     return obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)  # raises for an open file, as in the stdlib
 
 
@@ -173,18 +180,14 @@ _warned: Final[weakref.WeakSet[types.FunctionType]] = weakref.WeakSet()
 
 def _warn_of_generators(function: types.FunctionType, used: dict[str, Any]) -> None:
     """Warn of random generators in a function: each worker or call gets a copy in the same state."""
-    modules = (("random", "Random"), ("numpy.random", "Generator"), ("numpy.random", "RandomState"))
-    kinds = tuple(getattr(sys.modules.get(module), name, ()) for module, name in modules)
     for cell, name in zip(function.__closure__ or (), function.__code__.co_freevars, strict=True):
         with contextlib.suppress(ValueError):  # the cell is empty
             used = {**used, name: cell.cell_contents}
-    names = [name for name, each in used.items() if any(issubclass(type(each), kind) for kind in kinds)]
-    if names:
+    defaults = function.__defaults__ or ()
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    used = {**used, **dict(zip(names[-len(defaults) :], defaults, strict=False)), **(function.__kwdefaults__ or {})}
+    copied = {name: each for name, each in used.items() if _find_singleton(each) is None}
+    if text := describe_generator(function, copied):
         code = function.__code__
-        msg = (
-            f"{function.__qualname__} uses the random generator {names[0]!r} of this process. Each worker gets a copy "
-            "in the same state, so calls return the same random numbers. Pass a seed to each call instead: "
-            "numpy.random.SeedSequence(2026).spawn(n)"
-        )
-        warnings.warn_explicit(msg, RuntimeWarning, code.co_filename, code.co_firstlineno, function.__module__)
+        warnings.warn_explicit(text, RuntimeWarning, code.co_filename, code.co_firstlineno, function.__module__)
     _warned.add(function)

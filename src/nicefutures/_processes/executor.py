@@ -22,6 +22,7 @@ from .._public import public
 from .attempt import OnCrash
 from .breakage import Breakage
 from .ending import go_on
+from .generators import warn_of_copies
 from .main_module import check_importable
 from .opening import check_settings, open_pool
 from .owner import Owner
@@ -256,6 +257,7 @@ class LowPriorityProcessPoolExecutor(BaseExecutor, ProcessPoolExecutor):
             raise RuntimeError(_ENDED)
         if not self._settings.demands.forked:
             check_importable(fn)
+        warn_of_copies(fn)
         returns = how.return_exceptions
         calls: OrderedMap[Any] = OrderedMap(
             iterables,
