@@ -112,7 +112,7 @@ def _register(function: Any, registry: dict[Any, Any]) -> None:
 
 def _find_singleton(obj: Any) -> tuple[Any, str] | None:
     for module, name in _SINGLETONS:
-        if getattr(sys.modules.get(module), name, None) is obj:
+        if obj is not None and getattr(sys.modules.get(module), name, None) is obj:
             return sys.modules[module], name
     return None
 
