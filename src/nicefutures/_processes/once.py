@@ -10,6 +10,8 @@ from typing import Any, Final
 from .naming import here
 
 _TOKEN_BYTES: Final = 8
+# A function with a cache is one, too: its cache is for all calls.
+FUNCTIONS: Final[frozenset[type]] = frozenset({FunctionType, type(functools.cache(len))})
 
 _numbers: Final = itertools.count(1)
 _there: Final[weakref.WeakValueDictionary[bytes, "Once"]] = weakref.WeakValueDictionary()
@@ -77,7 +79,7 @@ class _Kept:
     def __init__(self, data: bytes, load: Callable[[bytes], Any]) -> None:
         self._load = functools.partial(load, data)
         # The function, and the tokens of the objects in it.
-        self._opened: tuple[FunctionType, set[str] | None] | None = None
+        self._opened: tuple[Any, set[str] | None] | None = None
 
     def get(self) -> Any:
         of_task, here.of_task = here.of_task, None
@@ -87,7 +89,7 @@ class _Kept:
                 value, tokens = self._opened
             else:
                 (value,), tokens = self._load(), here.of_task
-                if type(value) is FunctionType:
+                if type(value) in FUNCTIONS:
                     self._opened = value, tokens
                     del self._load  # with the pickle
         finally:

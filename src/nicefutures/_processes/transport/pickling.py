@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..naming import here
-from ..once import Once, is_ours
+from ..once import FUNCTIONS, Once, is_ours
 from .message import Message, Place
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ _CALL: Final = 3
 # These have no buffer; functions and classes are pickled by their names.
 _ATOMS: Final = frozenset({type(None), bool, int, float, complex, type, types.FunctionType, Once})
 # Objects in which nothing can change, and those of them that are data.
-_FROZEN: Final = (_ATOMS | {str, bytes}) - {Once}
-DATA: Final = _FROZEN - {type, types.FunctionType}
+_FROZEN: Final = (_ATOMS | {str, bytes} | FUNCTIONS) - {Once}
+DATA: Final = _FROZEN - {type} - FUNCTIONS
 # Limits of the search for something to share: items, depth, length. A call of `map`: (function, ((argument, ...),)).
 _FEW: Final = 8
 _DEPTH: Final = 4
