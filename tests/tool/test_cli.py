@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -46,6 +47,20 @@ def test_errors(arguments, message):
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
+    assert result.returncode == 2
+
+
+@linux_only
+@pytest.mark.parametrize("command", [["set", "-p", "below_normal"], ["show"], ["pause"], ["resume"]], ids=str)
+def test_thread(command):
+    """The id of a thread is not taken for that of its process."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    result = nicefutures(*command, thread.native_id)
+    over.set()
+    thread.join()
+    assert f"no process with PID {thread.native_id}" in result.stderr
     assert result.returncode == 2
 
 

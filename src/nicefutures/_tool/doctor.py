@@ -110,7 +110,11 @@ def _examine(*, isolate: bool, seconds: float) -> tuple[dict[str, Any], list[Mea
     """Return a description of the machine, the measurements (none if they failed), and warnings about them."""
     begin = time.monotonic()
     progress = _Progress()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves no process behind
+    # Those that leave no process behind; `nohup` has the second one ignored.
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {each: signal.getsignal(each) for each in numbers if signal.getsignal(each) is not signal.SIG_IGN}
+    for each in before:
+        signal.signal(each, signal.default_int_handler)
     try:
         machine = survey()
         cpus = max(1, math.ceil(machine["usable_cpus"]))
@@ -125,7 +129,8 @@ def _examine(*, isolate: bool, seconds: float) -> tuple[dict[str, Any], list[Mea
                 return machine, [], [f"cannot measure: {str(error) or type(error).__name__}"]
     finally:
         progress.clear()
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
     said = _unique(entry.message for entry in log)
     if _was_busy(measurements):
         said.append("Another program was busy during the measurement, so the result may be wrong. Repeat it.")

@@ -1,17 +1,21 @@
 """``nicefutures set`` and ``nicefutures show``: the priorities of running processes."""
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
 from .._levels import NoSuchProcessError, PriorityError, ProcessPriority
 from .._system import backend
-from .._system.common import ProcessDescription, ProcessEndedError
+from .._system.common import ProcessDescription, ProcessEndedError, no_such_process
 from .common import USAGE_ERROR, printable, put, put_json, say
 
+# In a thread's file of Linux (proc_pid_status(5)).
+_PROCESS: Final = re.compile(r"^Tgid:\s*(\d+)$", re.MULTILINE)
 # The command line of ``nicefutures run --pause-when``; NUL separates its words.
 _PAUSES: Final = re.compile(r"(?:^|[/\\\0])nicefutures(?:\.exe)?\0run\0(?:.*\0)?--pause-when[\0=]([^\0]+)", re.DOTALL)
 
@@ -23,6 +27,7 @@ def set_level(priority: ProcessPriority, pids: Sequence[int], *, at_most: bool, 
     for root in pids:
         for pid in growing_tree(root) if tree else [root]:
             try:
+                check_process(pid, f"priority {priority.name} of process {pid}")
                 shortfall = put_at(priority, pid)
             except PriorityError as error:
                 if pid != root and isinstance(error, NoSuchProcessError):
@@ -45,6 +50,7 @@ def show(pids: Sequence[int], *, as_json: bool, tree: bool) -> int:
             if pid in rows:
                 continue
             try:
+                check_process(pid, f"the priority of process {pid}")
                 rows[pid] = _row(pid)
                 depths[pid] = depth
             except PriorityError as error:
@@ -57,6 +63,14 @@ def show(pids: Sequence[int], *, as_json: bool, tree: bool) -> int:
     if rows:
         return put(_table(list(rows.values()), list(depths.values()))) or status
     return status
+
+
+def check_process(pid: int, requested: str) -> None:
+    """Raise a NoSuchProcessError for the id of a thread, which Linux would take for its process."""
+    with contextlib.suppress(OSError):  # there is no such file, or it is hidden
+        status = Path(f"/proc/{pid}/status").read_text("utf-8", "replace")
+        if (process := _PROCESS.search(status)) and int(process[1]) != pid:
+            raise no_such_process(requested, pid)
 
 
 # --- trees

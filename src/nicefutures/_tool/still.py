@@ -9,7 +9,7 @@ from .._levels import NotPermittedError, PriorityError, Shortfall
 from .._standstill import Standstill
 from .._system.common import name_process, no_such_process, process_ended
 from .common import USAGE_ERROR, say
-from .levels import growing_tree
+from .levels import check_process, growing_tree
 
 # Attempts to stop a tree that starts processes faster than they are found, and to resume a process.
 _ATTEMPTS: Final = 5
@@ -70,6 +70,7 @@ def _resume(root: int) -> None:
 
 def _find(root: int, action: str) -> None:
     """Raise an error if there is no such process, or if it is a zombie."""
+    check_process(root, action)
     try:
         status = psutil.Process(root).status()
     except psutil.NoSuchProcess as error:
