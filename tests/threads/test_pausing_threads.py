@@ -119,6 +119,26 @@ def test_condition_during_shutdown(pool, tmp_path, monkeypatch, count, when):
 
 
 @every_pool
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_cancelled_while_a_condition_holds(pool, when):
+    """The end of a pool does not wait for a condition if all waiting tasks are cancelled."""
+    executor = pool(1)
+    executor._pausable(opens=True).pause("user_active")
+    futures = [executor.submit(same, number) for number in range(3)]
+
+    def cancel():
+        for future in futures:
+            assert future.cancel()
+
+    if when == "before":
+        cancel()
+    else:
+        threading.Timer(0.3, cancel).start()
+    executor.shutdown()
+    assert all(future.cancelled() for future in futures)
+
+
+@every_pool
 def test_reasons_add_up(pool):
     """The pool continues when the last reason is gone."""
     with pool(1) as executor:

@@ -16,6 +16,10 @@ from .._pausing import PAUSE, Reasons
 from .gate import take_tasks
 
 
+# Seconds between two checks for cancelled tasks.
+_LOOK_UP_S: Final = 0.2
+
+
 class _Held:
     """A queue that may keep tasks; workers take items from the `real` queue.
 
@@ -35,6 +39,10 @@ class _Held:
     def __len__(self) -> int:
         """Return how many tasks stay here."""
         return len(self._tasks)
+
+    def is_done(self) -> bool:
+        """Return whether no task that stays here is waiting: some may have been cancelled."""
+        return all(each.future.cancelled() for each in self._tasks)
 
     def qsize(self) -> int:
         return len(self._tasks) + self._ends + int(self.real.qsize())
@@ -158,7 +166,9 @@ class Pausing:
     def finish(self, executor: Any) -> None:
         """Wait until all tasks that have been submitted may begin."""
         with self.lock:
-            self._news.wait_for(lambda: not self._held)
+            # A task that is cancelled says nothing to this object.
+            while not self._news.wait_for(self._held.is_done, _LOOK_UP_S):
+                pass
             self.open(executor)
 
     def __str__(self) -> str:
