@@ -346,17 +346,6 @@ def test_unknown_is_always_told(machine, kind, on_denied):
     assert told[0].filename == __file__
 
 
-def test_pool_without_work(machine, watch):
-    """A pool whose tasks were cancelled during a pause continues when the condition ends."""
-    machine.battery = True
-    pool = Pool()
-    watch(pool, "on_battery")
-    assert pool.next() == ("pause", "on_battery", 0)
-    pool.work = False
-    machine.battery = False
-    assert pool.next() == ("resume", "on_battery")
-
-
 def test_lost(machine, watch, monkeypatch, caplog):
     """If the system stops answering, the pool continues after its time. This is logged once, and asked again."""
     monkeypatch.setattr(_watch, "_RETRY_S", 0.01)

@@ -163,9 +163,9 @@ class Watch:
         self._watcher.remove(self)
 
     def has_work(self) -> bool:
-        """Return whether the pool has work, or is paused and must continue later; False if it is gone."""
+        """Return whether the pool has work; False if it is gone."""
         pool = self._pool()
-        return pool is not None and (bool(self.paused_by) or pool.has_work())
+        return pool is not None and pool.has_work()
 
     def pids(self) -> list[int]:
         """Return the process ids of the pool's workers."""

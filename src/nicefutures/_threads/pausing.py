@@ -15,7 +15,6 @@ from .._forks import Living
 from .._pausing import PAUSE, Reasons
 from .gate import take_tasks
 
-
 # Seconds between two checks for cancelled tasks.
 _LOOK_UP_S: Final = 0.2
 
