@@ -138,8 +138,6 @@ def arrays(draw):
             st.sampled_from(["C", "F", "strided", "backwards", "permuted", "broadcast", "masked", "matrix", "recarray"])
         ),
     )
-    if draw(st.booleans()) and type(array) is np.ndarray:
-        array.flags.writeable = False
     return array
 
 
@@ -213,6 +211,19 @@ def test_plain():
         assert result[1] is result
         assert executor.submit(dict, [("a", bytes(MB))], b=2).result() == {"a": bytes(MB), "b": 2}
         assert executor.submit(functools.partial(divmod, 7), 2).result() == (3, 1)
+
+
+@pytest.mark.parametrize("size", [10, 5000, 100_000])
+@pytest.mark.parametrize("share_min_size", [None, "256 KiB"])
+def test_read_only(size, share_min_size):
+    """A read-only array arrives writable, in its order, as with the protocol of the stdlib up to Python 3.13."""
+    array = np.asfortranarray(np.zeros((size // 2, 2)))
+    array.flags.writeable = False
+    with LowPriorityProcessPoolExecutor(1, share_min_size=share_min_size) as executor:
+        assert executor.submit(write, array).result()[0] == 0
+        result = executor.submit(same, array).result()
+    assert result.flags.f_contiguous
+    result[0] = 1
 
 
 def test_masked_read_only():

@@ -1,6 +1,7 @@
 """A joblib backend whose worker processes have a low priority."""
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from .._arguments import check_initializer
 from .._failure import WarnOnce, ignore, refuse
 from .._levels import OnDenied, ProcessPriority, Shortfall, parse_on_denied, parse_priority
+from .._processes.executor import LowPriorityProcessPoolExecutor
 from .._processes.worker_main import Demands, OnStart, run_task, start_process
 
 try:
@@ -22,6 +24,20 @@ except ImportError as error:
 __all__ = ["LowPriorityBackend", "register"]
 
 _NAME: Final = "nicefutures"
+# Options of LowPriorityProcessPoolExecutor alone: joblib ignores keywords that it does not know.
+_OF_EXECUTOR: Final = frozenset(inspect.signature(LowPriorityProcessPoolExecutor).parameters) - {
+    *("initializer", "initargs", "priority", "on_denied")
+}
+
+
+def _refuse(options: Iterable[str], *others: str) -> None:
+    for name in options:
+        if name in _OF_EXECUTOR:
+            msg = f"this backend has no {name}: it is an option of LowPriorityProcessPoolExecutor"
+            raise TypeError(msg)
+        if name in others:
+            msg = f"pass {name} to joblib.parallel_config, not to joblib.Parallel"
+            raise TypeError(msg)
 
 
 def register() -> None:
@@ -76,6 +92,7 @@ class LowPriorityBackend(LokyBackend):
         initargs: Iterable[Any] = (),
         **backend_kwargs: Any,
     ) -> None:
+        _refuse(backend_kwargs)
         level = parse_priority(ProcessPriority, priority)
         if level > ProcessPriority.NORMAL:
             msg = f"priority must be 'idle', 'below_normal' or 'normal', not {priority!r}: this backend only lowers"
@@ -97,6 +114,7 @@ class LowPriorityBackend(LokyBackend):
 
     def configure(self, *args: Any, **kwargs: Any) -> int:
         """Prepare the workers, and return their number."""
+        _refuse(kwargs, "priority", "on_denied")
         self._expected = super().configure(*args, **kwargs)
         return self._expected
 

@@ -45,7 +45,7 @@ def reduce_array(array: Any, find: Callable[[Any], Any], originals: dict[int, An
         data, mask = array.data, np.ma.getmaskarray(array)
         return _rebuild_masked, (data, mask, array._fill_value)  # noqa: SLF001, as NumPy does
     if kind is np.ndarray:
-        if (array.flags.forc or _is_permuted(array)) and _has_buffer(array):
+        if array.flags.writeable and (array.flags.forc or _is_permuted(array)) and _has_buffer(array):
             return NotImplemented
     elif any(getattr(kind, name) is not getattr(np.ndarray, name) for name in _NDARRAY_PICKLES):
         return NotImplemented

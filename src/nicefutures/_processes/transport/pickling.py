@@ -48,6 +48,8 @@ _MOST_CHECKED: Final = 100
 _PIECE: Final = 2**20
 # A pickler that has written more bytes is not used again: its memo takes long to clear.
 _MOST_AGAIN: Final = 2**16
+# The protocol of multiprocessing, without buffers of arrays.
+_STDLIB_PROTOCOL: Final = 4
 # Characters of NumPy's number types, and of those whose scalars convert exactly to a number of Python.
 _NUMBERS: Final = "?bBhHiIlLqQefdgFDG"
 _SCALARS: Final = "?bBhHiIlLqQdD"
@@ -212,8 +214,9 @@ class _Pickler:
             flags, dtype = array.flags, array.dtype
             if flags.c_contiguous and dtype.char in _NUMBERS and dtype.isnative and dtype.metadata is None:
                 # Like NumPy's own pickle, but without the details that a dtype can have.
-                content = array.tobytes()
-                return self._ndarray, (array.shape, dtype.char, bytearray(content) if flags.writeable else content)
+                return self._ndarray, (array.shape, dtype.char, bytearray(array.tobytes()))
+        if not array.flags.writeable:
+            return array.__reduce_ex__(_STDLIB_PROTOCOL)  # it arrives writable, as in the stdlib
         return array.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
 
 
