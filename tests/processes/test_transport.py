@@ -132,13 +132,12 @@ def arrays(draw):
         array = np.zeros(shape, dtype) if dtype.names else array.astype(dtype)
     else:
         array = np.frombuffer(random.Random(size).randbytes(size), "u1").view(dtype).reshape(shape).copy()
-    array = reorder(
+    return reorder(
         array,
         draw(
             st.sampled_from(["C", "F", "strided", "backwards", "permuted", "broadcast", "masked", "matrix", "recarray"])
         ),
     )
-    return array
 
 
 def nested(children):
