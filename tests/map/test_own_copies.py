@@ -48,6 +48,34 @@ def find_rank(graph, node):
     return graph.rank(node)
 
 
+def change_and_compare(mine, given):
+    mine.clear()
+    return not given and mine is given
+
+
+def count_calls(partial):
+    partial.count = getattr(partial, "count", 0) + 1
+    return partial.count
+
+
+def identity(value):
+    return value
+
+
+def nest(depth):
+    nested = ()
+    for _ in range(depth):
+        nested = (nested,)
+    return nested
+
+
+def branch(depth):
+    tree = (1,)
+    for _ in range(depth):
+        tree = (tree, tree)
+    return tree
+
+
 def grow(sequence):
     """Change a list, and return its length."""
     sequence.append(1)
@@ -168,6 +196,27 @@ def test_chunks_as_in_the_stdlib(executor, kind):
     fn, items = FUNCTIONS[kind]
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as other:
         assert outcome_of(executor, fn, items, chunksize=5) == outcome_of(other, fn, items, chunksize=5)
+
+
+@pytest.mark.parametrize("options", [{}, {"chunksize": 1}], ids=str)
+@pytest.mark.parametrize("shared", [[1], {"a": 1}], ids=str)
+def test_container_in_function_and_arguments(executor, options, shared):
+    """A call that changes a list of its function sees the change in its argument, if they are one list."""
+    change = functools.partial(change_and_compare, shared)
+    assert list(executor.map(change, [shared] * 300, **options)) == [True] * 300
+
+
+def test_partial_as_an_argument(executor):
+    """An argument that is a `partial` can have attributes, so calls do not share it."""
+    assert {*executor.map(count_calls, [functools.partial(int, "1")] * 300)} == {1}
+
+
+@pytest.mark.parametrize("make", [nest, branch])
+def test_deep_tuples(executor, make):
+    """Deeply nested tuples, and those that share parts, go there and back."""
+    deep = make(17)
+    assert list(executor.map(identity, [deep] * 200)) == [deep] * 200
+    assert [each is None for each in executor.map(make, [300 if make is nest else 17] * 200)] == [False] * 200
 
 
 @pytest.mark.parametrize("options", [{}, {"chunksize": 1}, {"chunksize": 3}], ids=str)

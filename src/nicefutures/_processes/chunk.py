@@ -12,12 +12,14 @@ from .._map.ordered import Done, Failed
 from .._originals import now, os
 from .interrupts import put_off
 from .once import name_of
-from .transport.pickling import DATA, is_frozen
+from .transport.pickling import is_scalar
 from .wire import ParentGoneError, ToParent, UnreadableError, here, sendable
 
 # Seconds after which a chunk's calls that have not begun go to other workers, and seconds between two checks.
 _LONGEST_S: Final = 0.05
 _STEP_S: Final = 0.01
+# Results that go with others in one pickle. Any other result has one of its own, when its call returns.
+_AS_THEY_ARE: Final = frozenset({type(None), bool, int, float, complex})
 # Bytes of pickled results that wait for the end of their chunk.
 _MOST_WAITING: Final = 2**16
 
@@ -31,8 +33,7 @@ class _Chunk:
 
     def __init__(self, fn: Callable[..., Any] | bytes | None, calls: list[Any], *, tells: bool) -> None:
         self.began = now()
-        # Data that cannot change, a `Failed` for each error, and everything else, also `bytes`, as a pickle: a later
-        # call may change it.
+        # Numbers, a `Failed` for each error, and everything else as a pickle, because a later call may change it.
         self.results: list[Any] = []
         self._tells = tells
         self._size = 0  # of these pickles, in bytes
@@ -60,7 +61,7 @@ class _Chunk:
     def add(self, fn: Callable[..., Any], result: Any) -> None:
         """Take a result of the function, and send the results to the parent if they are large."""
         has_segments = False
-        if type(result) is bytes or not is_frozen(result, DATA):
+        if type(result) not in _AS_THEY_ARE and not is_scalar(type(result)):
             try:
                 result, has_segments = here.dump(result)
             except BaseException as error:
@@ -88,7 +89,8 @@ class _Chunk:
         except Exception as error:
             if not goes_on:
                 raise
-            self.put(Failed(sendable(error)))
+            with put_off():  # otherwise Ctrl-C could come while the error is pickled
+                self.put(Failed(sendable(error)))
         return True
 
     def hand_back(self) -> None:
@@ -139,9 +141,9 @@ def run_chunk(
     fn: Callable[..., Any] | bytes | None,
     calls: list[tuple[Any, ...] | bytes],
     *,
-    hands_back: bool = True,
-    tells: bool = False,
-    goes_on: bool = False,
+    hands_back: bool,
+    tells: bool,
+    goes_on: bool,
 ) -> Done:
     """Make calls until one fails, or all if this `goes_on`; `calls` are their arguments.
 
@@ -168,5 +170,6 @@ def run_chunk(
     except UnreadableError:
         raise
     except BaseException as reason:  # noqa: BLE001, as the stdlib's worker; also from a signal handler
-        failed.append(Failed(sendable(reason)))
+        with put_off():
+            failed.append(Failed(sendable(reason)))
     return Done(chunk.results + failed, now() - chunk.began)

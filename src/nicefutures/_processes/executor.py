@@ -267,9 +267,7 @@ class LowPriorityProcessPoolExecutor(BaseExecutor, ProcessPoolExecutor):
             return_exceptions=returns,
             number=self._keeping.submitted,
         )
-        options: dict[str, Any] = {"tells": self._settings.tells_calls, "goes_on": returns}
-        if size not in {None, 1}:
-            options["hands_back"] = False
+        options = {"hands_back": size is None, "tells": self._settings.tells_calls, "goes_on": returns}
         calls.how = HowToMap(MapFunction(fn, wrapped=self._through_run_task), options, self._key)
         self._maps.add(calls)
         if how.buffersize is not None:

@@ -16,13 +16,13 @@ from .tokens import token_of
 from .transport.keeping import Keeping, Needs
 from .transport.message import Message, Orphans, Question, loads
 from .transport.parent import Packed, Transport
-from .transport.pickling import is_data, is_frozen, pickle_plain, pickle_whole
+from .transport.pickling import is_apart, is_frozen, is_frozen_function, pickle_plain, pickle_whole
 from .worker_main import OnStart, run_task
 
 # Size in bytes above which a function goes to each worker once.
 _LEAST_ONCE: Final = 1024
 # Number of shared segments in a chunk: each of them is an open file of this process.
-_MOST_SEGMENTS: Final = 16
+_MOST_SEGMENTS: Final = 4
 
 
 class Packing:
@@ -81,7 +81,7 @@ class Packing:
         and calls share only objects that cannot change.
         """
         _, (function, calls), options = call
-        if not options.get("hands_back", True):
+        if not options["hands_back"]:
             return self._pack_part(call, number)
         needs = Needs()
 
@@ -91,17 +91,16 @@ class Packing:
                 needs.join(packed.needs)
             return packed.data
 
-        def apart(item: Any) -> Any:
-            return item if is_frozen(item) else pack(item)
-
-        shares_nothing = is_frozen(function) or all(map(is_data, calls))
+        own = function
+        if not is_frozen_function(function):
+            own = pack(function) if all(map(is_apart, calls)) else None
         parts: list[Any] = []
         for each in calls:
-            parts.append(apart(each) if shares_nothing else pack((function, each)))
+            is_shared = own is not None and is_frozen(each)
+            parts.append(each if is_shared else pack((function, each) if own is None else each))
             if len(needs.shared) >= _MOST_SEGMENTS:
                 break
-        chunk = run_chunk, (apart(function) if shares_nothing else None, parts), options
-        return Packed(pack(chunk), needs, calls=len(parts))
+        return Packed(pack((run_chunk, (own, parts), options)), needs, calls=len(parts))
 
     def _pack(self, call: Any, number: int) -> Packed:
         return Packed(pickle_whole(call)) if self._transport is None else self._transport.pack(call, number)
@@ -162,8 +161,8 @@ class Packing:
 class MapFunction:
     """The function of a map. If its pickle is large, it goes to each worker once.
 
-    It goes with each call if it is no plain function, and if an argument is an object of the program: the object may be
-    a part of both. The first thread that needs the function pickles it, and not the caller of ``map``.
+    It goes with each call if it is no plain function, and an argument may be a part of its object. The first thread
+    that needs the function pickles it, and not the caller of ``map``.
     """
 
     def __init__(self, function: Any, *, wrapped: bool) -> None:
@@ -182,9 +181,9 @@ class MapFunction:
                         inner = packing.once(function.func, number)
                         function = functools.partial(inner, *function.args, **function.keywords)
                     self._function, sent = self._wrap(function), self._wrap(packing.once(function, number))
-                    self._is_frozen = is_frozen(sent)
+                    self._is_frozen = is_frozen_function(sent)
                     self._sent = sent
-        return self._sent if self._is_frozen or all(map(is_data, calls)) else self._function
+        return self._sent if self._is_frozen or all(map(is_apart, calls)) else self._function
 
     def _wrap(self, function: Any) -> Any:
         return functools.partial(run_task, function) if self._wrapped else function

@@ -35,15 +35,12 @@ _BY_NAME: Final = b"\x93"
 _CALL: Final = 3
 # These have no buffer; functions and classes are pickled by their names.
 _ATOMS: Final = frozenset({type(None), bool, int, float, complex, type, types.FunctionType, Once})
-# Objects in which nothing can change, and those of them that are data.
+# Objects in which nothing can change.
 _FROZEN: Final = (_ATOMS | {str, bytes} | FUNCTIONS) - {Once}
-DATA: Final = _FROZEN - {type} - FUNCTIONS
 # Limits of the search for something to share: items, depth, length. A call of `map`: (function, ((argument, ...),)).
 _FEW: Final = 8
 _DEPTH: Final = 4
 _SHORT: Final = 2**14
-# Length of a tuple from which on its items are not searched for something that can change.
-_MOST_CHECKED: Final = 100
 # Bytes that are copied in one step with the GIL held: a tenth of a millisecond.
 _PIECE: Final = 2**20
 # A pickler that has written more bytes is not used again: its memo takes long to clear.
@@ -97,39 +94,39 @@ def _are_plain(objects: Iterable[Any], depth: int) -> int:
     return least
 
 
-def is_data(obj: Any, depth: int = _DEPTH) -> bool:
-    """Return whether an object is a number, text, an array or a container of these, and nothing that has an identity.
-
-    The answer is False for those that take long to check.
-    """
+def is_frozen(obj: Any, depth: int = _DEPTH) -> bool:
+    """Return whether nothing in an object can change; False as well for objects that take long to check."""
     kind = type(obj)
-    if kind in DATA:
-        return True
-    if kind is tuple or kind is list:
-        return {*map(type, obj)} <= DATA or (depth > 0 and all(is_data(each, depth - 1) for each in obj))
-    if kind is dict:
-        return {*map(type, obj)} <= DATA and is_data([*obj.values()], depth)
-    numpy: Any = sys.modules.get("numpy")
-    return (kind is getattr(numpy, "ndarray", None) and not obj.dtype.hasobject) or _is_scalar(kind)
-
-
-def is_frozen(obj: Any, atoms: frozenset[type] = _FROZEN) -> bool:
-    """Return whether nothing in an object can change: it consists of `atoms`."""
-    kind = type(obj)
-    if kind in atoms:
+    if kind in _FROZEN:
         return True
     if kind is tuple:
-        return len(obj) < _MOST_CHECKED and all(is_frozen(each, atoms) for each in obj)
-    if kind is Once:
-        return is_frozen(obj.function, atoms)
-    if kind is functools.partial:
-        return not obj.keywords and is_frozen((obj.func, *obj.args), atoms)
+        is_short = depth > 0 and len(obj) <= _FEW
+        return {*map(type, obj)} <= _FROZEN or (is_short and all(is_frozen(each, depth - 1) for each in obj))
     if kind is types.BuiltinFunctionType:
         return type(obj.__self__) is ModuleType
-    return _is_scalar(kind)
+    return is_scalar(kind)
 
 
-def _is_scalar(kind: Any) -> bool:
+def is_frozen_function(function: Any) -> bool:
+    """Return whether nothing can change in a function, or in a `partial` of it."""
+    if type(function) is Once:
+        return is_frozen_function(function.function)
+    if type(function) is not functools.partial:
+        return is_frozen(function)
+    return not (function.keywords or vars(function)) and is_frozen(function.args) and is_frozen_function(function.func)
+
+
+def is_apart(arguments: tuple[Any, ...]) -> bool:
+    """Return whether no argument can be a part of the function's object: numbers, text, tuples, and arrays of numbers.
+
+    (An array that is a part of both becomes two arrays.)
+    """
+    ndarray: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
+    return all((type(each) is ndarray and not each.dtype.hasobject) or is_frozen(each) for each in arguments)
+
+
+def is_scalar(kind: Any) -> bool:
+    """Return whether a class is one of NumPy's numbers."""
     numpy: Any = sys.modules.get("numpy") if kind.__module__ == "numpy" else None
     return numpy is not None and issubclass(kind, (numpy.number, numpy.bool_))
 
