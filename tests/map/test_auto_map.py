@@ -144,6 +144,18 @@ def test_cancelled_after_error(tmp_path):
     assert len((tmp_path / "done").read_text().split()) < 50
 
 
+@pytest.mark.parametrize("options", [{}, {"buffersize": 400}, {"return_exceptions": True}], ids=str)
+def test_results_before_a_slow_call(tmp_path, options):
+    """The results before a call that takes long come while it runs."""
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        list(executor.map(abs, range(200)))
+        gates = [tmp_path / "gate" if number == 350 else os.devnull for number in range(400)]
+        results = executor.map(hold_until, gates, range(400), timeout=PATIENCE, **options)
+        assert list(itertools.islice(results, 350)) == list(range(350))
+        (tmp_path / "gate").touch()
+        assert list(results) == list(range(350, 400))
+
+
 def test_first_results(tmp_path):
     """A result arrives as soon as it is ready: slow calls are not put into one chunk."""
     with LowPriorityProcessPoolExecutor(2) as executor:

@@ -42,13 +42,16 @@ class Done(NamedTuple):
 class Chunk:
     """Some calls that go to a worker together."""
 
-    __slots__ = ("calls", "done", "number", "rest")
+    __slots__ = ("calls", "done", "early", "number", "rest", "taken")
 
     def __init__(self, calls: list[tuple[Any, ...]], number: int, rest: "Chunk | None" = None) -> None:
         self.calls = calls  # the arguments of each, without calls that were handed back
         self.number = number  # of the submission: greater than those of all inputs that were read before
         self.rest = rest  # the calls that were handed back
         self.done: Done | None = None
+        # The outcomes that are known while other calls continue, and the number of those that have been yielded.
+        self.early: list[Any] = []
+        self.taken = 0
 
 
 class OrderedMap(Generic[_T]):
@@ -154,6 +157,12 @@ class OrderedMap(Generic[_T]):
 
     # --- for threads that have taken a chunk
 
+    def tell(self, chunk: Chunk, results: list[Any]) -> None:
+        """Store outcomes of a chunk whose other calls continue. They are also the first ones of its `Done`."""
+        with self._lock:
+            chunk.early += results
+            self._changed.notify_all()
+
     def finish(self, chunk: Chunk, done: Done) -> None:
         """Store the outcome of a chunk, and let other threads make the calls that were not made."""
         del done.results[len(chunk.calls) :]  # Ctrl-C may have interrupted the worker after the last call
@@ -232,30 +241,27 @@ class OrderedMap(Generic[_T]):
 
     def results(self, deadline: float | None) -> Iterator[_T]:
         """Yield the results; `deadline` is a time of `now`."""
-        chunk: Any = None
-        done: Any = None
+        results: Any = None
         error: Any = None
         try:
-            while (chunk := self._next(deadline)) is not None:
-                done = chunk.done
-                self._room += self._is_fixed and chunk.rest is None
-                done.results.reverse()
-                while done.results:
+            while (results := self._next(deadline)) is not None:
+                results.reverse()
+                while results:
                     if self.is_buffered:
                         self._refill()
-                    if type(done.results[-1]) is not Failed:
-                        yield done.results.pop()
+                    if type(results[-1]) is not Failed:
+                        yield results.pop()
                     elif self._returns_exceptions:
-                        yield done.results.pop().error
+                        yield results.pop().error
                     else:
-                        raise done.results.pop().error
+                        raise results.pop().error
             error = self._error
             for _ in self._inputs if error is not None else ():
                 if not self._returns_exceptions:
                     raise error
                 yield error
         finally:
-            chunk = done = error = None  # the traceback of an exception has this frame
+            results = error = None  # the traceback of an exception has this frame
             self.cancel()
 
     def _refill(self) -> None:
@@ -266,15 +272,22 @@ class OrderedMap(Generic[_T]):
             if not self._returns_exceptions:  # else an error of each call that is left
                 raise
 
-    def _next(self, deadline: float | None) -> Chunk | None:
-        """Wait for the first chunk whose results have not been taken; None: no chunk is left."""
+    def _next(self, deadline: float | None) -> list[Any] | None:
+        """Wait for the next outcomes; None: there are no more."""
         with self._changed:
             while True:
-                if self._order and self._order[0].done is not None:
-                    chunk = self._order.popleft()
+                chunk = self._order[0] if self._order else None
+                if chunk is not None and chunk.done is not None:
+                    self._order.popleft()
                     if chunk.rest is not None:
                         self._order.appendleft(chunk.rest)
-                    return chunk
+                    self._room += self._is_fixed and chunk.rest is None
+                    del chunk.done.results[: chunk.taken]
+                    return chunk.done.results
+                if chunk is not None and chunk.early:
+                    early, chunk.early = chunk.early, []
+                    chunk.taken += len(early)
+                    return early
                 if not self._order and not self._left and self._find is None:
                     return None
                 seconds = None if deadline is None else deadline - now()

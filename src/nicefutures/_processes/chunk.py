@@ -37,6 +37,7 @@ class _Chunk:
         self.results: list[Any] = []
         self._tells = tells
         self._size = 0  # of these pickles, in bytes
+        self._lock = threading.Lock()  # of the results
         self._fn = fn
         self._pending = deque(calls)
         self._count = len(calls)
@@ -72,9 +73,15 @@ class _Chunk:
 
     def put(self, outcome: Any, *, at_once: bool = False) -> None:
         """Take a result as it is sent, or a `Failed`."""
-        self.results.append(outcome)
+        with self._lock:
+            self.results.append(outcome)
         if at_once or self._tells:
-            with put_off():  # otherwise the results could be sent twice
+            self.tell()
+
+    def tell(self) -> None:
+        """Send the results so far to the parent."""
+        with put_off(), self._lock:  # otherwise the results could be sent twice
+            if self.results:
                 self._say(ToParent.PART, self.results)
                 self.results, self._size = [], 0
 
@@ -105,7 +112,7 @@ class _Chunk:
 
 
 class _Watch:
-    """A thread that hands back the calls of chunks that take long."""
+    """A thread that hands back the calls of chunks that take long, and sends their results."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -130,6 +137,7 @@ class _Watch:
                 elif now() - self._chunk.began > _LONGEST_S:
                     with contextlib.suppress(ParentGoneError):  # the worker will end after this task
                         self._chunk.hand_back()
+                        self._chunk.tell()
 
 
 @functools.cache
@@ -149,8 +157,8 @@ def run_chunk(
 
     The function and the arguments of a call may be pickles, which are unpickled for each call: no call sees what
     another one did to an object. Without a function, these pickles have it, too. If this `tells`, the parent gets each
-    result immediately, so that a crash in a later call does not lose it. If this `hands_back`, other workers make the
-    calls that have not begun after `_LONGEST_S`.
+    result immediately, so that a crash in a later call does not lose it. If this `hands_back`, the parent gets the
+    results after `_LONGEST_S`, and other workers make the calls that have not begun.
     """
     chunk = _Chunk(fn, calls, tells=tells)
     watch: _Watch | None = None

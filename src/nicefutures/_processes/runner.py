@@ -131,13 +131,17 @@ def _run_chunk(pool: Pool, calls: OrderedMap[Any], chunk: Chunk, spawn: Callable
             spawn()
 
     how: HowToMap = calls.how
+
+    def tell(results: list[Any]) -> None:
+        calls.tell(chunk, results)
+
     run: _Run | None = None
     try:
         pool.breakage.raise_if_broken()
         function = how.function.get(pool.plan.packing, chunk.number, chunk.calls)
         is_single = len(chunk.calls) == 1
         call: Any = (function, chunk.calls[0], {}) if is_single else (run_chunk, (function, chunk.calls), how.options)
-        run = _Run(pool, Task(how.key), chunk.number, call, hand_back)
+        run = _Run(pool, Task(how.key), chunk.number, call, hand_back, tell)
         began = now()
         answer = run.run()
         if answer.kind == ToParent.RESULT:
@@ -203,11 +207,17 @@ class _Run:
     """One task, which is sent to one worker after the other."""
 
     def __init__(
-        self, pool: Pool, task: Task, number: int, call: Any, hand_back: Callable[[int], None] | None = None
+        self,
+        pool: Pool,
+        task: Task,
+        number: int,
+        call: Any,
+        hand_back: Callable[[int], None] | None = None,
+        tell: Callable[[list[Any]], None] | None = None,
     ) -> None:
         self._pool = pool
         self._task = task
-        self._hand_back = hand_back
+        self._hand_back, self._tell = hand_back, tell  # of a chunk
         self._first_sent = 0
         self.is_packed = False
         self._call, self._number = call, number
@@ -311,6 +321,8 @@ class _Run:
                 results = self._open(self._pool.plan.packing.load(data))
                 self.results += results
                 attempt.part(len(results))
+                if self._tell is not None:
+                    self._tell(results)
             else:
                 self._pool.take_note(worker, data)
                 if worker.is_held or worker.asks:
