@@ -55,7 +55,7 @@ def test_errors(arguments, message):
 def test_thread(command):
     """The id of a thread is not taken for that of its process."""
     over = threading.Event()
-    thread = threading.Thread(target=over.wait)
+    thread = threading.Thread(target=over.wait, daemon=True)
     thread.start()
     result = nicefutures(*command, thread.native_id)
     over.set()

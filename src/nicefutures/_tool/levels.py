@@ -1,6 +1,5 @@
 """``nicefutures set`` and ``nicefutures show``: the priorities of running processes."""
 
-import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -67,10 +66,12 @@ def show(pids: Sequence[int], *, as_json: bool, tree: bool) -> int:
 
 def check_process(pid: int, requested: str) -> None:
     """Raise a NoSuchProcessError for the id of a thread, which Linux would take for its process."""
-    with contextlib.suppress(OSError):  # there is no such file, or it is hidden
-        status = Path(f"/proc/{pid}/status").read_text("utf-8", "replace")
-        if (process := _PROCESS.search(status)) and int(process[1]) != pid:
-            raise no_such_process(requested, pid)
+    try:
+        found = _PROCESS.search(Path(f"/proc/{pid}/status").read_text("utf-8", "replace"))
+    except OSError:  # there is no such file, or it is hidden
+        return
+    if found and int(found[1]) != pid:
+        raise no_such_process(requested, pid)
 
 
 # --- trees
