@@ -166,11 +166,10 @@ class OrderedMap(Generic[_T]):
     def finish(self, chunk: Chunk, done: Done) -> None:
         """Store the outcome of a chunk, and let other threads make the calls that were not made."""
         del done.results[len(chunk.calls) :]  # Ctrl-C may have interrupted the worker after the last call
-        if self._is_fixed and not self._returns_exceptions and type((done.results or [None])[-1]) is Failed:
-            done.results[:] = itertools.islice(
-                itertools.chain(done.results, itertools.repeat(done.results[-1])), len(chunk.calls)
-            )
         made = len(done.results)
+        if self._is_fixed and not self._returns_exceptions and made and type(done.results[-1]) is Failed:
+            done.results += done.results[-1:] * (len(chunk.calls) - made)  # as in the stdlib, its chunk ends there
+            made = len(done.results)
         with self._lock:
             self._split(chunk, made)
             if not self._is_fixed and made:

@@ -117,10 +117,7 @@ def is_frozen_function(function: Any) -> bool:
 
 
 def is_apart(arguments: tuple[Any, ...]) -> bool:
-    """Return whether no argument can be a part of the function's object: numbers, text, tuples, and arrays of numbers.
-
-    (An array that is a part of both becomes two arrays.)
-    """
+    """Return whether no argument can be a part of the function, or is an array of numbers, which may become two."""
     ndarray: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
     return all((type(each) is ndarray and not each.dtype.hasobject) or is_frozen(each) for each in arguments)
 
