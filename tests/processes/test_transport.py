@@ -109,7 +109,9 @@ def reorder(array, how):  # noqa: PLR0911
     if how == "permuted":
         return array.transpose(np.random.default_rng(array.size).permutation(array.ndim))
     if how == "broadcast":
-        return np.broadcast_to(array, (2, *array.shape))
+        array = np.broadcast_to(array, (2, *array.shape))
+        # A contiguous one, without elements, is like any read-only array: `test_read_only`.
+        return array.copy() if array.flags.forc else array
     if how == "masked" and array.dtype.kind in "fiu":
         return np.ma.masked_array(array, np.arange(array.size).reshape(array.shape) % 2 == 0, fill_value=9)
     if how == "matrix" and array.ndim == 2:

@@ -168,7 +168,7 @@ class OrderedMap(Generic[_T]):
         del done.results[len(chunk.calls) :]  # Ctrl-C may have interrupted the worker after the last call
         made = len(done.results)
         if self._is_fixed and not self._returns_exceptions and made and type(done.results[-1]) is Failed:
-            done.results += done.results[-1:] * (len(chunk.calls) - made)  # as in the stdlib, its chunk ends there
+            done.results.extend(done.results[-1:] * (len(chunk.calls) - made))  # as in the stdlib
             made = len(done.results)
         with self._lock:
             self._split(chunk, made)
