@@ -50,3 +50,12 @@ def test_bad_input():
         LowPriorityBackend(on_denied="maybe")
     with pytest.raises(TypeError, match="initializer"):
         LowPriorityBackend(initializer=3)
+
+
+def test_options_of_the_executor():
+    """Joblib ignores keywords that it does not know, so an option that has no effect is an error."""
+    register()
+    with pytest.raises(TypeError, match="this backend has no task_timeout"):
+        LowPriorityBackend(task_timeout=1)
+    with pytest.raises(TypeError, match=r"pass priority to joblib\.parallel_config"):
+        joblib.Parallel(2, backend="nicefutures", priority="normal")(joblib.delayed(abs)(-1) for _ in range(2))

@@ -8,8 +8,10 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 
+from marks import linux_only
 from nicefutures import LowPriorityProcessPoolExecutor
 from patience import PATIENCE
+from programs import run_python
 
 pytestmark = pytest.mark.every_python
 
@@ -196,6 +198,23 @@ def test_chunks_as_in_the_stdlib(executor, kind):
     fn, items = FUNCTIONS[kind]
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as other:
         assert outcome_of(executor, fn, items, chunksize=5) == outcome_of(other, fn, items, chunksize=5)
+
+
+@linux_only
+def test_few_open_files():
+    """Large arguments go in small chunks, because each of them is an open file."""
+    run_python("""
+import resource
+import numpy as np
+from nicefutures import LowPriorityProcessPoolExecutor
+from tasks import same
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    arrays = [np.full(40_000, float(number)) for number in range(200)]
+    with LowPriorityProcessPoolExecutor(2) as executor:
+        for number, array in enumerate(executor.map(same, arrays)):
+            assert array[0] == array[-1] == number
+""")
 
 
 @pytest.mark.parametrize("options", [{}, {"chunksize": 1}], ids=str)

@@ -166,3 +166,13 @@ def test_any_events(on_crash, events):
         else:
             assert not (was_read and on_crash == "break")
         assert machine.attempt.verdict is final
+
+
+def test_unreadable():
+    """A worker that dies before it reads the task in another form says nothing about the task."""
+    attempt = Attempt("break", 1)
+    attempt.ready()
+    attempt.sent()
+    attempt.begun()
+    attempt.unreadable()
+    assert attempt.lost(Exit.KILLED) is Verdict.RESEND

@@ -278,6 +278,8 @@ def test_initializer_that_a_worker_does_not_find(monkeypatch):
         assert executor.submit(abs, -1).result(PATIENCE) == 1
 
 
+# Python 3.11 warns if the main module of `python -c`, as of a worker of pytest-xdist, is in the text of an error.
+@pytest.mark.filterwarnings("ignore:.*module_repr:DeprecationWarning")
 @pytest.mark.parametrize("kind", [random.Random, np.random.default_rng, np.random.RandomState])
 @pytest.mark.parametrize("where", ["global", "variable", "default"])
 def test_random_generators(kind, where):

@@ -409,7 +409,7 @@ def has_workers(pid):
 
 
 @posix_only
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)])
 def test_interrupted(number):
     """Ctrl-C, which reaches every process of the terminal, and SIGTERM end the doctor; no process is left."""
     process = subprocess.Popen(DOCTOR, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)

@@ -24,10 +24,9 @@ _NOTE: Final = """
         In a process pool with ``chunksize="auto"``, a chunk has as many calls as take about 20 ms, judged by earlier
         calls. Short calls then cost a few microseconds each, and a result waits for others of its chunk for about that
         time. If a chunk takes longer than 50 ms, its results come at once, and other workers make those of its calls
-        that have not begun. A call that
-        raises ends the results at its place, and no call sees what another one did to its arguments, as with chunks of
-        one call. If you pass a size, `buffersize` counts chunks, and the arguments of a chunk are pickled together, as
-        in the standard library: its calls share the objects that occur in several arguments.
+        that have not begun. A call that raises ends the results at its place, and no call sees what another one did to
+        its arguments, as with chunks of one call. If you pass a size, `buffersize` counts chunks, and the arguments of
+        a chunk are pickled together, as in the standard library: its calls share objects that several arguments have.
 
         The results have a `len`, for progress bars, if all iterables have one.
         """

@@ -209,10 +209,8 @@ class OrderedMap(Generic[_T]):
     def _fill(self) -> None:
         """Fill the buffer with chunks. A submission error ends the map, and is raised."""
         while True:
-            size = room = self._size
-            if self._is_fixed:  # the buffer counts chunks
-                room = 1
-            else:
+            size, room = self._size, 1
+            if not self._is_fixed:  # the buffer counts calls
                 size = room = min(size, max(1, (self._buffersize or 0) // (self._workers * _SHARES)))
             if self._room < room:
                 return

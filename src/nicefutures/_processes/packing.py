@@ -16,7 +16,7 @@ from .tokens import token_of
 from .transport.keeping import Keeping, Needs
 from .transport.message import Message, Orphans, Question, loads
 from .transport.parent import Packed, Transport
-from .transport.pickling import is_apart, is_frozen, is_frozen_function, pickle_plain, pickle_whole
+from .transport.pickling import are_independent, is_frozen, is_frozen_function, pickle_plain, pickle_whole
 from .worker_main import OnStart, run_task
 
 # Size in bytes above which a function goes to each worker once.
@@ -93,7 +93,7 @@ class Packing:
 
         own = function
         if not is_frozen_function(function):
-            own = pack(function) if all(map(is_apart, calls)) else None
+            own = pack(function) if all(map(are_independent, calls)) else None
         parts: list[Any] = []
         for each in calls:
             is_shared = own is not None and is_frozen(each)
@@ -183,7 +183,7 @@ class MapFunction:
                     self._function, sent = self._wrap(function), self._wrap(packing.once(function, number))
                     self._is_frozen = is_frozen_function(sent)
                     self._sent = sent
-        return self._sent if self._is_frozen or all(map(is_apart, calls)) else self._function
+        return self._sent if self._is_frozen or all(map(are_independent, calls)) else self._function
 
     def _wrap(self, function: Any) -> Any:
         return functools.partial(run_task, function) if self._wrapped else function

@@ -110,7 +110,7 @@ def _examine(*, isolate: bool, seconds: float) -> tuple[dict[str, Any], list[Mea
     """Return a description of the machine, the measurements (none if they failed), and warnings about them."""
     begin = time.monotonic()
     progress = _Progress()
-    # Those that leave no process behind; `nohup` has the second one ignored.
+    # No process is left behind after these. Under `nohup` the second one stays ignored.
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {each: signal.getsignal(each) for each in numbers if signal.getsignal(each) is not signal.SIG_IGN}
     for each in before:

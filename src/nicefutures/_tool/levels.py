@@ -13,7 +13,7 @@ from .._system import backend
 from .._system.common import ProcessDescription, ProcessEndedError, no_such_process
 from .common import USAGE_ERROR, printable, put, put_json, say
 
-# In a thread's file of Linux (proc_pid_status(5)).
+# The line of Linux that names the process of a thread (proc_pid_status(5)).
 _PROCESS: Final = re.compile(r"^Tgid:\s*(\d+)$", re.MULTILINE)
 # The command line of ``nicefutures run --pause-when``; NUL separates its words.
 _PAUSES: Final = re.compile(r"(?:^|[/\\\0])nicefutures(?:\.exe)?\0run\0(?:.*\0)?--pause-when[\0=]([^\0]+)", re.DOTALL)

@@ -25,12 +25,12 @@ __all__ = ["LowPriorityBackend", "register"]
 
 _NAME: Final = "nicefutures"
 # Options of LowPriorityProcessPoolExecutor alone: joblib ignores keywords that it does not know.
-_OF_EXECUTOR: Final = frozenset(inspect.signature(LowPriorityProcessPoolExecutor).parameters) - {
-    *("initializer", "initargs", "priority", "on_denied")
-}
+_OWN: Final = {"initializer", "initargs", "priority", "on_denied"}
+_OF_EXECUTOR: Final = {*inspect.signature(LowPriorityProcessPoolExecutor).parameters} - _OWN
 
 
 def _refuse(options: Iterable[str], *others: str) -> None:
+    """Raise a TypeError for an option of the executor, and for `others`, which belong to another call."""
     for name in options:
         if name in _OF_EXECUTOR:
             msg = f"this backend has no {name}: it is an option of LowPriorityProcessPoolExecutor"

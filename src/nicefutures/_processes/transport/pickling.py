@@ -116,8 +116,8 @@ def is_frozen_function(function: Any) -> bool:
     return not (function.keywords or vars(function)) and is_frozen(function.args) and is_frozen_function(function.func)
 
 
-def is_apart(arguments: tuple[Any, ...]) -> bool:
-    """Return whether no argument can be a part of the function, or is an array of numbers, which may become two."""
+def are_independent(arguments: tuple[Any, ...]) -> bool:
+    """Return whether the arguments have no object that the function may have, too; arrays of numbers do not count."""
     ndarray: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
     return all((type(each) is ndarray and not each.dtype.hasobject) or is_frozen(each) for each in arguments)
 
